@@ -1,0 +1,53 @@
+"""The errors that Postroom raises on purpose.
+
+PostroomError                 anything a door turns into an answer for a person
+├── InvalidInput              the request is wrong: what, where (row, column, field), what to do   -> 422
+├── NotFound                  no such thing in this account                                        -> 404
+├── Conflict                  the thing is not in a state that allows this                         -> 409
+└── Unavailable               something that Postroom needs is not there (database, port, gateway) -> 503
+
+A message is a whole sentence for the person who reads it. Doors map the class; nobody parses the text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class PostroomError(Exception):
+    """Base of every error that is an answer and not a bug."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that is wrong with an input. `row` counts from 1 as the person sees the file, the header included."""
+
+    message: str
+    field: str | None = None
+    row: int | None = None
+    column: str | None = None
+
+
+class InvalidInput(PostroomError):
+    """The input cannot be taken. `faults` lists each thing that is wrong, at most a handful."""
+
+    def __init__(self, message: str, *, field: str | None = None, row: int | None = None,
+                 column: str | None = None, faults: tuple[Fault, ...] = ()) -> None:
+        super().__init__(message)
+        self.faults = faults or (Fault(message, field, row, column),)
+
+
+class NotFound(PostroomError):
+    """There is no such thing, or it belongs to another account: the two are never told apart."""
+
+
+class Conflict(PostroomError):
+    """The thing is in a state in which this cannot be done. `job_id` is set where a job is meant."""
+
+    def __init__(self, message: str, *, job_id: int | None = None) -> None:
+        super().__init__(message)
+        self.job_id = job_id
+
+
+class Unavailable(PostroomError):
+    """Something that Postroom needs is not there; the message says what to do."""
