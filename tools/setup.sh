@@ -19,18 +19,25 @@ can_install() { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; }
 apt_updated=
 install_packages() {
     # No package may start a service (postfix would), and none may push out another (a mail server that is in use).
-    local policy=/usr/sbin/policy-rc.d own_policy= status=0
+    local policy=/usr/sbin/policy-rc.d own_policy= status=0 log
+    log=$(mktemp)
     if [ ! -e "$policy" ]; then
         printf '#!/bin/sh\nexit 101\n' >"$policy" && chmod +x "$policy" && own_policy=1
         trap 'rm -f /usr/sbin/policy-rc.d' EXIT
     fi
     say "Installing system packages: $*"
+    if [ "$*" = postfix ] && command -v debconf-set-selections >/dev/null; then
+        # Only its test tools are wanted: without a configuration it does not start at the next boot either.
+        echo 'postfix postfix/main_mailer_type select No configuration' | debconf-set-selections
+    fi
     if [ -z "$apt_updated" ]; then
-        apt-get -qq -o DPkg::Lock::Timeout=300 update >&2 || say "apt-get update failed; trying with the old lists."
+        apt-get -qq -o DPkg::Lock::Timeout=300 update >"$log" 2>&1 || say "apt-get update failed; trying with the old lists."
         apt_updated=1
     fi
     DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 \
-        install --no-install-recommends --no-remove "$@" </dev/null >&2 || status=$?
+        install --no-install-recommends --no-remove "$@" </dev/null >>"$log" 2>&1 || status=$?
+    if [ "$status" != 0 ]; then tail -n 20 "$log" >&2; fi
+    rm -f "$log"
     if [ -n "$own_policy" ]; then
         rm -f "$policy"
         trap - EXIT

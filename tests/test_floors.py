@@ -1,0 +1,153 @@
+"""The floors of the building, held by a test: who may import whom, what no file may contain, how long a file may be.
+
+A crossing fails here with the file and the line. The rules are those of docs/architecture.md.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "src" / "postroom"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+SCRIPTS = sorted(PACKAGE.rglob("*.js"))
+
+FLOORS = {
+    "doors": {"doors", "flow", "domain", "config", "errors"},
+    "flow": {"flow", "ledger", "gateway", "message", "domain", "errors"},
+    "ledger": {"ledger", "domain", "errors"},
+    "gateway": {"gateway", "domain", "errors"},
+    "message": {"message", "domain", "errors"},
+    "domain": {"domain"},
+    "config": {"errors"},
+    "errors": set[str](),
+}
+# The one place at the doors that puts the parts together (pool, gateways, sandbox); every other door asks flow.
+WIRING = "doors/wiring.py"
+WIRED = {"ledger", "gateway", "message"}
+
+FORBIDDEN_NAMES = {"utils", "common", "helpers", "services", "models", "manager", "core"}
+# smtplib's own session hides the stage it died in, parseaddr takes what RFC 5322 forbids, requests is not async.
+FORBIDDEN_IMPORTS = {"smtplib", "email.utils.parseaddr", "requests"}
+LINES_MAX = 400
+
+# Spelt in pieces, so that this file does not contain what it forbids.
+REGISTRY_HOSTS = [
+    ".".join(parts)
+    for parts in (
+        ("pypi", "org"),
+        ("pythonhosted", "org"),
+        ("npmjs", "org"),
+        ("npmjs", "com"),
+        ("yarnpkg", "com"),
+        ("deb", "debian", "org"),
+        ("crates", "io"),
+        ("proxy", "golang", "org"),
+    )
+]
+
+
+def floor_of(path: Path) -> str:
+    """`doors` for doors/web/pages.py, `errors` for errors.py, `` for the package's own __init__.py."""
+    first = path.relative_to(PACKAGE).parts[0]
+    return "" if first == "__init__.py" else first.removesuffix(".py")
+
+
+def imports_of(path: Path) -> Iterator[tuple[int, str]]:
+    """(line, dotted name) of each import, relative ones made absolute, those inside functions and TYPE_CHECKING too."""
+    package = ("postroom", *path.relative_to(PACKAGE).parent.parts)
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), str(path))):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, alias.name
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(package[: len(package) - node.level + 1]) if node.level else ""
+            module = ".".join(part for part in (base, node.module) if part)
+            for alias in node.names:
+                yield node.lineno, f"{module}.{alias.name}"
+
+
+def named(path: Path) -> str:
+    return path.relative_to(PACKAGE).as_posix()
+
+
+def crossings(path: Path) -> list[str]:
+    floor = floor_of(path)
+    allowed = FLOORS.get(floor, set()) | (WIRED if named(path) == WIRING else set())
+    found = []
+    for line, name in imports_of(path):
+        parts = name.split(".")
+        if parts[0] == "postroom":
+            target = parts[1] if len(parts) > 1 else ""
+            # `from postroom import __version__` names no floor, and anybody may say which version this is.
+            if target not in allowed and target != "__version__":
+                found.append(f"{named(path)}:{line} imports {name}: {floor or 'the package'} may not import {target}")
+        elif floor in {"domain", "errors"} and parts[0] not in sys.stdlib_module_names:
+            found.append(f"{named(path)}:{line} imports {name}: {floor} has the standard library only")
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=named)
+def test_no_module_imports_across_the_floors(path: Path) -> None:
+    assert crossings(path) == []
+
+
+def test_the_floors_are_all_there_is() -> None:
+    assert {floor_of(path) for path in MODULES} - {""} <= set(FLOORS)
+
+
+@pytest.mark.parametrize("floor", ["ledger", "gateway", "message", "domain", "flow"])
+def test_only_the_doors_read_the_configuration(floor: str) -> None:
+    # ledger/embedded.py hands this process's environment to the server that it starts: that is not reading a setting.
+    paths = [path for path in MODULES if floor_of(path) == floor and named(path) != "ledger/embedded.py"]
+    read = [
+        f"{named(path)}:{node.lineno}"
+        for path in paths
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute | ast.alias)
+        and (node.attr if isinstance(node, ast.Attribute) else node.name) in {"environ", "getenv"}
+    ]
+    assert read == []
+
+
+@pytest.mark.parametrize("path", MODULES, ids=named)
+def test_no_module_imports_what_this_project_replaces(path: Path) -> None:
+    found = [
+        f"{named(path)}:{line} imports {name}"
+        for line, name in imports_of(path)
+        if any(name == forbidden or name.startswith(f"{forbidden}.") for forbidden in FORBIDDEN_IMPORTS)
+    ]
+    assert found == []
+    assert "parseaddr(" not in path.read_text(encoding="utf-8")
+
+
+def test_no_module_has_a_name_that_says_nothing() -> None:
+    found = [
+        named(path)
+        for path in MODULES
+        if FORBIDDEN_NAMES & {part.removesuffix(".py").strip("_") for part in path.relative_to(PACKAGE).parts}
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize("path", MODULES + SCRIPTS, ids=named)
+def test_every_file_fits_in_one_sitting(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= LINES_MAX
+
+
+def test_no_tracked_file_names_a_package_registry() -> None:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
+    pattern = re.compile("|".join(map(re.escape, REGISTRY_HOSTS)).encode(), re.IGNORECASE)
+    found = [
+        name
+        for name in listed.decode().split("\0")
+        if name and (ROOT / name).is_file() and pattern.search((ROOT / name).read_bytes())
+    ]
+    assert found == []
