@@ -1,0 +1,71 @@
+"""What became of a recipient: five classes, and the evidence that says so.
+
+    unsent ----> sent | failed | skipped | unconfirmed
+      ^  \\
+      +-- refused (a temporary refusal or an untouched return: still unsent, tried again)
+
+    unconfirmed ----> sent | failed | unsent         only by stronger evidence, never by a new attempt
+
+*Unconfirmed* is no error: the gateway may have the message and nobody can know (RFC 5321 section 4.5.3.2.6, RFC 1047).
+Each class is counted once: sent + failed + skipped + unconfirmed + unsent = recipient_count, at every instant.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """The class that one outcome row puts its recipient into. `REFUSED` and `RELEASED` leave it unsent."""
+
+    SENT = "sent"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    UNCONFIRMED = "unconfirmed"
+    REFUSED = "refused"
+    RELEASED = "released"
+
+    @property
+    def recipient_class(self) -> str:
+        return UNSENT if self in (Kind.REFUSED, Kind.RELEASED) else self.value
+
+
+UNSENT = "unsent"
+CLASSES = ("sent", "failed", "skipped", "unconfirmed", UNSENT)
+
+
+class Evidence(StrEnum):
+    """What an outcome rests on, weakest first: a recipient's state only ever moves to stronger evidence."""
+
+    LEASE_LOST = "lease_lost"
+    CONNECTION_LOST = "connection_lost"
+    WORKER = "worker"
+    FREEZE = "freeze"
+    SUPPRESSION = "suppression"
+    REPLY = "reply"
+
+
+EVIDENCE_MEANINGS = {
+    Evidence.LEASE_LOST: "the worker that had it in hand went away, and nobody can say whether it was handed off",
+    Evidence.CONNECTION_LOST: "the connection was lost after the end of the message and before the gateway's answer",
+    Evidence.WORKER: "the worker that had it in hand says that it was never handed off, or could not be made",
+    Evidence.FREEZE: "decided when the list was frozen",
+    Evidence.SUPPRESSION: "the address opted out or was suppressed after the freeze",
+    Evidence.REPLY: "the gateway's own answer",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One attempt's result for one recipient. `code` and `enhanced_code` are the gateway's, `reply` its words or ours."""
+
+    position: int
+    attempt_no: int
+    kind: Kind
+    evidence: Evidence
+    code: int | None = None
+    enhanced_code: str | None = None
+    reply: str | None = None
+    retry_in_s: float | None = None
+    refusals: int = 0
