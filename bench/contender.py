@@ -13,8 +13,10 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -22,17 +24,31 @@ import psycopg
 
 from harness import BenchmarkError, Run
 from process import cpu_seconds, rss_max_bytes
+from sink import HOST, free_port, listening
 
 CONNECTIONS = 20
 POLL_S = 0.05
-WORKER_READY_TIMEOUT_S = 30.0
-WORKER_STOP_TIMEOUT_S = 30.0
+READY_TIMEOUT_S = 30.0
+STOP_TIMEOUT_S = 30.0
 # A job that sends fewer than this is stuck, whatever the machine.
 MESSAGES_PER_S_MIN = 500
 
 # The command line of Postroom in a process where uvloop is not there: no setting that only a benchmark would use.
 WITHOUT_UVLOOP = "import sys; sys.modules['uvloop'] = None; from postroom.doors.cli.main import main; main()"
 WITH_UVLOOP = "from postroom.doors.cli.main import main; main()"
+
+
+CONTACTS = """
+    INSERT INTO contact (account_id, address, address_key, fields)
+    SELECT %(account_id)s, address, address,
+           json_build_object('first_name', 'Łukasz', 'last_name', 'Müller', 'city', 'Kraków',
+                             'member_no', n, 'amount', n)
+    FROM generate_series(1, %(rows)s) AS n, format('member%%s@recipient.example', n) AS address
+"""
+
+Connection = psycopg.AsyncConnection[tuple[object, ...]]
+
+# What is asked of Postroom's own code, in this one place.
 
 
 async def create_job(url: str, sink_port: int, recipients: int) -> int:
@@ -47,6 +63,39 @@ async def create_job(url: str, sink_port: int, recipients: int) -> int:
 async def approve_job(url: str, job_id: int) -> None:
     """Approve through `flow.approve`, which also starts it: the account has no other job."""
     raise NotImplementedError("flow.approve is not there yet")
+
+
+async def create_access(url: str) -> Access:
+    """An account with a gateway that is never spoken to, and an API key for it."""
+    raise NotImplementedError("accounts and keys are not there yet")
+
+
+def serve_arguments(port: int) -> list[str]:
+    """The command line of `postroom` that serves web and API on 127.0.0.1:`port`."""
+    raise NotImplementedError("postroom serve is not there yet")
+
+
+async def create_job_from_contacts(url: str, account_id: int) -> int:
+    """Freeze a job of all contacts of the account, through `flow.submit`; its recipient_count."""
+    raise NotImplementedError("flow.submit is not there yet")
+
+
+@dataclass(frozen=True)
+class Access:
+    """What a caller of the API needs: the account, its key, and the `message` part of a request (JSON)."""
+
+    account_id: int
+    key: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running `postroom serve`."""
+
+    pid: int
+    base_url: str
+    access: Access
 
 
 class Postroom:
@@ -75,6 +124,10 @@ class Postroom:
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
 
+    @property
+    def log(self) -> Path:
+        return self.home / "postroom.log"
+
     def environment(self) -> dict[str, str]:
         """For every process of Postroom that the benchmark starts."""
         return os.environ | {"POSTROOM_DATABASE_URL": self.url, "POSTROOM_HOME": str(self.home / "home")}
@@ -101,43 +154,65 @@ class Postroom:
             raise BenchmarkError(f"postroom {' '.join(arguments)} failed:\n{output.decode(errors='replace')[-2000:]}")
 
     @asynccontextmanager
-    async def _worker(
-        self, connection: psycopg.AsyncConnection[tuple[object, ...]], uvloop: bool
-    ) -> AsyncIterator[int]:
-        """One worker process, up and registered with the engine; its process id."""
-        program = WITH_UVLOOP if uvloop else WITHOUT_UVLOOP
-        with (self.home / "worker.log").open("ab") as log:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable, "-c", program, "worker", env=self.environment(), stdout=log, stderr=log
-            )
-            try:
-                await self._ready(connection, process)
-                yield process.pid
-            finally:
-                if process.returncode is None:
-                    process.terminate()
-                    try:
-                        await asyncio.wait_for(process.wait(), WORKER_STOP_TIMEOUT_S)
-                    except TimeoutError:
-                        process.kill()
-                        await process.wait()
+    async def server(self) -> AsyncIterator[Server]:
+        """`postroom serve` on a free port, with an account to upload to."""
+        access, port = await create_access(self.url), free_port()
+        async with self._running(WITH_UVLOOP, *serve_arguments(port)) as process:
+            await listening(port, process, READY_TIMEOUT_S)
+            yield Server(process.pid, f"http://{HOST}:{port}", access)
 
-    async def _ready(
-        self, connection: psycopg.AsyncConnection[tuple[object, ...]], process: asyncio.subprocess.Process
-    ) -> None:
+    async def freeze_from_contacts(self, rows: int) -> float:
+        """Seconds to freeze a job of `rows` contacts, which are put there before the clock starts."""
+        access = await create_access(self.url)
+        async with await psycopg.AsyncConnection.connect(self.url, autocommit=True) as connection:
+            await connection.execute(CONTACTS, {"account_id": access.account_id, "rows": rows})
+            await connection.execute("ANALYZE contact")
+        started = time.perf_counter()
+        count = await create_job_from_contacts(self.url, access.account_id)
+        seconds = time.perf_counter() - started
+        if count != rows:
+            raise BenchmarkError(f"the account has {rows} contacts, the job {count} recipients")
+        return seconds
+
+    @asynccontextmanager
+    async def _worker(self, connection: Connection, uvloop: bool) -> AsyncIterator[int]:
+        """One worker process, up and registered with the engine; its process id."""
+        async with self._running(WITH_UVLOOP if uvloop else WITHOUT_UVLOOP, "worker") as process:
+            await self._ready(connection, process)
+            yield process.pid
+
+    @asynccontextmanager
+    async def _running(self, program: str, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
+        """A process of Postroom, stopped politely at the end. What it says goes to `self.log`."""
+        with self.log.open("ab") as log:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-c", program, *arguments, env=self.environment(), stdout=log, stderr=log
+            )
+        try:
+            yield process
+        finally:
+            if process.returncode is None:
+                process.terminate()
+                try:
+                    await asyncio.wait_for(process.wait(), STOP_TIMEOUT_S)
+                except TimeoutError:
+                    process.kill()
+                    await process.wait()
+
+    async def _ready(self, connection: Connection, process: asyncio.subprocess.Process) -> None:
         """Until the engine has a row of this worker. The last one is gone: it was stopped politely."""
-        for _ in range(int(WORKER_READY_TIMEOUT_S / POLL_S)):
+        for _ in range(int(READY_TIMEOUT_S / POLL_S)):
             if process.returncode is not None:
                 break
             found = await connection.execute("SELECT FROM procrastinate_workers")
             if await found.fetchone() is not None:
                 return
             await asyncio.sleep(POLL_S)
-        words = (self.home / "worker.log").read_text(errors="replace")[-2000:]
+        words = self.log.read_text(errors="replace")[-2000:]
         raise BenchmarkError(f"postroom worker did not come up:\n{words}")
 
 
-async def _completed(connection: psycopg.AsyncConnection[tuple[object, ...]], job_id: int, recipients: int) -> float:
+async def _completed(connection: Connection, job_id: int, recipients: int) -> float:
     """Wait for the end; the seconds from start to end by the database's clock."""
     deadline = asyncio.get_running_loop().time() + 30 + recipients / MESSAGES_PER_S_MIN
     while asyncio.get_running_loop().time() < deadline:

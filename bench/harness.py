@@ -104,7 +104,7 @@ def report(figures: Sequence[Figure], as_json: bool) -> None:
         target = "" if figure.target is None else f"{figure.sign} {figure.target:,}"
         met = {None: "", True: "[green]yes[/]", False: "[red]no[/]"}[figure.met]
         table.add_row(figure.goal, figure.name, value, figure.unit, target, figure.peer or "", met)
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else 150).print(table)
 
 
 def note(text: str) -> None:

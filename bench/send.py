@@ -32,7 +32,7 @@ AIOSMTPLIB_COMPOSING = "aiosmtplib, pool of 10, Jinja2 + EmailMessage"
 NODEMAILER = "nodemailer, pool of 10, ready bytes"
 NODEMAILER_COMPOSING = "nodemailer, pool of 10, composing"
 DJANGO = "Django EmailMultiAlternatives, one connection"
-CELERY = "Celery, a task per recipient"
+CELERY = "Celery, a task per recipient, one worker process"
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def peer_contenders(scale: float) -> dict[str, Contender]:
         NODEMAILER: node_peer("nodemailer_pool.js", count(8_000), 10),
         NODEMAILER_COMPOSING: node_peer("nodemailer_pool.js", count(3_000), 10, "compose"),
         DJANGO: peer("django_connection.py", count(4_000), 1, needs=("django",)),
-        CELERY: peer("celery_tasks.py", count(1_500), 2, needs=("django", "celery", "redis")),
+        CELERY: peer("celery_tasks.py", count(1_500), 1, needs=("django", "celery", "redis")),
     }
 
 

@@ -79,7 +79,7 @@ async def smtp_sink() -> AsyncIterator[Sink]:
             *command, f"{HOST}:{port}", str(BACKLOG), stdout=counters, stderr=errors
         )
         try:
-            await _listening(port, process)
+            await listening(port, process, START_TIMEOUT_S)
             yield Sink(port, Path(counters.name))
         finally:
             if process.returncode is None:
@@ -87,10 +87,11 @@ async def smtp_sink() -> AsyncIterator[Sink]:
             await process.wait()
 
 
-async def _listening(port: int, process: asyncio.subprocess.Process) -> None:
-    for _ in range(int(START_TIMEOUT_S / 0.02)):
+async def listening(port: int, process: asyncio.subprocess.Process, timeout_s: float) -> None:
+    """Wait until the process takes connections on the port."""
+    for _ in range(int(timeout_s / 0.02)):
         if process.returncode is not None:
-            raise BenchmarkError(f"smtp-sink ended at once with status {process.returncode}")
+            raise BenchmarkError(f"what should listen on port {port} ended at once with status {process.returncode}")
         try:
             _, writer = await asyncio.open_connection(HOST, port)
         except OSError:
@@ -99,4 +100,4 @@ async def _listening(port: int, process: asyncio.subprocess.Process) -> None:
         writer.close()
         await writer.wait_closed()
         return
-    raise BenchmarkError(f"smtp-sink does not listen on port {port} after {START_TIMEOUT_S} s")
+    raise BenchmarkError(f"nothing listens on port {port} after {timeout_s} s")

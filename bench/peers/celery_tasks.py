@@ -1,7 +1,9 @@
-"""Peer: a Celery task for each recipient, on two worker processes, with Redis as broker (started here, on a socket).
+"""Peer: a Celery task for each recipient, with Redis as broker (started here, on a socket).
 
-Without `redis-server` the broker is a folder (Celery's filesystem transport), which is said on standard error. The
-clock starts when the workers have sent a first mail and are idle: from the first task queued to the last mail sent.
+--connections is the number of worker processes (prefork); each mail has a connection of its own, as Django's backend
+does by itself. Without `redis-server` the broker is a folder (Celery's filesystem transport), which is said on standard
+error. The clock starts when the workers have sent a first mail and are idle: from the first task queued to the last
+mail sent.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ def main() -> None:
         done.touch()
         os.environ.update(BENCH_SMTP_HOST=options.host, BENCH_SMTP_PORT=str(options.port), BENCH_DONE=str(done))
         os.environ.update(stack.enter_context(broker(folder)))
-        worker = stack.enter_context(celery_worker(folder))
+        worker = stack.enter_context(celery_worker(folder, options.connections))
         from celery_app import send_one  # It reads the environment when it is imported.
 
         for index in range(WARM_UP):
@@ -73,9 +75,20 @@ def broker(folder: Path) -> Iterator[dict[str, str]]:
 
 
 @contextmanager
-def celery_worker(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+def celery_worker(folder: Path, processes: int) -> Iterator[subprocess.Popen[bytes]]:
     log = folder / "worker.log"
-    command = [sys.executable, "-m", "celery", "-A", "celery_app", "worker", "--pool", "prefork", "--concurrency", "2"]
+    command = [
+        sys.executable,
+        "-m",
+        "celery",
+        "-A",
+        "celery_app",
+        "worker",
+        "--pool",
+        "prefork",
+        "--concurrency",
+        str(processes),
+    ]
     command += ["--loglevel", "WARNING", "--without-gossip", "--without-mingle", "--logfile", str(log)]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join((str(HERE), str(HERE.parent)))}
     with running(command, cwd=folder, env=environment) as worker:
