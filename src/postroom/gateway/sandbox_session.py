@@ -65,6 +65,10 @@ class Session(Wire):
     def _opened(self) -> None:
         sandbox = self._sandbox
         self._number = sandbox.joined(self)
+        if not sandbox.open:
+            # Its TLS handshake ended after the sandbox had closed.
+            self.abort()
+            return
         limit = sandbox.script.connections_max
         if limit is not None and sandbox.connections > limit:
             self._say(_TOO_MANY_CONNECTIONS)
