@@ -151,3 +151,14 @@ def test_no_tracked_file_names_a_package_registry() -> None:
         if name and (ROOT / name).is_file() and pattern.search((ROOT / name).read_bytes())
     ]
     assert found == []
+
+
+@pytest.mark.parametrize("lock", sorted(ROOT.glob("requirements*.lock")), ids=lambda lock: lock.name)
+def test_every_dependency_is_pinned_and_hashed_and_none_comes_from_a_named_place(lock: Path) -> None:
+    text = lock.read_text(encoding="utf-8")
+    entries = [entry for entry in re.split(r"\n(?=\S)", text) if entry.strip()]
+    loose = [entry for entry in entries if not re.match(r"[a-z0-9.-]+(\[[a-z,]+\])?==\S+", entry) or "--hash=" not in entry]
+    assert entries
+    assert loose == []
+    assert "://" not in text
+    assert "--find-links" not in text

@@ -6,7 +6,7 @@
 #   tools/setup.sh bench    to measure it            requirements-bench.lock, smtp-sink
 #
 # Each lock holds all of the one before, every file of it pinned and hashed, so one .venv serves all three. The stamp in
-# .venv is the digest of what was installed: a changed lock installs again, an unchanged one costs a few milliseconds.
+# .venv is a checksum of what was installed: a changed lock installs again, an unchanged one costs a few milliseconds.
 # System packages are installed only by root on a Debian-like system; anybody else is told what is missing.
 # Everything is said on standard error, so that a caller's output stays clean.
 set -euo pipefail
@@ -84,13 +84,13 @@ make_venv() {
     "$python" -m venv --clear .venv
 }
 
-digest_of() { cat requirements*.lock pyproject.toml tools/setup.sh | sha256sum; }
+checksum_of() { cat requirements*.lock pyproject.toml tools/setup.sh | cksum; }
 
 # install_locked LOCK SET...: the sets are those that the lock covers, its own first.
 install_locked() {
     local lock=$1 set
     shift
-    if [ "$(cat ".venv/.installed-$1" 2>/dev/null)" = "$(digest_of)" ] && .venv/bin/python -c '' 2>/dev/null; then
+    if [ "$(cat ".venv/.installed-$1" 2>/dev/null)" = "$(checksum_of)" ] && .venv/bin/python -c '' 2>/dev/null; then
         return 0
     fi
     .venv/bin/python -m pip --version >/dev/null 2>&1 || make_venv
@@ -100,7 +100,7 @@ install_locked() {
         --editable . >&2
     # What a larger set added may be from an older lock: only these sets are known to be right now.
     rm -f .venv/.installed-*
-    for set in "$@"; do digest_of >".venv/.installed-$set"; done
+    for set in "$@"; do checksum_of >".venv/.installed-$set"; done
 }
 
 case "${1:-}" in
