@@ -1,0 +1,384 @@
+"""From an endpoint to a session that may take messages: dial, greeting, EHLO, TLS, login.
+
+Promises: TLS (1.2 or newer, the name verified) is in force before a user name or password leaves, but on loopback;
+encryption that was asked for is never given up; nothing that was said before the handshake is believed after it.
+
+Fails with one of two errors, both whole sentences with host, port and what was said:
+
+Unavailable
+└── GatewayError
+    ├── GatewayRefused       the gateway answered, and the answer was no: `phase`, `reply`
+    └── GatewayUnreachable   no usable answer: name, network, time, TLS, garbage: `phase`, `detail`
+
+`verdict` of either says whether to come back later (THROTTLED) or to ask a person (GATEWAY_FAULT).
+
+Source: RFC 5321 (3.1, 4.1.1.1, 4.5.3.2), RFC 3207, RFC 4954, RFC 8314.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import functools
+import ipaddress
+import re
+import socket
+import ssl
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from postroom.errors import InvalidInput, Unavailable
+from postroom.gateway.replies import Phase, ProtocolError, Reply, ReplyParser, Verdict, accepts, classify, printable
+
+Security = Literal["implicit", "starttls", "none"]
+
+_NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,253})|\[[A-Za-z0-9.:]{2,60}\]")
+_REFUSED: Final = {
+    Phase.CONNECT: "the connection",
+    Phase.EHLO: "our greeting",
+    Phase.STARTTLS: "to encrypt the connection",
+    Phase.AUTH: "the user name and password",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a gateway is and how to get in. Plain text is refused but to this machine itself.
+
+    `allow_plaintext` lifts that for a network of one's own, never for a login. `pipelining=False` speaks command by
+    command even where the gateway offers more: for one that lost count before.
+    """
+
+    host: str
+    port: int
+    security: Security = "implicit"
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    helo_name: str = "localhost"
+    ssl_context: ssl.SSLContext | None = field(default=None, repr=False)
+    allow_plaintext: bool = False
+    pipelining: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.host or len(self.host) > 253 or any(c <= " " or c == "\x7f" for c in self.host):
+            raise InvalidInput("The gateway needs a host name or an IP address.", field="host")
+        if not 1 <= self.port <= 65535:
+            raise InvalidInput(f"{self.port} is not a port: it must be between 1 and 65535.", field="port")
+        if self.security not in ("implicit", "starttls", "none"):
+            raise InvalidInput("The security of a gateway is one of implicit, starttls, none.", field="security")
+        if not _NAME.fullmatch(self.helo_name):
+            raise InvalidInput(f"{self.helo_name!r} is not a name to greet a gateway with.", field="helo_name")
+        if (self.username is None) != (self.password is None):
+            raise InvalidInput("A gateway's user name and password come together or not at all.", field="password")
+        if "\0" in (self.username or "") + (self.password or ""):
+            raise InvalidInput("A gateway's user name and password cannot hold a NUL character.", field="password")
+        if self.security == "none" and not self.allow_plaintext and not _is_loopback(self.host):
+            raise InvalidInput(
+                f"{self.host} is another machine: mail to it would travel unencrypted. Use implicit TLS (port 465) or "
+                "STARTTLS (port 587).",
+                field="security",
+            )
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """Seconds that each step may take as a whole, however slowly octets trickle in (RFC 5321 section 4.5.3.2).
+
+    `content_s` is for each block of a long message. `dot_s` is never made shorter for speed: a reply that is not
+    waited for turns into doubt about a message that may well have been taken.
+    """
+
+    connect_s: float = 60
+    tls_s: float = 60
+    greeting_s: float = 300
+    ehlo_s: float = 300
+    auth_s: float = 300
+    mail_s: float = 300
+    rcpt_s: float = 300
+    data_s: float = 120
+    content_s: float = 180
+    dot_s: float = 600
+    quit_s: float = 2
+
+    def by_phase(self) -> dict[Phase, float]:
+        """How long to wait for the reply in each phase. RSET is as quick as MAIL."""
+        return {
+            Phase.CONNECT: self.greeting_s,
+            Phase.EHLO: self.ehlo_s,
+            Phase.STARTTLS: self.tls_s,
+            Phase.AUTH: self.auth_s,
+            Phase.MAIL: self.mail_s,
+            Phase.RCPT: self.rcpt_s,
+            Phase.DATA: self.data_s,
+            Phase.DOT: self.dot_s,
+            Phase.RSET: self.mail_s,
+            Phase.QUIT: self.quit_s,
+        }
+
+
+class GatewayError(Unavailable):
+    """A session could not be opened. No recipient is ever failed for that."""
+
+    phase: Phase
+    verdict: Verdict
+
+
+class GatewayRefused(GatewayError):
+    """The gateway answered a step of the set-up with a no."""
+
+    def __init__(self, peer: str, phase: Phase, reply: Reply) -> None:
+        hint = " Check the gateway's settings." if classify(phase, reply) is Verdict.GATEWAY_FAULT else ""
+        super().__init__(f"The gateway {peer} refused {_REFUSED.get(phase, phase.value)}: “{reply}”.{hint}")
+        self.phase = phase
+        self.reply = reply
+        self.verdict = classify(phase, reply)
+
+
+class GatewayUnreachable(GatewayError):
+    """There was no usable answer. `verdict` is GATEWAY_FAULT where waiting will not help."""
+
+    def __init__(self, peer: str, phase: Phase, detail: str, verdict: Verdict = Verdict.THROTTLED) -> None:
+        super().__init__(f"The gateway {peer} cannot be used: {detail}.")
+        self.phase = phase
+        self.detail = detail
+        self.verdict = verdict
+
+
+class Conversation(asyncio.Protocol):
+    """One connection, spoken command by command: `ask`. Whatever surprises it ends it for good; `ended` says why.
+
+    The transport only ever ends by `drop`, so that a reason is always known, and the first one stays.
+    """
+
+    def __init__(self, deadlines: Deadlines) -> None:
+        self.ended = ""
+        self._deadlines = deadlines
+        self._seconds = deadlines.by_phase()
+        self._loop = asyncio.get_running_loop()
+        self._parser = ReplyParser()
+        self._transport: asyncio.Transport
+        self._closed: asyncio.Future[None] = self._loop.create_future()
+        # The greeting may come before anybody listens, so it counts as asked for from the beginning.
+        self._asked: asyncio.Future[Reply] | None = self._loop.create_future()
+
+    @property
+    def lines(self) -> tuple[bytes, ...]:
+        """The latest reply line by line, uncut."""
+        return self._parser.lines
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport  # type: ignore[assignment]  # a stream, as create_connection makes them
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.drop(f"the connection broke ({exc})" if exc else "the gateway closed the connection")
+        if not self._closed.done():
+            self._closed.set_result(None)
+
+    def data_received(self, data: bytes) -> None:
+        """One reply to what was asked, and not an octet more: anything else ends the connection."""
+        if self.ended:
+            return
+        if self._asked is None or self._asked.done():
+            self.drop(f"the gateway spoke without being asked: “{printable(data[:200]).strip()}”")
+            return
+        self._parser.feed(data)
+        try:
+            reply = self._parser.next()
+        except ProtocolError as garbage:
+            self.drop(str(garbage))
+            return
+        if reply is not None and self._parser.pending:
+            self.drop(f"the gateway said more than it was asked after “{reply}”")
+        elif reply is not None:
+            self._asked.set_result(reply)
+
+    def drop(self, detail: str) -> None:
+        """Ends the connection at once. What was not yet given to the kernel is never sent."""
+        if self.ended:
+            return
+        self.ended = detail
+        if hasattr(self, "_transport"):
+            self._transport.abort()
+        if self._asked is not None and not self._asked.done():
+            self._asked.set_exception(ConnectionError(detail))
+            self._asked.exception()  # nobody may be listening, and that is fine
+
+    async def ask(self, phase: Phase, line: bytes | None) -> Reply:
+        """Sends one command (None: none, the greeting is awaited) and returns its reply.
+
+        ConnectionError with the reason when the connection ended, TimeoutError when the phase's time is up; the
+        connection is gone then too.
+        """
+        if self.ended:
+            raise ConnectionError(self.ended)
+        if line is not None:
+            self._asked = self._loop.create_future()
+            self._transport.write(line + b"\r\n")
+        assert self._asked is not None
+        try:
+            async with asyncio.timeout(self._seconds[phase]):
+                return await self._asked
+        except TimeoutError:
+            self.drop(f"no answer to {phase.value} within {self._seconds[phase]:g} seconds")
+            raise ConnectionError(self.ended) from None
+        except asyncio.CancelledError:
+            self.drop("the set-up was cancelled")
+            raise
+        finally:
+            self._asked = None
+
+    async def wait_closed(self) -> None:
+        """Waits a moment until the socket is given back; a socket that does not close is not waited for."""
+        if hasattr(self, "_transport"):
+            await asyncio.wait([self._closed], timeout=1)
+
+
+async def establish(endpoint: Endpoint, conversation: Conversation, deadlines: Deadlines) -> dict[str, str]:
+    """Connects, secures and logs in. Returns the extensions that the gateway offers, upper case, with their words."""
+    setup = _Setup(endpoint, conversation, deadlines)
+    try:
+        await setup.dial()
+        await setup.step(Phase.CONNECT, None)
+        await setup.greet()
+        if endpoint.security == "starttls":
+            await setup.encrypt()
+            await setup.greet()  # what was offered before the handshake may have been forged
+        if endpoint.username is not None:
+            await setup.log_in()
+    except BaseException as error:
+        conversation.drop(f"the set-up failed: {error}")
+        await conversation.wait_closed()
+        raise
+    return setup.extensions
+
+
+class _Setup:
+    """The steps of the set-up, in the order in which `establish` calls them."""
+
+    def __init__(self, endpoint: Endpoint, conversation: Conversation, deadlines: Deadlines) -> None:
+        self.endpoint = endpoint
+        self.conversation = conversation
+        self.deadlines = deadlines
+        self.extensions: dict[str, str] = {}
+
+    async def dial(self) -> None:
+        tls = self._context() if self.endpoint.security == "implicit" else None
+        host, port = self.endpoint.host, self.endpoint.port
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self.deadlines.connect_s):
+                await loop.create_connection(
+                    lambda: self.conversation, host, port, ssl=tls, server_hostname=host if tls else None
+                )
+        except TimeoutError:
+            detail = f"no connection within {self.deadlines.connect_s:g} seconds"
+            raise self._unreachable(Phase.CONNECT, detail) from None
+        except ssl.SSLError as error:
+            raise self._tls_failed(error) from error
+        except socket.gaierror as error:
+            raise self._unreachable(Phase.CONNECT, f"its name cannot be resolved ({error.strerror})") from error
+        except ConnectionRefusedError as error:
+            raise self._unreachable(Phase.CONNECT, "nothing listens on that port (connection refused)") from error
+        except OSError as error:
+            raise self._unreachable(Phase.CONNECT, f"the connection failed ({error.strerror or error})") from error
+
+    async def greet(self) -> None:
+        await self.step(Phase.EHLO, b"EHLO " + self.endpoint.helo_name.encode("ascii"))
+        self.extensions = _extensions(self.conversation.lines[1:])
+
+    async def encrypt(self) -> None:
+        """STARTTLS or nothing. A gateway, or somebody between, that says more than "go ahead" is not believed."""
+        if "STARTTLS" not in self.extensions:
+            detail = "it does not offer STARTTLS, and mail must not go to it unencrypted"
+            raise self._unreachable(Phase.STARTTLS, detail, Verdict.GATEWAY_FAULT)
+        await self.step(Phase.STARTTLS, b"STARTTLS")
+        talk = self.conversation
+        if talk.ended:  # more plain text came in the moment after "go ahead"
+            raise self._unreachable(Phase.STARTTLS, talk.ended, Verdict.GATEWAY_FAULT)
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self.deadlines.tls_s):
+                transport = await loop.start_tls(
+                    talk._transport, talk, self._context(), server_hostname=self.endpoint.host
+                )
+        except TimeoutError:
+            raise self._unreachable(Phase.STARTTLS, f"no TLS within {self.deadlines.tls_s:g} seconds") from None
+        except ssl.SSLError as error:
+            raise self._tls_failed(error) from error
+        except OSError as error:
+            raise self._unreachable(Phase.STARTTLS, f"the connection broke in the TLS handshake ({error})") from error
+        if transport is None or talk.ended:
+            raise self._unreachable(Phase.STARTTLS, talk.ended or "the connection broke in the TLS handshake")
+        talk.connection_made(transport)
+
+    async def log_in(self) -> None:
+        """AUTH PLAIN, or LOGIN where only that is offered."""
+        endpoint = self.endpoint
+        peer = self.conversation._transport.get_extra_info("peername")
+        if endpoint.security == "none" and not (peer and _is_loopback(str(peer[0]))):
+            detail = "a password would travel to it unencrypted; use implicit TLS or STARTTLS"
+            raise self._unreachable(Phase.AUTH, detail, Verdict.GATEWAY_FAULT)
+        offered = self.extensions.get("AUTH", "").upper().split()
+        user, password = (endpoint.username or "").encode(), (endpoint.password or "").encode()
+        if "PLAIN" in offered:
+            await self.step(Phase.AUTH, b"AUTH PLAIN " + base64.b64encode(b"\0" + user + b"\0" + password))
+        elif "LOGIN" in offered:
+            for line in (b"AUTH LOGIN", base64.b64encode(user)):
+                await self.step(Phase.AUTH, line, goes_on=True)
+            await self.step(Phase.AUTH, base64.b64encode(password))
+        else:
+            detail = f"it offers no login that Postroom can use (PLAIN or LOGIN), but “{' '.join(offered) or 'none'}”"
+            raise self._unreachable(Phase.AUTH, detail, Verdict.GATEWAY_FAULT)
+
+    async def step(self, phase: Phase, line: bytes | None, *, goes_on: bool = False) -> None:
+        """Asks, and takes nothing but yes; with `goes_on` the yes is 334, "go on" (RFC 4954)."""
+        try:
+            reply = await self.conversation.ask(phase, line)
+        except ConnectionError as error:
+            raise self._unreachable(phase, str(error)) from error
+        if reply.code >= 400:
+            raise GatewayRefused(str(self.endpoint), phase, reply)
+        if (reply.code != 334) if goes_on else not accepts(phase, reply.code):
+            raise self._unreachable(phase, f"“{reply}” is no answer to {phase.value}")
+
+    def _context(self) -> ssl.SSLContext:
+        return self.endpoint.ssl_context or _default_context()
+
+    def _unreachable(self, phase: Phase, detail: str, verdict: Verdict = Verdict.THROTTLED) -> GatewayUnreachable:
+        return GatewayUnreachable(str(self.endpoint), phase, detail, verdict)
+
+    def _tls_failed(self, error: ssl.SSLError) -> GatewayUnreachable:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            detail = f"its certificate does not prove who it is ({error.verify_message})"
+        elif error.reason == "WRONG_VERSION_NUMBER":
+            detail = "it does not speak TLS on this port; perhaps the port is one for STARTTLS"
+        else:
+            detail = f"the TLS handshake failed ({error.reason or error})"
+        return self._unreachable(Phase.STARTTLS, detail, Verdict.GATEWAY_FAULT)
+
+
+def _extensions(lines: tuple[bytes, ...]) -> dict[str, str]:
+    """The lines of an EHLO reply after the first. Some gateways still write "AUTH=LOGIN" for "AUTH LOGIN"."""
+    found: dict[str, str] = {}
+    for line in lines:
+        keyword, _, words = line.decode("ascii", "replace").replace("AUTH=", "AUTH ").strip().partition(" ")
+        found[keyword.upper()] = f"{found.get(keyword.upper(), '')} {words}".strip()
+    return found
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+@functools.cache
+def _default_context() -> ssl.SSLContext:
+    """Made once: it costs 40 ms."""
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context

@@ -1,0 +1,249 @@
+"""What a gateway says, and what it means: the reply parser and the one classifier.
+
+Promises: bytes become replies whatever the pieces they arrive in; nothing that a gateway sends can grow without limit,
+hang the reader or smuggle control characters into the ledger; every refusal is judged here and nowhere else, from
+(phase, code, enhanced code), never from the text, and the judgement is named by its blast radius: how much it stops.
+
+Fails: bytes that are no reply, or exceed a limit, raise `ProtocolError`. Whoever reads a session must then close it,
+because from there on replies can no longer be counted.
+
+Source: RFC 5321 section 4.2 (replies), RFC 3463 and RFC 2034 (enhanced codes).
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+from typing import Final, NamedTuple
+
+LINE_OCTETS_MAX: Final = 8 * 1024
+REPLY_LINES_MAX: Final = 128
+REPLY_OCTETS_MAX: Final = 64 * 1024
+REPLY_TEXT_MAX: Final = 512
+
+
+class ProtocolError(Exception):
+    """What the gateway sent is no reply to what it was asked. The sentence says what it was."""
+
+
+class Phase(Enum):
+    """The steps of a conversation, in its order. STARTTLS stands for every TLS handshake, the implicit one too."""
+
+    CONNECT = "connect"
+    EHLO = "EHLO"
+    STARTTLS = "STARTTLS"
+    AUTH = "AUTH"
+    MAIL = "MAIL"
+    RCPT = "RCPT"
+    DATA = "DATA"
+    DOT = "final dot"
+    RSET = "RSET"
+    QUIT = "QUIT"
+
+
+class Reply(NamedTuple):
+    """One reply. `enhanced` is such as "5.1.1", or "" where none was given or where it contradicts the code.
+
+    `text` is what was said after the code, line by line, verbatim but for characters that do not print, which are
+    escaped (PostgreSQL refuses NUL, a terminal obeys ESC), and cut to 512 characters.
+    """
+
+    code: int
+    enhanced: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.code} {self.text}".rstrip()
+
+
+class Verdict(Enum):
+    """What an answer means, named by what it stops."""
+
+    ACCEPTED = "accepted"
+    RETRY = "retry"  # a temporary refusal of this recipient, who stays unsent
+    THROTTLED = "throttled"  # the gateway asks for a slower pace: nobody is failed, this recipient stays unsent
+    RECIPIENT_FAILED = "recipient_failed"
+    GATEWAY_FAULT = "gateway_fault"  # credentials, sender, TLS: no recipient is at fault, a person must look
+    JOB_FAULT = "job_fault"  # the message itself is refused: going on would collect the same refusal for everyone
+
+
+class Rule(NamedTuple):
+    """"In these phases, these codes, with one of these enhanced codes, mean this." None stands for any."""
+
+    phases: frozenset[Phase] | None
+    codes: frozenset[int] | None
+    enhanced: frozenset[str] | None
+    verdict: Verdict
+
+
+def _codes(text: str) -> frozenset[int]:
+    """Codes by words; "5xx" stands for all codes of that digit."""
+    found: set[int] = set()
+    for word in text.split():
+        found.update(range(int(word[0]) * 100, int(word[0]) * 100 + 100) if word.endswith("xx") else [int(word)])
+    return frozenset(found)
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+SETTING_UP: Final = frozenset({Phase.CONNECT, Phase.EHLO, Phase.STARTTLS, Phase.AUTH})
+TRANSACTION: Final = frozenset({Phase.MAIL, Phase.RCPT, Phase.DATA, Phase.DOT})
+MAIL, RCPT, DATA, DOT = (frozenset({phase}) for phase in (Phase.MAIL, Phase.RCPT, Phase.DATA, Phase.DOT))
+
+# "4.1" and "4.2" stand for every code that begins so: they speak of the address and of the mailbox (RFC 3463).
+ABOUT_THE_MAILBOX: Final = _words("4.1 4.2")
+ABOUT_THE_SENDER: Final = _words("5.1.7 5.1.8")
+ABOUT_AUTHENTICATION_OF_THE_MAIL: Final = _words("5.7.26 5.7.27 5.7.29 5.7.515")
+MAILBOX_FULL: Final = _words("5.2.2")
+
+# The first rule that fits decides. 2xx never comes here.
+RULES: Final[tuple[Rule, ...]] = (
+    # phases      codes                      enhanced                          verdict
+    Rule(None, _codes("421"), None, Verdict.THROTTLED),  # "closing the channel": come back later, slower
+    Rule(SETTING_UP, _codes("4xx"), None, Verdict.THROTTLED),  # 454 at AUTH or STARTTLS, 450 greeting
+    Rule(SETTING_UP, _codes("5xx"), None, Verdict.GATEWAY_FAULT),  # 554 greeting, 535 credentials
+    # Temporary: nobody is failed. Who is it about, the recipient or the gateway?
+    Rule(TRANSACTION, _codes("4xx"), ABOUT_THE_MAILBOX, Verdict.RETRY),
+    Rule(TRANSACTION, _codes("450 451 452 454"), None, Verdict.THROTTLED),
+    Rule(MAIL, _codes("4xx"), None, Verdict.THROTTLED),  # no recipient was named yet
+    Rule(TRANSACTION, _codes("4xx"), None, Verdict.RETRY),
+    # RFC 5321 section 4.5.3.1.10: 552 to RCPT means "too many recipients" and is temporary.
+    Rule(RCPT, _codes("552"), None, Verdict.RETRY),
+    # "Bad sequence of commands" speaks of our conversation, not of the recipient: a fresh one will do.
+    Rule(MAIL | RCPT | DATA, _codes("503"), None, Verdict.RETRY),
+    # Permanent, but no recipient's fault.
+    Rule(TRANSACTION, _codes("530 534 535 538"), None, Verdict.GATEWAY_FAULT),
+    Rule(TRANSACTION, _codes("5xx"), ABOUT_AUTHENTICATION_OF_THE_MAIL, Verdict.JOB_FAULT),
+    Rule(TRANSACTION, _codes("5xx"), ABOUT_THE_SENDER, Verdict.GATEWAY_FAULT),
+    Rule(DATA | DOT, _codes("552"), MAILBOX_FULL, Verdict.RECIPIENT_FAILED),
+    Rule(MAIL | DATA | DOT, _codes("552"), None, Verdict.JOB_FAULT),  # the message is too large
+    Rule(MAIL, _codes("5xx"), None, Verdict.GATEWAY_FAULT),  # the sender is refused
+    # Permanent, and about this recipient.
+    Rule(RCPT | DATA | DOT, _codes("5xx"), None, Verdict.RECIPIENT_FAILED),
+)
+
+
+def classify(phase: Phase, reply: Reply) -> Verdict:
+    """The one judgement on a reply. Unknown codes are judged by their first digit (RFC 5321 section 4.2).
+
+    ValueError for a reply that answers nothing in that phase, such as 354 to the final dot or 250 to DATA: a session
+    treats those as garbage and never asks.
+    """
+    if accepts(phase, reply.code):
+        return Verdict.ACCEPTED
+    kind = reply.enhanced.rpartition(".")[0]
+    for rule in RULES:
+        if (
+            (rule.phases is None or phase in rule.phases)
+            and (rule.codes is None or reply.code in rule.codes)
+            and (rule.enhanced is None or reply.enhanced in rule.enhanced or kind in rule.enhanced)
+        ):
+            return rule.verdict
+    raise ValueError(f"{reply.code} is no answer to {phase.value}")
+
+
+def accepts(phase: Phase, code: int) -> bool:
+    """Whether this code is the yes of this phase: 354 to DATA, any 2xx elsewhere."""
+    return code == 354 if phase is Phase.DATA else 200 <= code < 300
+
+
+def refuses(code: int) -> bool:
+    """Whether this code is a no, temporary or permanent. What neither accepts nor refuses is garbage."""
+    return code >= 400
+
+
+_LINE: Final = re.compile(rb"([2-5][0-9]{2})(?:([ -])(.*))?", re.DOTALL)
+_ENHANCED: Final = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}(?![^ \n])")
+_GOOD_GROUP: Final = re.compile(
+    rb"(2[0-9]{2}) ([^\r\n]{0,2000})\r\n"  # the final dot
+    rb"2[0-9]{2} [^\r\n]{0,2000}\r\n"  # MAIL
+    rb"2[0-9]{2} [^\r\n]{0,2000}\r\n"  # RCPT
+    rb"354 [^\r\n]{0,2000}\r\n"  # DATA
+)
+
+
+def good_group(data: bytes) -> Reply | None:
+    """The fast path: four single-line replies, all good, to "final dot, MAIL, RCPT, DATA", and not an octet more.
+
+    Returns the reply to the final dot. None means "not exactly that": read it line by line.
+    """
+    found = _GOOD_GROUP.fullmatch(data)
+    return _reply(int(found[1]), found[2]) if found else None
+
+
+def printable(said: bytes) -> str:
+    """What a gateway sent as text that is safe to keep and to show: what does not print is escaped."""
+    text = said.decode("utf-8", "backslashreplace")
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+
+
+def _reply(code: int, said: bytes) -> Reply:
+    text = printable(said[: 4 * REPLY_TEXT_MAX])  # UTF-8 takes at most four octets a character
+    enhanced = _ENHANCED.match(text)
+    # An enhanced code whose class contradicts the code is worth nothing (RFC 2034 section 4).
+    told = enhanced[0] if enhanced and ord(enhanced[0][0]) - 48 == code // 100 else ""
+    return Reply(code, told, text[:REPLY_TEXT_MAX])
+
+
+class ReplyParser:
+    """Turns bytes into replies, in whatever pieces they come: `feed`, then `next` until it returns None.
+
+    Lines end in CRLF; a bare LF ends a line too, because then counting stays well defined with sloppy gateways (our
+    own side never sends one). Pull, not push: the caller takes as many replies as it is owed and sees by `pending`
+    whether the gateway said more than it was asked.
+    """
+
+    __slots__ = ("_buffer", "_code", "_lines", "_octets", "_scanned", "lines")
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._scanned = 0  # octets of the buffer that are known to hold no LF
+        self._lines: list[bytes] = []  # lines so far of a reply that goes on
+        self._octets = 0
+        self._code = b""
+        self.lines: tuple[bytes, ...] = ()  # the latest reply, line by line and uncut: EHLO's list can be long
+
+    @property
+    def pending(self) -> bool:
+        """Whether there are octets that no returned reply accounts for."""
+        return bool(self._buffer or self._lines)
+
+    def feed(self, data: bytes) -> None:
+        """Takes what arrived. The limits are looked at in `next`."""
+        self._buffer += data
+
+    def next(self) -> Reply | None:
+        """The next whole reply, None if there is none yet; ProtocolError for garbage or too much of anything."""
+        while True:
+            end = self._buffer.find(b"\n", self._scanned)
+            if (len(self._buffer) if end < 0 else end) > LINE_OCTETS_MAX:
+                raise ProtocolError(f"the gateway sent a line of more than {LINE_OCTETS_MAX} octets")
+            if end < 0:
+                self._scanned = len(self._buffer)
+                return None
+            line = bytes(self._buffer[:end]).removesuffix(b"\r")
+            del self._buffer[: end + 1]
+            self._scanned = 0
+            if (reply := self._line(line)) is not None:
+                return reply
+
+    def _line(self, line: bytes) -> Reply | None:
+        found = _LINE.fullmatch(line)
+        if found is None or (self._lines and found[1] != self._code):
+            raise ProtocolError(f"the gateway sent what is no reply: “{printable(line[:200])}”")
+        self._code = found[1]
+        self._lines.append(found[3] or b"")
+        self._octets += len(line)
+        if len(self._lines) > REPLY_LINES_MAX or self._octets > REPLY_OCTETS_MAX:
+            limit = f"{REPLY_LINES_MAX} lines or {REPLY_OCTETS_MAX} octets"
+            raise ProtocolError(f"the gateway sent a reply of more than {limit}")
+        if found[2] == b"-":
+            return None
+        self.lines = tuple(self._lines)
+        self._lines.clear()
+        self._octets = 0
+        return _reply(int(self._code), b"\n".join(self.lines))

@@ -1,0 +1,445 @@
+"""One SMTP session: hands message after message to a gateway and always knows what became of each.
+
+Promises
+    Each envelope gets one answer at most: `replied` with the gateway's own words, or `lost` when the connection went
+    in the critical moment (final dot given to the kernel, reply not read). One that gets neither was not handed off,
+    and that is certain. A refused recipient never harms the next. Replies are matched by counting them, never by
+    what they say (RFC 2920 section 3.1); a session that lost count is closed and never used again.
+
+Fails with `SessionLost` when the connection is gone, after `lost` where that is due. An exception of the source closes
+the session and comes out of `hand_off` as it is.
+
+The way of an envelope, and the function that moves it on:
+
+    next()  --_announce_next-->  announced  --_hand_over-->  in doubt  --_book-->  replied
+              MAIL RCPT DATA         |         content, dot      |
+                                     +--_book--> replied         +--drop--> lost
+                                     +--drop--> (not handed off)
+
+One write and one round trip a message: "content and dot of n, MAIL RCPT DATA of n+1" is one group (RFC 2920 allows
+content as the first part of a group). No coroutine wakes per message, which is what makes this fast: everything up to
+the end of the window happens in the callbacks of the connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from typing import Final, Protocol
+
+from postroom.errors import Unavailable
+from postroom.gateway.connect import (
+    Conversation,
+    Deadlines,
+    Endpoint,
+    GatewayError,
+    GatewayRefused,
+    GatewayUnreachable,
+    establish,
+)
+from postroom.gateway.replies import Phase, ProtocolError, Reply, accepts, good_group, refuses
+
+__all__ = [
+    "Deadlines",
+    "Endpoint",
+    "Envelope",
+    "GatewayError",
+    "GatewayRefused",
+    "GatewayUnreachable",
+    "Session",
+    "SessionLost",
+    "Source",
+    "open_session",
+]
+
+# A message up to this size goes out in one write; a longer one in pieces, the dot only once the rest is in the kernel.
+PIECE_OCTETS: Final = 64 * 1024
+TICK_MAX_S: Final = 0.5
+
+# RFC 5321 section 4.5.3.1.3: a path has at most 256 octets with its brackets, which keeps a command below 512.
+_ADDRESS: Final = re.compile(rb"[!-;=?-~]{0,254}")
+
+_AFTER_DOT: Final = (Phase.DOT, Phase.MAIL, Phase.RCPT, Phase.DATA)
+_LAST_DOT: Final = (Phase.DOT,)
+_ANNOUNCE: Final = (Phase.MAIL, Phase.RCPT, Phase.DATA)
+_RESET_ANNOUNCE: Final = (Phase.RSET, Phase.MAIL, Phase.RCPT, Phase.DATA)
+
+
+class Envelope:
+    """Whom a message comes from and goes to. An empty sender is the null path; `token` is the source's own.
+
+    `size` is the message's size in octets if known: it is told to gateways that ask for it (RFC 1870).
+    ValueError for an address with anything in it that could be read as another command.
+    """
+
+    __slots__ = ("recipient", "sender", "size", "token")
+
+    def __init__(self, sender: bytes, recipient: bytes, token: object = None, size: int | None = None) -> None:
+        if not _ADDRESS.fullmatch(sender) or not recipient or not _ADDRESS.fullmatch(recipient):
+            raise ValueError(f"not an address that can be spoken: {sender!r} or {recipient!r}")
+        self.sender = sender
+        self.recipient = recipient
+        self.token = token
+        self.size = size
+
+
+class Source(Protocol):
+    """One window of messages. The session calls these from its callbacks: they must be quick and must not wait."""
+
+    def next(self) -> Envelope | None:
+        """The next message to announce; None ends the window. Called before the content of the one before is asked."""
+
+    def content(self, envelope: Envelope) -> bytes | None:
+        """The message as it is to travel: CRLF lines, the last one ended, without the final dot.
+
+        Called when the gateway said "go ahead" and just before the octets are written. None withholds it: the session
+        is then dropped without a dot, because nothing else ends a DATA without submitting something.
+        """
+
+    def replied(self, envelope: Envelope, phase: Phase, reply: Reply) -> None:
+        """The gateway's definite answer: a refusal at MAIL, RCPT or DATA, or its reply to the final dot."""
+
+    def lost(self, envelope: Envelope, detail: str) -> None:
+        """Nobody can know: the final dot was given to the kernel and its reply never came."""
+
+
+class SessionLost(Unavailable):
+    """The connection is gone in this phase. `lost_count` means that the gateway's replies no longer matched our
+    commands: the next session with it should set `Endpoint.pipelining` to False.
+    """
+
+    def __init__(self, phase: Phase, detail: str, *, lost_count: bool = False) -> None:
+        super().__init__(f"The connection to the gateway ended at {phase.value}: {detail}.")
+        self.phase = phase
+        self.detail = detail
+        self.lost_count = lost_count
+
+
+async def open_session(endpoint: Endpoint, deadlines: Deadlines | None = None) -> Session:
+    """A session that may take messages. GatewayRefused or GatewayUnreachable says why there is none."""
+    deadlines = deadlines or Deadlines()
+    session = Session(deadlines)
+    extensions = await establish(endpoint, session, deadlines)
+    session.ready(extensions, pipelining=endpoint.pipelining)
+    return session
+
+
+class Session(Conversation):
+    """One connection that is logged in. `hand_off` for each window, then `close`; `abort` when there is no time."""
+
+    def __init__(self, deadlines: Deadlines) -> None:
+        super().__init__(deadlines)
+        self.extensions: dict[str, str] = {}
+        self.handed_off = 0  # final dots given to the kernel
+        self._pipelining = False
+        self._tells_size = False
+        self._tick_s = min(TICK_MAX_S, min(self._seconds.values()) / 4)
+        self._now = self._loop.time
+
+        self._source: Source | None = None  # set exactly while a window is being handed off
+        self._done: asyncio.Future[None] | None = None
+        self._error: Exception | None = None  # what the source raised
+        self._deadline = 0.0
+        self._owed: tuple[Phase, ...] = ()  # the replies of this group, in order
+        self._counted = 0  # how many of them were read
+        self._lost_count = False
+
+        self._announced: Envelope | None = None  # MAIL RCPT DATA are out, none of them refused so far
+        self._steps: list[bytes] = []  # lock-step: the commands not yet spoken
+        self._step_phases: list[Phase] = []
+        self._reset_due = False  # something was refused: RSET before the next MAIL
+        self._in_doubt: Envelope | None = None  # the critical moment: its dot is out, its reply is not in
+
+        self._long: Envelope | None = None  # its content is going out in pieces
+        self._pieces = b""
+        self._offset = 0
+        self._tail = b""
+        self._interrupted = False  # the gateway answered before the content was complete
+        self._paused = False
+
+    def ready(self, extensions: dict[str, str], *, pipelining: bool) -> None:
+        """The set-up is over: these are the gateway's extensions."""
+        self.extensions = extensions
+        self._pipelining = pipelining and "PIPELINING" in extensions
+        self._tells_size = "SIZE" in extensions
+
+    @property
+    def usable(self) -> bool:
+        """Whether another window may be handed off: connected, nothing unexpected was said, no window is open."""
+        return not self.ended and not self._transport.is_closing() and self._source is None
+
+    async def hand_off(self, source: Source) -> None:
+        """Hands off what the source has, until it has no more. The session can then be used again.
+
+        Cancelling it drops the connection, and `lost` is called if the moment was critical: let the source end the
+        window instead.
+        """
+        if not self.usable:
+            raise SessionLost(Phase.MAIL, self.ended or "the connection is closing or busy")
+        self._source = source
+        self._done = self._loop.create_future()
+        self._timer = self._loop.call_later(self._tick_s, self._tick)
+        try:
+            self._guarded_announce()
+            await self._done
+        except asyncio.CancelledError:
+            self.drop("the hand-off was cancelled")
+            raise
+        finally:
+            self._timer.cancel()
+            self._done = None
+
+    async def close(self) -> None:
+        """Says goodbye, waits a moment for the answer, and gives the socket back. Never raises."""
+        if self.usable:
+            with contextlib.suppress(ConnectionError):
+                await self.ask(Phase.QUIT, b"QUIT")
+        self.drop("closed")
+        await self.wait_closed()
+
+    def abort(self) -> None:
+        """Drops the connection at once. In the critical moment that is a loss like any other."""
+        self.drop("the session was aborted")
+
+    # -- what the connection tells us -----------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        source = self._source
+        if source is None:
+            super().data_received(data)
+            return
+        try:
+            if (
+                self._owed is _AFTER_DOT
+                and self._counted == 0
+                and not self._parser.pending
+                and (reply := good_group(data)) is not None
+            ):
+                envelope, self._in_doubt = self._in_doubt, None
+                assert envelope is not None
+                source.replied(envelope, Phase.DOT, reply)
+                self._hand_over()
+                return
+            if self._long is not None:
+                self._interrupt()
+            self._parser.feed(data)
+            self._read_replies(source)
+        except Exception as error:  # it belongs to whoever called hand_off
+            self._error = error
+            self.drop(f"the sender stopped with an error ({type(error).__name__})")
+
+    def pause_writing(self) -> None:
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        if self._long is not None:
+            self._write_pieces()
+
+    def drop(self, detail: str) -> None:
+        """The one way in which a connection ends. Books the doubt, if there is any, and ends the window."""
+        if self.ended:
+            return
+        phase = self._phase()
+        super().drop(detail)
+        source, self._source = self._source, None
+        if source is None:
+            return
+        error = self._error or SessionLost(phase, detail, lost_count=self._lost_count)
+        envelope, self._in_doubt = self._in_doubt, None
+        if envelope is not None:
+            try:
+                source.lost(envelope, detail)
+            except Exception as raised:  # it belongs to whoever called hand_off
+                error = raised
+        if self._done is not None and not self._done.done():
+            self._done.set_exception(error)
+
+    def _tick(self) -> None:
+        """One coarse timer a session: a call_later a message would cost more than the message."""
+        if self._source is None:
+            return
+        if self._now() > self._deadline:
+            phase = self._phase()
+            limit = self._deadlines.content_s if self._long is not None else self._seconds[phase]
+            self.drop(f"no answer within {limit:g} seconds")
+        else:
+            self._timer = self._loop.call_later(self._tick_s, self._tick)
+
+    def _phase(self) -> Phase:
+        """The phase whose reply we wait for; while content is going out, that of DATA."""
+        return self._owed[self._counted] if self._counted < len(self._owed) else Phase.DATA
+
+    # -- reading --------------------------------------------------------------------------------------------------
+
+    def _read_replies(self, source: Source) -> None:
+        """Takes the replies that are owed, in order, and looks that there is nothing beyond the last."""
+        while True:
+            try:
+                reply = self._parser.next()
+            except ProtocolError as garbage:
+                self.drop(str(garbage))
+                return
+            if reply is None:
+                return
+            phase = self._owed[self._counted]
+            self._book(source, phase, reply)
+            if self.ended:
+                return
+            if reply.code == 421:
+                self.drop(f"the gateway closes the session: “{reply}”")
+                return
+            if self._interrupted:
+                self.drop(f"the gateway answered before the message was complete: “{reply}”")
+                return
+            self._counted += 1
+            if self._counted < len(self._owed):
+                self._deadline = self._now() + self._seconds[self._owed[self._counted]]
+                continue
+            if self._parser.pending:  # looked at before any dot goes out
+                self._lost_count = True
+                self.drop(f"the gateway said more than it was asked after “{reply}”")
+                return
+            self._go_on()
+            return
+
+    def _book(self, source: Source, phase: Phase, reply: Reply) -> None:
+        """One counted reply. A refused envelope is told at once; its other replies are only counted."""
+        good = accepts(phase, reply.code)
+        if not good and not refuses(reply.code):
+            self._lost_count = True
+            self.drop(f"“{reply}” is no answer to {phase.value}")
+        elif phase is Phase.DOT:
+            envelope, self._in_doubt = self._in_doubt, None
+            assert envelope is not None
+            self._reset_due = not good and self._announced is None
+            source.replied(envelope, phase, reply)
+        elif phase is Phase.RSET:
+            if not good:
+                self.drop(f"the gateway refuses to start over: “{reply}”")
+        elif self._announced is None:
+            if phase is Phase.DATA and good:
+                # RFC 2920 section 3.1 suggests a lone dot. We drop: should the count be off by one somewhere, that
+                # dot would submit an empty message to a real recipient, and no price of a new connection is as high.
+                self._lost_count = True
+                self.drop("the gateway asks for the content of a message whose recipient it refused")
+        elif not good:
+            envelope, self._announced = self._announced, None
+            self._reset_due = True
+            source.replied(envelope, phase, reply)
+
+    def _interrupt(self) -> None:
+        """The gateway speaks while content is still going out: no dot will follow, its answer is one to DATA."""
+        self._announced, self._long = self._long, None
+        self._pieces = b""
+        self._interrupted = True
+        self._owed, self._counted = (Phase.DATA,), 0
+        self._deadline = self._now() + self._seconds[Phase.DATA]
+
+    # -- writing --------------------------------------------------------------------------------------------------
+
+    def _guarded_announce(self) -> None:
+        try:
+            self._announce_next()
+        except Exception as error:  # comes out of hand_off, by way of the one ending
+            self._error = error
+            self.drop(f"the sender stopped with an error ({type(error).__name__})")
+
+    def _go_on(self) -> None:
+        """Every reply of the group is in and nothing is left over."""
+        if self._announced is None:
+            self._announce_next()
+        elif self._steps:
+            self._speak_step()
+        else:
+            self._hand_over()
+
+    def _announce_next(self) -> None:
+        assert self._source is not None
+        envelope = self._source.next()
+        if self.ended:
+            return
+        if envelope is None:
+            self._finish()
+            return
+        phases = _RESET_ANNOUNCE if self._reset_due else _ANNOUNCE
+        commands = self._commands(envelope)
+        self._announced = envelope
+        if self._pipelining:
+            self._write(commands, phases)
+        else:
+            self._steps = commands.splitlines(keepends=True)
+            self._step_phases = list(phases)
+            self._speak_step()
+
+    def _commands(self, envelope: Envelope) -> bytes:
+        size = b" SIZE=%d" % envelope.size if self._tells_size and envelope.size is not None else b""
+        reset, self._reset_due = (b"RSET\r\n" if self._reset_due else b""), False
+        return b"%bMAIL FROM:<%b>%b\r\nRCPT TO:<%b>\r\nDATA\r\n" % (reset, envelope.sender, size, envelope.recipient)
+
+    def _speak_step(self) -> None:
+        """Lock-step: one command, one reply."""
+        self._write(self._steps.pop(0), (self._step_phases.pop(0),))
+
+    def _hand_over(self) -> None:
+        """The gateway said "go ahead": the content and its dot, and with it the announcement of the next."""
+        envelope, source = self._announced, self._source
+        if source is None:  # the answer before this one made the source abort
+            return
+        assert envelope is not None
+        if self._transport.is_closing():
+            self.drop("the connection was closed")
+            return
+        following = source.next() if self._pipelining else None
+        content = source.content(envelope)
+        if self.ended:
+            return
+        if content is None:
+            self.drop("the message was withheld")
+            return
+        if not content.endswith(b"\r\n"):
+            raise ValueError("the content of a message must end in CRLF")
+        # From the end, because CPython finds a short needle twice as fast that way: 3.5 us for 10 KB.
+        if content.rfind(b"\r\n.") >= 0 or content.startswith(b"."):
+            content = (b"\r\n" + content).replace(b"\r\n.", b"\r\n..")[2:]
+        self._announced = following
+        tail = b".\r\n" + self._commands(following) if following is not None else b".\r\n"
+        if len(content) <= PIECE_OCTETS:
+            self._write_dot(envelope, content + tail)
+            return
+        self._long, self._pieces, self._offset, self._tail = envelope, content, 0, tail
+        self._owed, self._counted = (), 0
+        self._transport.set_write_buffer_limits(high=1, low=0)  # paused means: not yet in the kernel
+        self._write_pieces()
+
+    def _write_pieces(self) -> None:
+        """Long content: a piece whenever everything before it is in the kernel, the dot with the last piece."""
+        while (envelope := self._long) is not None and not self._paused and not self.ended:
+            piece = self._pieces[self._offset : self._offset + PIECE_OCTETS]
+            self._offset += len(piece)
+            if self._offset >= len(self._pieces):
+                self._long, self._pieces = None, b""
+                self._transport.set_write_buffer_limits()
+                self._write_dot(envelope, piece + self._tail)
+            else:
+                self._deadline = self._now() + self._deadlines.content_s
+                self._transport.write(piece)
+
+    def _write_dot(self, envelope: Envelope, data: bytes) -> None:
+        """From the call of write on, and not before, the message may have been handed off: the critical moment."""
+        self._in_doubt = envelope
+        self.handed_off += 1
+        self._write(data, _LAST_DOT if self._announced is None else _AFTER_DOT)
+
+    def _write(self, data: bytes, owed: tuple[Phase, ...]) -> None:
+        self._owed, self._counted = owed, 0
+        self._deadline = self._now() + self._seconds[owed[0]]
+        self._transport.write(data)
+
+    def _finish(self) -> None:
+        """The window is over and the session clean."""
+        self._source = None
+        assert self._done is not None
+        if not self._done.done():
+            self._done.set_result(None)
