@@ -21,8 +21,9 @@ from hashlib import sha256
 
 from postroom.message import headers
 from postroom.message.address import envelope, parse_address
+from postroom.message.assembly import ADDRESS, POSITION, SUBJECT, Assembly, Draft
 from postroom.message.headers import Unrenderable
-from postroom.message.parts import MESSAGE_MAX, Part, body_part, subject_part, too_large
+from postroom.message.parts import MESSAGE_MAX, Part, take_apart, too_large
 from postroom.message.template import Content, parse
 
 SUBJECTS_MAX = 1_024  # encoded subjects remembered for a job
@@ -49,61 +50,26 @@ def compile(content: Content, stamp: Stamp, account_fields: Mapping[str, str]) -
     """Return the job's message, ready to render. Raises `InvalidInput` as `template.check` does."""
     templates = parse(content, stamp.date)
     account = dict(account_fields)
-    sender = parse_address(content.from_address).envelope
-    domain = (parse_address(f"x@{stamp.domain}").envelope if stamp.domain else sender).partition(b"@")[2]
-    reply_to = [b"Reply-To: " + parse_address(content.reply_to).envelope] if content.reply_to else []
+    draft = Draft()
+    _add_headers(draft, content, stamp)
     bodies = [
-        (subtype, body_part(template, account))
+        (subtype, take_apart(template, account))
         for subtype, template in ((b"plain", templates.text), (b"html", templates.html))
         if template is not None
     ]
-    boundary = b"=_" + sha256(stamp.job_ref.encode("ascii")).hexdigest()[:32].encode("ascii")
-    after_position = [
-        b"@" + domain + b">",
-        b"Date: " + headers.date(stamp.date),
-        *reply_to,
-        b"MIME-Version: 1.0",
-    ]
-    return Compiled(
-        before_address=b"From: " + headers.mailbox("From", content.from_name, sender) + b"\r\nTo: ",
-        before_position=f"\r\nMessage-ID: <{stamp.job_ref}.".encode("ascii"),
-        after_position=b"\r\n".join(after_position) + b"\r\n",
-        subject=subject_part(templates.subject, account),
-        bodies=bodies,
-        boundary=boundary,
-    )
+    _add_bodies(draft, bodies, b"=_" + sha256(stamp.job_ref.encode("ascii")).hexdigest()[:32].encode("ascii"))
+    return Compiled(take_apart(templates.subject, account), Assembly(draft))
 
 
 class Compiled:
     """One job's message. `render` may be called in any order, any number of times, from one thread at a time."""
 
-    __slots__ = ("_bodies", "_pieces", "_subject", "_subjects")
+    __slots__ = ("_assembly", "_subject", "_subjects")
 
-    def __init__(
-        self,
-        *,
-        before_address: bytes,
-        before_position: bytes,
-        after_position: bytes,
-        subject: Part[str],
-        bodies: list[tuple[bytes, Part[bytes]]],
-        boundary: bytes,
-    ) -> None:
+    def __init__(self, subject: Part, assembly: Assembly) -> None:
         self._subject = subject
         self._subjects: dict[str, bytes] = {}
-        self._bodies = [part for _, part in bodies]
-        self._pieces = [before_address, b"", b"\r\nSubject: ", b"", before_position, b"", after_position]
-        several = len(bodies) > 1
-        if several:
-            self._pieces[-1] += b'Content-Type: multipart/alternative;\r\n boundary="' + boundary + b'"\r\n\r\n'
-        for subtype, part in bodies:
-            opening = b"--" + boundary + b"\r\n" if several else b""
-            self._pieces[-1] += opening + b"Content-Type: text/" + subtype + b"; charset=utf-8\r\n"
-            self._pieces[-1] += b"Content-Transfer-Encoding: quoted-printable\r\n\r\n"
-            part.place(len(self._pieces))
-            self._pieces += [*part.pieces, b"\r\n" if several else b""]
-        if several:
-            self._pieces[-1] += b"--" + boundary + b"--\r\n"
+        self._assembly = assembly
 
     def render(self, address: str, position: int, fields: Mapping[str, object]) -> bytes:
         """Return the complete message for one recipient, without the final dot.
@@ -111,16 +77,11 @@ class Compiled:
         `address` is a `parse_address(...).address`; values of `fields` are text, numbers, booleans or None. Raises
         `Unrenderable` (and `AddressRefused` for an address that was never validated).
         """
-        pieces = self._pieces.copy()
-        pieces[1] = envelope(address)
-        pieces[5] = b"%d" % position
         try:
-            pieces[3] = self._subject_line("".join(self._subject.filled(address, fields)))
-            for body in self._bodies:
-                body.fill(pieces, address, fields)
+            subject = self._subject_line(self._subject.text(address, fields))
+            message = self._assembly.joined([envelope(address), subject, b"%d" % position], address, fields)
         except UnicodeEncodeError as error:
             raise Unrenderable("A value holds half a character (a lone surrogate), which cannot be sent.") from error
-        message = b"".join(pieces)
         if len(message) > MESSAGE_MAX:
             raise too_large()
         return message
@@ -133,3 +94,33 @@ class Compiled:
             if len(self._subjects) < SUBJECTS_MAX:
                 self._subjects[text] = line
         return line
+
+
+def _add_headers(draft: Draft, content: Content, stamp: Stamp) -> None:
+    sender = parse_address(content.from_address).envelope
+    domain = (parse_address(f"x@{stamp.domain}").envelope if stamp.domain else sender).partition(b"@")[2]
+    draft.add(b"From: " + headers.mailbox("From", content.from_name, sender) + b"\r\nTo: ")
+    draft.add_header_value(ADDRESS)
+    draft.add(b"\r\nSubject: ")
+    draft.add_header_value(SUBJECT)
+    draft.add(f"\r\nMessage-ID: <{stamp.job_ref}.".encode("ascii"))
+    draft.add_header_value(POSITION)
+    draft.add(b"@" + domain + b">\r\nDate: " + headers.date(stamp.date) + b"\r\n")
+    if content.reply_to:
+        draft.add(b"Reply-To: " + parse_address(content.reply_to).envelope + b"\r\n")
+    draft.add(b"MIME-Version: 1.0\r\n")
+
+
+def _add_bodies(draft: Draft, bodies: list[tuple[bytes, Part]], boundary: bytes) -> None:
+    """Add one body, or several as alternatives. No part can hold the boundary: "=_" is not quoted-printable."""
+    several = len(bodies) > 1
+    if several:
+        draft.add(b'Content-Type: multipart/alternative;\r\n boundary="' + boundary + b'"\r\n\r\n')
+    for subtype, part in bodies:
+        draft.add(b"--" + boundary + b"\r\n" if several else b"")
+        draft.add(b"Content-Type: text/" + subtype + b"; charset=utf-8\r\n")
+        draft.add(b"Content-Transfer-Encoding: quoted-printable\r\n\r\n")
+        draft.add_body(part)
+        draft.add(b"\r\n" if several else b"")
+    if several:
+        draft.add(b"--" + boundary + b"--\r\n")
