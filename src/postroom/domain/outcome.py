@@ -12,8 +12,8 @@ Each class is counted once: sent + failed + skipped + unconfirmed + unsent = rec
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class Kind(StrEnum):
@@ -56,9 +56,12 @@ EVIDENCE_MEANINGS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """One attempt's result for one recipient. `code` and `enhanced_code` are the gateway's, `reply` its words or ours."""
+class Outcome(NamedTuple):
+    """One attempt's result for one recipient. `code` and `enhanced_code` are the gateway's, `reply` its words or ours.
+
+    `retry_in_s` and `refusals` stand only where the recipient stays unsent: when it is due again, and how many temporary
+    refusals count against it.
+    """
 
     position: int
     attempt_no: int

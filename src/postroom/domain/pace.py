@@ -26,4 +26,4 @@ def window_size(messages_per_s: float) -> int:
 
 def retry_delay_s(refusals: int, chance: float, base_s: float = RETRY_DELAY_BASE_S) -> float:
     """Full-jitter exponential backoff: `chance` in [0, 1) is drawn by the caller; `refusals` counts from 1."""
-    return chance * min(RETRY_DELAY_MAX_S, base_s * 2 ** min(refusals, 20))
+    return chance * min(RETRY_DELAY_MAX_S, base_s * 2.0 ** min(refusals, 20))

@@ -3,10 +3,11 @@
 Promises:
 - A connection from here is in autocommit, so one statement is one transaction; where several belong together the caller
   says `async with connection.transaction()`. Its time zone is UTC, and it is alive as far as this host has heard.
-- A server that cannot keep our promises is refused at once: older than PostgreSQL 15, read-only, not UTF-8, or set so that a
-  crash could lose what it had committed.
+- A server that cannot keep our promises is refused at once: older than PostgreSQL 15, read-only, not UTF-8, or set so
+  that a crash could lose what it had committed.
 - A database that is not there becomes errors.Unavailable, which names host, port and database and never the password.
-  Every other driver error (a violated constraint, a deadlock) passes unchanged: whoever wrote the statement knows its meaning.
+  Every other driver error (a violated constraint, a deadlock) passes unchanged: whoever wrote the statement knows its
+  meaning.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class Pool(AsyncConnectionPool[Connection]):
     """psycopg's pool, whose `connection()` turns an absent database into errors.Unavailable. Made by `open_pool`."""
 
     @contextlib.asynccontextmanager
-    async def connection(self, timeout: float | None = None) -> AsyncIterator[Connection]:
+    async def connection(self, timeout: float | None = None) -> AsyncIterator[Connection]:  # noqa: ASYNC109 - as psycopg
         with translate(self.conninfo if isinstance(self.conninfo, str) else ""):
             async with super().connection(timeout) as connection:
                 yield connection
@@ -95,19 +96,17 @@ def require_version(connection: Connection) -> None:
 
 
 async def require_writable(connection: Connection, *, unsafe: bool = False) -> None:
-    """Refuse a server that takes no writes, cannot hold every name, or (unless `unsafe`) may forget what it committed."""
+    """Refuse a server that takes no writes, cannot hold every name, or may forget commits (allowed if `unsafe`)."""
     cursor = await connection.execute(
-        "SELECT current_setting('transaction_read_only'), current_setting('server_encoding'), current_setting('fsync'), "
-        "current_setting('full_page_writes')"
+        "SELECT current_setting('transaction_read_only'), current_setting('server_encoding'), "
+        "current_setting('fsync'), current_setting('full_page_writes')"
     )
     row = await cursor.fetchone()
     assert row is not None
     read_only, encoding, fsync, full_page_writes = row
     where = _where(connection)
     if read_only == "on":
-        raise Unavailable(
-            f"{where} takes no writes (a standby, or set read-only). Name the primary in POSTROOM_DATABASE_URL."
-        )
+        raise Unavailable(f"{where} takes no writes (a standby, or set read-only). Name the primary in POSTROOM_DATABASE_URL.")
     if encoding != "UTF8":
         raise Unavailable(f"{where} stores text as {encoding}. Create the database with ENCODING 'UTF8'.")
     if not unsafe and "off" in (fsync, full_page_writes):
@@ -194,8 +193,10 @@ def _arguments(url: str, name: str) -> dict[str, Any]:
 
 
 async def _check_alive(connection: Connection) -> None:
-    """At checkout: an idle connection with something to read has most likely been closed by the server, so only then ask it.
-    A system call instead of a round trip; without it each restart of the server costs one error for each idle connection."""
+    """At checkout: an idle connection with something to read was most likely closed by the server, so only then ask it.
+
+    A system call and no round trip. Without it a restart of the server costs one error for each idle connection.
+    """
     poll = select.poll()
     poll.register(connection.pgconn.socket, select.POLLIN)
     if poll.poll(0):
@@ -215,8 +216,9 @@ async def listen(
 ) -> AsyncGenerator[psycopg.Notify | Listening, None]:
     """Notifications of the channels, for ever, on a connection of its own.
 
-    Yields `Listening` first, and again after each reconnect; then psycopg.Notify (`channel`, `payload`). A lost server is waited
-    for with backoff and full jitter. Use it within `contextlib.aclosing`. Raises Unavailable only for a URL that is none.
+    Yields `Listening` first, and again after each reconnect; then psycopg.Notify (`channel`, `payload`). A lost server
+    is waited for with backoff and full jitter. Use it within `contextlib.aclosing`. Raises Unavailable only for a URL
+    that is none.
     """
     where = describe(url)
     failures = 0
@@ -234,4 +236,5 @@ async def listen(
         except (psycopg.OperationalError, Unavailable) as error:
             failures += 1
             log.warning("lost the connection that listens", server=where, failures=failures, error=str(error))
-        await asyncio.sleep(random.uniform(0, min(LISTEN_BACKOFF_S_MAX, 0.1 * 2 ** min(failures, 10))))  # noqa: S311 - jitter
+        backoff_s = min(LISTEN_BACKOFF_S_MAX, 0.1 * 2 ** min(failures, 10))
+        await asyncio.sleep(random.uniform(0, backoff_s))  # noqa: S311 - jitter

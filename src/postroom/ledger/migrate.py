@@ -1,10 +1,11 @@
 """Bring a database to the schema of this version: Alembic's bookkeeping around plain .sql files.
 
-A revision is a number, the file `migrations/NNNN_name.sql` and a few lines in `migrations/versions/`. `schema.sql` is what all
-of them together make, for reading; a test compares the two.
+A revision is a number, the file `migrations/NNNN_name.sql` and a few lines in `migrations/versions/`. `schema.sql` is
+what all of them together make, for reading; a test compares the two.
 
 Promises:
-- Any number of processes may call `migrate` at once: an advisory lock lets one work, the others then find nothing to do.
+- Any number of processes may call `migrate` at once: an advisory lock lets one work, the others then find nothing to
+  do.
 - Each revision is one transaction: it is there completely, with its number, or not at all.
 - A database that is up to date is recognised without importing Alembic or SQLAlchemy (30 MB in each worker otherwise).
 
@@ -52,8 +53,8 @@ async def pending(url: str) -> list[str]:
         return known
     if current not in known:
         raise Unavailable(
-            f"{db.describe(url)} is at revision {current}, and this version of Postroom knows revisions up to {known[-1]}. "
-            "A newer version has migrated it: install that one, here as well."
+            f"{db.describe(url)} is at revision {current}, and this version of Postroom knows revisions up to "
+            f"{known[-1]}. A newer version has migrated it: install that one, here as well."
         )
     return known[known.index(current) + 1 :]
 
@@ -82,7 +83,7 @@ def _upgrade(url: str) -> None:
 
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-    # Given as a connection and not as a URL: SQLAlchemy reads URLs differently from libpq (socket directories, several hosts).
+    # A connection and not a URL: SQLAlchemy reads URLs differently from libpq (socket directories, several hosts).
     engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(url), poolclass=NullPool)
     try:
         with engine.connect() as connection:
@@ -103,7 +104,7 @@ def read_sql(name: str) -> str:
 
 
 def run_sql(*names: str) -> None:
-    """For a revision: run whole .sql files on Alembic's connection, in its transaction, past any reading of `:` or `%`."""
+    """For a revision: run whole .sql files in Alembic's transaction, past any reading of `:` or `%`."""
     from alembic import op
 
     driver = op.get_bind().connection.driver_connection

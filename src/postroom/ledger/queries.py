@@ -4,10 +4,10 @@
     -- Why it is as it is, in at least one line.
     UPDATE ... WHERE job_id = %(job_id)s
 
-`SQL = load("jobs")` in jobs.py reads jobs.sql; `SQL.start_job` is its text, without whole-line comments. Loading fails, and so
-does the import of jobs.py at boot, when a name is given twice, has no reason or no SQL, is used but not there, or is there but
-not used. Uses are read from the source of jobs.py, so that no second list of names has to be kept.
-A literal percent sign is written %%, as psycopg wants it.
+`SQL = load("jobs")` in jobs.py reads jobs.sql; `SQL.start_job` is its text, without whole-line comments. Loading
+fails, and so does the import of jobs.py at boot, when a name is given twice, has no reason or no SQL, is used but not
+there, or is there but not used. Uses are read from the source of jobs.py, so that no second list of names has to be
+kept. A literal percent sign is written %%, as psycopg wants it.
 """
 
 from __future__ import annotations

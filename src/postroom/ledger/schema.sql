@@ -240,6 +240,9 @@ CREATE TABLE chunk (
     CONSTRAINT windows_stay_in_the_chunk CHECK (next_position BETWEEN first_position AND first_position + n)
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05);
 
+-- Who still has recipients in hand; most chunks never stand in it, so turning a window touches no index.
+CREATE INDEX chunk_with_an_open_window ON chunk (account_id, job_id, chunk_no) WHERE window_open;
+
 -- The intent: committed before a session may speak about these recipients. Never changed.
 CREATE TABLE hand_off_window (
     account_id   bigint NOT NULL,
@@ -287,6 +290,28 @@ CREATE TABLE retry (
     not_before  timestamptz NOT NULL,
     PRIMARY KEY (account_id, job_id, chunk_no, position)
 );
+
+-- Everything that people are shown of a job, its counts summed over the chunks at this instant.
+CREATE VIEW job_overview AS
+SELECT j.id, j.account_id, a.name AS account_name, j.status, j.subject, j.recipient_count, j.created_by, j.created_at,
+       j.started_at, j.ended_at, j.not_before, j.reason, j.digest, j.duplicates, j.unusable_addresses, j.lanes,
+       j.excluded_duplicates, j.excluded_unusable, j.excluded_suppressed, j.approval_threshold,
+       p.approved_by, p.approved_at, c.sent, c.failed, c.skipped, c.unconfirmed, c.unsent, c.in_hand,
+       CASE WHEN j.status = 'queued' THEN
+           (SELECT count(*) FROM job q WHERE q.account_id = j.account_id AND q.status = 'queued'
+                                         AND q.queue_no <= j.queue_no)::integer END AS queue_position,
+       w.kind AS waits_for, w.reason AS waits_because, w.since AS waits_since, w.until AS waits_until
+FROM job j
+JOIN account a ON a.id = j.account_id
+LEFT JOIN approval p ON p.account_id = j.account_id AND p.job_id = j.id
+CROSS JOIN LATERAL (
+    SELECT sum(sent)::integer AS sent, sum(failed)::integer AS failed, sum(skipped)::integer AS skipped,
+           sum(unconfirmed)::integer AS unconfirmed, sum(unsent)::integer AS unsent,
+           (count(*) FILTER (WHERE window_open))::integer AS in_hand
+    FROM chunk WHERE account_id = j.account_id AND job_id = j.id) c
+LEFT JOIN LATERAL (
+    SELECT * FROM job_condition w WHERE w.account_id = j.account_id AND w.job_id = j.id AND j.status = 'sending'
+    ORDER BY kind LIMIT 1) w ON true;
 
 -- Triggers ------------------------------------------------------------------------------------------------------------
 

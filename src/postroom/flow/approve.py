@@ -1,0 +1,32 @@
+"""The gate: a person approves exactly this list and this content."""
+
+from __future__ import annotations
+
+from postroom.domain.job import Status
+from postroom.errors import Conflict
+from postroom.flow.start import start_next
+from postroom.ledger import jobs
+from postroom.ledger.accounts import lock_account
+from postroom.ledger.db import Pool
+from postroom.ledger.jobs import JobOverview
+
+
+async def approve(pool: Pool, account_id: int, job_id: int, *, by: str, digest: bytes | None = None) -> JobOverview:
+    """Approves a job; it takes its place in the queue, and starts at once when it is first.
+
+    `digest` is what the approver saw; another one than the job's is refused. Approving again changes nothing and answers
+    the same. Raises NotFound; Conflict where the job was cancelled or never needed it.
+    """
+    async with pool.connection() as conn, conn.transaction():
+        await lock_account(conn, account_id)
+        job = await jobs.lock_job(conn, account_id, job_id)
+        if digest is not None and digest != job.digest:
+            raise Conflict("What you approved is not what this job would send. Load the page again and look once more.",
+                           job_id=job_id)
+        if job.status is Status.PENDING_APPROVAL:
+            await jobs.insert_approval(conn, account_id, job_id, by=by, digest=job.digest)
+            await jobs.move(conn, account_id, job_id, Status.PENDING_APPROVAL, Status.QUEUED, by=by, approved_digest=job.digest)
+            await start_next(conn, account_id)
+        elif job.approved_digest is None:
+            raise Conflict(f"Job {job_id} is {job.status.label}: there is nothing to approve.", job_id=job_id)
+        return await jobs.view_job(conn, account_id, job_id)

@@ -1,0 +1,294 @@
+"""Delivering one chunk: the loop that everything else is built around.
+
+    claim a chunk, take a session
+    T(k): one transaction, fenced by the epoch: book window k-1, open window k
+    hand off window k; each recipient ends as sent, failed, unconfirmed or still unsent
+    ... until none is left, the worker drains, or the gateway asks for patience
+    release the chunk and, in the same transaction, put the lane back at the tail of the queue
+
+Promises: a recipient is in one window at a time and windows are committed before a word is said about it; nothing is booked
+as sent but what the gateway accepted; a worker that lost its lease books what it knows and begins nothing new.
+Fails: a database that goes away makes it wait, then settle what it has in hand by evidence and give the rest back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+import psycopg
+import structlog
+
+from postroom.domain.outcome import Outcome
+from postroom.domain.pace import WINDOW_SIZE_MAX, retry_delay_s, window_size
+from postroom.errors import Unavailable
+from postroom.flow import finish
+from postroom.flow.hands import Hands
+from postroom.flow.letters import Letter, Letters
+from postroom.flow.sessions import Sessions
+from postroom.gateway.replies import Reply, Verdict
+from postroom.gateway.session import GatewayError, Session, SessionLost
+from postroom.ledger import delivery, engine, jobs
+from postroom.ledger.db import Connection, Pool
+from postroom.ledger.delivery import Claim, LeaseLost, Window
+
+FIRST_WINDOW_SIZE = 10
+LEASE_MARGIN = 0.25  # of the lease: past its last quarter no message is begun, whatever the database may think
+GATEWAY_RETRY_BASE_S = 2.0
+GATEWAY_RETRY_MAX_S = 300.0
+DATABASE_RETRY_S = 0.5
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Lease:
+    """A claim and how long this process may act on it, by its own monotonic clock."""
+
+    claim: Claim
+    safe_until: float
+    lost: bool = False
+
+    def renewed(self, granted_at: float) -> None:
+        self.safe_until = granted_at + self.claim.lease_s * (1 - LEASE_MARGIN)
+
+    def may_go_on(self) -> bool:
+        return not self.lost and time.monotonic() < self.safe_until
+
+
+@dataclass(slots=True)
+class Work:
+    """One chunk in progress: what of it is not booked yet."""
+
+    lease: Lease
+    letter: Letter
+    session: Session
+    window: Window | None = None
+    outcomes: list[Outcome] = field(default_factory=list)
+    size: int = FIRST_WINDOW_SIZE
+    troubled: bool = False  # a condition of the job was met: the sweeper decides when it goes on
+    moving: bool = False
+
+
+@dataclass(slots=True)
+class Deliveries:
+    """A worker process's deliveries. `deliver` is what the engine runs for each lane."""
+
+    pool: Pool
+    letters: Letters
+    sessions: Sessions
+    owner: str
+    lease_s: float
+    retry_base_s: float
+    draining: bool = False
+    _held: dict[int, Lease] = field(default_factory=dict)
+
+    async def deliver(self, account_id: int, job_id: int) -> None:
+        """One lane's turn: at most one chunk of this job."""
+        if self.draining:
+            return  # the sweeper of another worker sees that a lane is missing
+        granted_at = time.monotonic()
+        async with self.pool.connection() as conn:
+            claim = await delivery.claim_chunk(conn, account_id, job_id, owner=self.owner, lease_s=self.lease_s)
+        if claim is None:
+            await self._complete_if_done(account_id, job_id)
+            return
+        lease = Lease(claim, 0.0)
+        lease.renewed(granted_at)
+        self._held[id(lease)] = lease
+        try:
+            await self._deliver_chunk(lease)
+        finally:
+            del self._held[id(lease)]
+
+    # -- leases -------------------------------------------------------------------------------------------------------
+
+    async def renew_leases(self) -> None:
+        """The heartbeat: independent of the sessions, so that a gateway that takes its time loses nobody's lease."""
+        leases = list(self._held.values())
+        if not leases:
+            return
+        granted_at = time.monotonic()
+        async with self.pool.connection() as conn:
+            held = await delivery.renew_leases(conn, [lease.claim for lease in leases], self.lease_s)
+        for lease in leases:
+            if (lease.claim.job_id, lease.claim.chunk_no, lease.claim.epoch) in held:
+                lease.renewed(granted_at)
+            else:
+                lease.lost = True
+
+    def stop_job(self, job_id: int) -> None:
+        """The job is over: begin nothing more of it. Said by NOTIFY, so that a cancel takes effect within milliseconds."""
+        for lease in self._held.values():
+            if lease.claim.job_id == job_id:
+                lease.lost = True
+        self.letters.forget(job_id)
+
+    # -- one chunk ----------------------------------------------------------------------------------------------------
+
+    async def _deliver_chunk(self, lease: Lease) -> None:
+        claim = lease.claim
+        try:
+            letter = await self.letters.of_job(claim.account_id, claim.job_id)
+            session = await self.sessions.take(letter.endpoint)
+        except Unavailable as error:
+            await self._wait_for_gateway(claim, str(error))
+            await self._give_back(claim, rejoin=False)
+            return
+        work = Work(lease, letter, session)
+        try:
+            await self._hand_off_windows(work)
+        except LeaseLost:
+            lease.lost = True
+            await self._settle(work)
+            return
+        except (Unavailable, psycopg.OperationalError) as error:
+            log.warning("database lost in the middle of a chunk", job=claim.job_id, chunk=claim.chunk_no, error=str(error))
+            await self._recover(work)
+            return
+        finally:
+            self.sessions.give_back(letter.endpoint, work.session)
+        await self._give_back(claim, rejoin=not work.troubled)
+
+    async def _hand_off_windows(self, work: Work) -> None:
+        while not self.draining and not work.troubled:
+            work.window = await self._turn(work)
+            if work.window is None:
+                return  # everything is booked
+            await self._hand_off(work)
+        async with self.pool.connection() as conn:  # book the last one, open none
+            await delivery.turn_window(conn, work.lease.claim, work.outcomes, 0)
+        work.window, work.outcomes = None, []
+
+    async def _turn(self, work: Work) -> Window | None:
+        """Books the last window, opens the next one: first those that no window has held, then the retries that are due."""
+        claim, granted_at = work.lease.claim, time.monotonic()
+        async with self.pool.connection() as conn:
+            window = None
+            if claim.next_position <= claim.last_position:
+                window = await delivery.turn_window(conn, claim, work.outcomes, work.size)
+                work.outcomes = []
+            if window is None:
+                window = await delivery.turn_to_retries(conn, claim, work.outcomes, work.size)
+        work.outcomes = []
+        work.lease.renewed(granted_at)
+        return window
+
+    async def _hand_off(self, work: Work) -> None:
+        assert work.window is not None
+        claim = work.lease.claim
+        hands = Hands(work.window, work.letter, work.lease.may_go_on, retry_base_s=self.retry_base_s)
+        began = time.monotonic()
+        lost: SessionLost | None = None
+        try:
+            await work.session.hand_off(hands)
+        except SessionLost as error:
+            lost = error
+        finally:
+            work.outcomes = hands.outcomes()
+        elapsed = time.monotonic() - began
+        work.size = min(WINDOW_SIZE_MAX, max(window_size(len(work.outcomes) / max(elapsed, 1e-6)), 1))
+        if hands.accepted and not work.moving:
+            work.moving = True
+            async with self.pool.connection() as conn:
+                await jobs.clear_conditions(conn, claim.account_id, claim.job_id)
+        if hands.trouble is not None:
+            await self._heed(work, *hands.trouble)
+        elif lost is not None and work.lease.may_go_on():
+            await self._reconnect(work, lost, progress=hands.accepted > 0)
+
+    async def _reconnect(self, work: Work, lost: SessionLost, *, progress: bool) -> None:
+        """Goes on with a new session where this one did some good; one that only ever fails is a condition to wait on."""
+        if lost.lost_count:
+            self.sessions.distrust_pipelining(work.letter.endpoint)
+        elif not progress:
+            work.troubled = True
+            await self._wait_for_gateway(work.lease.claim, str(lost))
+            return
+        try:
+            work.session = await self.sessions.take(work.letter.endpoint)
+        except GatewayError as error:
+            work.troubled = True
+            await self._wait_for_gateway(work.lease.claim, str(error))
+
+    async def _heed(self, work: Work, verdict: Verdict, reply: Reply) -> None:
+        """What the gateway's reply asks of more than one recipient: a slower pace, patience, or a person."""
+        claim, work.troubled = work.lease.claim, True
+        said = f"{reply.code} {reply.text}"
+        if verdict is Verdict.JOB_FAULT:
+            async with self.pool.connection() as conn:
+                await delivery.turn_window(conn, claim, work.outcomes, 0)
+            work.window, work.outcomes = None, []
+            await finish.fail(self.pool, claim.account_id, claim.job_id, reason=f"The gateway refuses the message itself: {said}")
+        elif verdict is Verdict.THROTTLED:
+            await self._set_condition(claim, "throttled", f"Slowed down: the gateway says {said}")
+        else:
+            await self._wait_for_gateway(claim, f"The gateway refuses the account's mail: {said}")
+
+    # -- waiting ------------------------------------------------------------------------------------------------------
+
+    async def _wait_for_gateway(self, claim: Claim, reason: str) -> None:
+        log.warning("gateway not usable", job=claim.job_id, reason=reason)
+        self.letters.forget(claim.job_id)  # credentials may be changed meanwhile
+        await self._set_condition(claim, "gateway", reason)
+
+    async def _set_condition(self, claim: Claim, kind: str, reason: str) -> None:
+        async with self.pool.connection() as conn:
+            times = await jobs.condition_times(conn, claim.account_id, claim.job_id, kind)
+            # Half fixed, half jitter: a wait of nearly nothing would be no backoff at all.
+            delay_s = min(GATEWAY_RETRY_MAX_S, (self.retry_base_s / 5 + retry_delay_s(times, 0.5, GATEWAY_RETRY_BASE_S)))
+            await jobs.set_condition(conn, claim.account_id, claim.job_id, kind, reason=reason, delay_s=delay_s)
+
+    # -- the end of a chunk -------------------------------------------------------------------------------------------
+
+    async def _give_back(self, claim: Claim, *, rejoin: bool) -> None:
+        """Releases the chunk; the lane rejoins the tail in the same transaction, so that it is never lost in between."""
+        async with self.pool.connection() as conn, conn.transaction():
+            await delivery.release_chunk(conn, claim)
+            if rejoin and await delivery.has_claimable_chunk(conn, claim.account_id, claim.job_id):
+                await engine.defer_lanes(conn, claim.account_id, claim.job_id, 1)
+                return
+        await self._complete_if_done(claim.account_id, claim.job_id)
+
+    async def _complete_if_done(self, account_id: int, job_id: int) -> None:
+        async with self.pool.connection() as conn:
+            done = await jobs.has_nothing_left(conn, account_id, job_id)
+        if done:
+            await finish.complete(self.pool, account_id, job_id)
+
+    async def _settle(self, work: Work) -> None:
+        """The lease is lost. What is known of the own window is evidence; nothing more may be begun."""
+        window = work.window
+        if window is None:
+            return
+
+        async def settle(conn: Connection) -> None:
+            await delivery.settle_window(conn, work.lease.claim, window.window_no, work.outcomes)
+
+        await self._insist(settle)
+
+    async def _recover(self, work: Work) -> None:
+        """The database went away, perhaps in the middle of a commit. Booking by evidence is right whether it came through
+        or not; a window that was opened without our hearing of it was not touched, and goes back."""
+        await self._settle(work)
+        claim = work.lease.claim
+        known = work.window.window_no if work.window else 0
+
+        async def give_back(conn: Connection) -> None:
+            untouched = await delivery.untouched_window(conn, claim, known)
+            if untouched is not None:
+                await delivery.settle_window(conn, claim, *untouched)
+            await delivery.release_chunk(conn, claim)
+
+        await self._insist(give_back)
+
+    async def _insist(self, act: Callable[[Connection], Awaitable[None]]) -> None:
+        """Until the database is back: what the gateway said is known nowhere else."""
+        while True:
+            try:
+                async with self.pool.connection() as conn:
+                    return await act(conn)
+            except (Unavailable, psycopg.OperationalError):
+                await asyncio.sleep(DATABASE_RETRY_S)

@@ -1,0 +1,50 @@
+"""What a worker does besides sending: the heartbeat of its leases, and the sweep that nothing is forgotten.
+
+The sweep reads the ledger and puts right whatever a crash left: a sending job without enough lanes, one that is done but not
+completed, a queue that nobody moved on, a window whose worker vanished after a cancel, a gateway that was waited for too long.
+Any worker may do it, one at a time, each second; doing it twice does no harm.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from postroom.flow import finish
+from postroom.flow.start import start_idle_queue
+from postroom.ledger import delivery, engine
+from postroom.ledger.db import Pool
+from postroom.ledger.delivery import SendingJob
+
+SWEEP_EVERY_S = 1.0
+
+
+async def sweep(pool: Pool, *, give_up_s: float) -> None:
+    """One round. Each repair is a transaction of its own, in the locking order of everybody else."""
+    async with pool.connection() as conn, conn.transaction():
+        if not await delivery.try_sweep_lock(conn):
+            return
+        sending = await delivery.sending_jobs(conn, give_up_s)
+        live = await engine.live_lanes(conn) if sending else {}
+        for job in sending:
+            await engine.defer_lanes(conn, job.account_id, job.job_id, missing_lanes(job, live.get(job.job_id, 0)))
+        abandoned = await delivery.abandoned_windows(conn)
+        idle = await delivery.accounts_with_an_idle_queue(conn)
+    for job in sending:
+        if job.nothing_left:
+            await finish.complete(pool, job.account_id, job.job_id)
+        elif job.given_up:
+            patience = timedelta(seconds=give_up_s)
+            await finish.fail(pool, job.account_id, job.job_id, reason=f"Gave up after {patience}: {job.reason}")
+    for account_id, job_id, chunk_no in abandoned:
+        async with pool.connection() as conn:
+            await delivery.lose_window(conn, account_id, job_id, chunk_no)
+    for account_id in idle:
+        await start_idle_queue(pool, account_id)
+
+
+def missing_lanes(job: SendingJob, live: int) -> int:
+    """None while the job waits for its gateway; one to probe it when the wait is over; all of them while it moves."""
+    if job.waiting:
+        return 0
+    wanted = 1 if job.probing else job.lanes
+    return max(0, min(wanted - live, job.claimable))

@@ -1,0 +1,165 @@
+"""What people and programs are told of a job: its counts, its place in the queue, and why nothing is moving.
+
+The counts are read in one statement, so they are of one instant and always add up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from postroom.domain.job import QUEUE_SENTENCE, Status
+from postroom.domain.outcome import CLASSES, UNSENT, Kind
+from postroom.errors import InvalidInput
+from postroom.ledger import jobs, recipients
+from postroom.ledger.db import Pool
+from postroom.ledger.jobs import Ahead, JobEvent, JobOverview, Progress
+from postroom.ledger.recipients import Exclusion, RecipientRow
+
+PAGE_MAX = 1_000
+WATCH_EVERY_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class QueuePlace:
+    """`position` counts from 1. `waits_for` is the active job, or the queued one before this; `starts_in_s` an estimate."""
+
+    position: int
+    waits_for: Ahead | None
+    starts_in_s: float | None
+    sentence: str = QUEUE_SENTENCE
+
+
+@dataclass(frozen=True, slots=True)
+class JobReport:
+    """One job, whole. `sentence` is always true and answers "why is nothing moving?"."""
+
+    job: JobOverview
+    sentence: str
+    per_second: float | None
+    seconds_left: float | None
+    queue: QueuePlace | None
+
+
+async def report(pool: Pool, account_id: int, job_id: int) -> JobReport:
+    """Raises NotFound, also for another account's job."""
+    async with pool.connection() as conn, conn.transaction():
+        job = await jobs.view_job(conn, account_id, job_id)
+        ahead = await jobs.ahead_in_queue(conn, account_id, job_id) if job.status is Status.QUEUED else []
+    now = datetime.now(UTC)
+    queue = _place(job, ahead, now) if job.status is Status.QUEUED else None
+    done = job.recipient_count - job.unsent
+    rate = _per_second(done, job.started_at, job.ended_at or now)
+    left = job.unsent / rate if rate and job.status is Status.SENDING else None
+    return JobReport(job, _sentence(job, queue), rate, left, queue)
+
+
+async def progress(pool: Pool, account_id: int, job_id: int) -> Progress:
+    """Only the numbers that change. Raises NotFound."""
+    async with pool.connection() as conn:
+        return await jobs.job_progress(conn, account_id, job_id)
+
+
+async def watch(pool: Pool, account_id: int, job_id: int) -> AsyncGenerator[JobReport, None]:
+    """The job now, and again whenever something of it has changed, until it is over and nothing of it is in hand.
+
+    Reads twice a second, and only while somebody iterates. Raises NotFound.
+    """
+    last: JobReport | None = None
+    while True:
+        now = await report(pool, account_id, job_id)
+        if last is None or _differs(now, last):
+            yield now
+            last = now
+        if now.job.status.is_over and now.job.in_hand == 0:
+            return
+        await asyncio.sleep(WATCH_EVERY_S)
+
+
+async def history(pool: Pool, account_id: int, *, status: Status | None = None, since: datetime | None = None,
+                  until: datetime | None = None, before: int | None = None, limit: int = 50) -> list[JobOverview]:
+    """Newest first; the next page begins with `before` = the last job's number of this one."""
+    async with pool.connection() as conn:
+        return await jobs.page_of_jobs(conn, account_id, status=status, since=since, until=until, before=before,
+                                       limit=_limit(limit))
+
+
+async def trail(pool: Pool, account_id: int, job_id: int) -> list[JobEvent]:
+    """Every move of the job: when, from what to what, by whom."""
+    async with pool.connection() as conn:
+        return await jobs.job_events(conn, account_id, job_id)
+
+
+async def recipient_page(pool: Pool, account_id: int, job_id: int, *, recipient_class: str | None = None, after: int = 0,
+                         limit: int = 100) -> list[RecipientRow]:
+    """The ledger in the order of the list, whole or one class of it; the next page begins after the last position."""
+    if recipient_class is not None and recipient_class not in CLASSES:
+        raise InvalidInput(f'A recipient is one of {", ".join(CLASSES)}, not "{recipient_class}".', field="state")
+    async with pool.connection() as conn:
+        await jobs.job_progress(conn, account_id, job_id)
+        return await recipients.page_of_recipients(conn, account_id, job_id, recipient_class=recipient_class, after=after,
+                                                   limit=_limit(limit))
+
+
+async def exclusion_page(pool: Pool, account_id: int, job_id: int, *, after: int = 0, limit: int = 100) -> list[Exclusion]:
+    """What was left out before the freeze, each row with its value and the reason."""
+    async with pool.connection() as conn:
+        await jobs.job_progress(conn, account_id, job_id)
+        return await recipients.page_of_exclusions(conn, account_id, job_id, after=after, limit=_limit(limit))
+
+
+def state_of(row: RecipientRow) -> str:
+    """The class that a recipient is counted in right now."""
+    return UNSENT if row.kind is None else Kind(row.kind).recipient_class
+
+
+def _limit(limit: int) -> int:
+    if not 1 <= limit <= PAGE_MAX:
+        raise InvalidInput(f"A page has 1 to {PAGE_MAX:,} entries.", field="limit")
+    return limit
+
+
+def _per_second(done: int, since: datetime | None, until: datetime) -> float | None:
+    if since is None or done == 0:
+        return None
+    return done / max((until - since).total_seconds(), 0.1)
+
+
+def _place(job: JobOverview, ahead: list[Ahead], now: datetime) -> QueuePlace:
+    """The estimate assumes that those before it go as fast as the active one goes now; without an active one there is none."""
+    assert job.queue_position is not None
+    active = ahead[0] if ahead and ahead[0].status is Status.SENDING else None
+    starts_in_s = None
+    if active is not None:
+        rate = _per_second(active.recipient_count - active.unsent, active.started_at, now)
+        starts_in_s = sum(one.unsent for one in ahead) / rate if rate else None
+    return QueuePlace(job.queue_position, ahead[0] if ahead else None, starts_in_s)
+
+
+def _sentence(job: JobOverview, queue: QueuePlace | None) -> str:
+    match job.status:
+        case Status.PENDING_APPROVAL:
+            return f"Waiting for a person to approve it: {job.recipient_count:,} recipients. No emails have been sent."
+        case Status.QUEUED if job.not_before and job.not_before > datetime.now(UTC):
+            return f"Scheduled: it does not start before {job.not_before:%Y-%m-%d %H:%M %Z}."
+        case Status.QUEUED:
+            assert queue is not None
+            return f"{queue.sentence} Position {queue.position} in the queue."
+        case Status.SENDING if job.waits_because and job.waits_until:
+            return f"{job.waits_because} Trying again at {job.waits_until:%H:%M:%S %Z}; nobody is failed by this."
+        case Status.SENDING:
+            return f"Sending: {job.unsent:,} of {job.recipient_count:,} still to go."
+        case Status.COMPLETED:
+            return "All recipients are processed."
+        case Status.CANCELLED:
+            note = f" Note: {job.reason}" if job.reason else ""
+            return f"Cancelled. {job.sent:,} had been sent before; {job.unsent:,} were not sent and stay unsent.{note}"
+        case Status.FAILED:
+            return f"Stopped: {job.reason} {job.unsent:,} recipients were not sent and stay unsent."
+
+
+def _differs(now: JobReport, before: JobReport) -> bool:
+    """Whether there is anything to tell; the passing of time alone is not."""
+    return now.job != before.job or now.queue != before.queue or now.sentence != before.sentence

@@ -1,0 +1,163 @@
+"""Accounts and what belongs to them: gateways, keys, contacts, suppressions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import psycopg
+from psycopg.rows import class_row
+
+from postroom.errors import Conflict, InvalidInput, NotFound
+from postroom.ledger.db import Connection
+from postroom.ledger.queries import load
+
+SQL = load("accounts")
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    id: int
+    name: str
+    approval_threshold: int
+    fields: str  # JSON object
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """`password` is sealed: only the one who holds the installation's secret key can open it."""
+
+    id: int
+    name: str
+    host: str
+    port: int
+    security: str
+    username: str | None
+    password: bytes | None
+    connections: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeyHolder:
+    """Who an API key speaks for."""
+
+    account_id: int
+    name: str
+    account_name: str
+
+
+async def create_account(conn: Connection, name: str, *, approval_threshold: int, fields: Mapping[str, str]) -> int:
+    """A new account's number. Raises Conflict where the name is taken."""
+    try:
+        cursor = await conn.execute(SQL.create_account, {
+            "name": name, "approval_threshold": approval_threshold, "fields": json.dumps(fields, ensure_ascii=False)})
+    except psycopg.errors.UniqueViolation:
+        raise Conflict(f'There is already an account named "{name}".') from None
+    except psycopg.errors.CheckViolation as error:
+        raise InvalidInput(f"The account is not valid: {error.diag.constraint_name}.".replace("_", " ")) from None
+    return await _number(cursor)
+
+
+async def account_by_name(conn: Connection, name: str) -> Account:
+    """Raises NotFound."""
+    async with conn.cursor(row_factory=class_row(Account)) as cursor:
+        await cursor.execute(SQL.account_by_name, {"name": name})
+        if (account := await cursor.fetchone()) is None:
+            raise NotFound(f'There is no account named "{name}".')
+        return account
+
+
+async def account_by_id(conn: Connection, account_id: int) -> Account:
+    """Raises NotFound."""
+    async with conn.cursor(row_factory=class_row(Account)) as cursor:
+        await cursor.execute(SQL.account_by_id, {"account_id": account_id})
+        if (account := await cursor.fetchone()) is None:
+            raise NotFound("There is no such account.")
+        return account
+
+
+async def all_accounts(conn: Connection) -> list[Account]:
+    """By name."""
+    async with conn.cursor(row_factory=class_row(Account)) as cursor:
+        await cursor.execute(SQL.all_accounts)
+        return await cursor.fetchall()
+
+
+async def lock_account(conn: Connection, account_id: int) -> None:
+    """The first lock of every approval, start and ending. Raises NotFound."""
+    cursor = await conn.execute(SQL.lock_account, {"account_id": account_id})
+    if await cursor.fetchone() is None:
+        raise NotFound("There is no such account.")
+
+
+async def create_gateway(conn: Connection, account_id: int, *, name: str, host: str, port: int, security: str,
+                         username: str | None, password: bytes | None, connections: int) -> int:
+    """A new gateway's number; `password` sealed. Raises Conflict where the name is taken."""
+    try:
+        cursor = await conn.execute(SQL.create_gateway, {
+            "account_id": account_id, "name": name, "host": host, "port": port, "security": security,
+            "username": username, "password": password, "connections": connections})
+    except psycopg.errors.UniqueViolation:
+        raise Conflict(f'The account already has a gateway named "{name}".') from None
+    return await _number(cursor)
+
+
+async def gateways_of_account(conn: Connection, account_id: int) -> list[Gateway]:
+    """In the order of their making; the first is the default."""
+    async with conn.cursor(row_factory=class_row(Gateway)) as cursor:
+        await cursor.execute(SQL.gateways_of_account, {"account_id": account_id})
+        return await cursor.fetchall()
+
+
+async def create_api_key(conn: Connection, account_id: int, name: str, secret_hash: bytes) -> int:
+    """Raises Conflict where the account has a key of that name."""
+    try:
+        cursor = await conn.execute(SQL.create_api_key,
+                                    {"account_id": account_id, "name": name, "secret_hash": secret_hash})
+    except psycopg.errors.UniqueViolation:
+        raise Conflict(f'The account already has a key named "{name}".') from None
+    return await _number(cursor)
+
+
+async def api_key_by_hash(conn: Connection, secret_hash: bytes) -> KeyHolder | None:
+    """None for a key that never was or is revoked."""
+    async with conn.cursor(row_factory=class_row(KeyHolder)) as cursor:
+        await cursor.execute(SQL.api_key_by_hash, {"secret_hash": secret_hash})
+        return await cursor.fetchone()
+
+
+@dataclass(frozen=True, slots=True)
+class ContactProblem:
+    row_no: int
+    value: str
+    reason: str
+
+
+async def create_contact_intake(conn: Connection) -> str:
+    """Makes the temporary table and returns the COPY statement that fills it."""
+    await conn.execute(SQL.create_contact_intake)
+    copy: str = SQL.copy_contact_intake
+    return copy
+
+
+async def merge_contacts(conn: Connection, account_id: int) -> tuple[int, list[ContactProblem]]:
+    """(contacts that the account has now, the first hundred rows that were not taken)."""
+    await conn.execute(SQL.merge_contacts, {"account_id": account_id})
+    async with conn.cursor(row_factory=class_row(ContactProblem)) as cursor:
+        await cursor.execute(SQL.contact_problems)
+        problems = await cursor.fetchall()
+    return await _number(await conn.execute(SQL.count_contacts, {"account_id": account_id})), problems
+
+
+async def suppress(conn: Connection, account_id: int, address_keys: Sequence[str], reason: str) -> int:
+    """How many addresses became suppressed by this."""
+    cursor = await conn.execute(SQL.suppress, {"account_id": account_id, "address_keys": list(address_keys), "reason": reason})
+    return cursor.rowcount
+
+
+async def _number(cursor: psycopg.AsyncCursor[tuple[object, ...]]) -> int:
+    row = await cursor.fetchone()
+    assert row is not None
+    assert isinstance(row[0], int)
+    return row[0]

@@ -1,0 +1,73 @@
+-- name: create_account
+-- A tenant.
+INSERT INTO account (name, approval_threshold, fields)
+VALUES (%(name)s, %(approval_threshold)s, %(fields)s::json) RETURNING id
+
+-- name: account_by_name
+-- People name accounts by their name.
+SELECT id, name, approval_threshold, fields::text AS fields FROM account WHERE name = %(name)s
+
+-- name: account_by_id
+-- Everything else names them by their number.
+SELECT id, name, approval_threshold, fields::text AS fields FROM account WHERE id = %(account_id)s
+
+-- name: all_accounts
+-- For the operator's pages and the command line.
+SELECT id, name, approval_threshold, fields::text AS fields FROM account ORDER BY name
+
+-- name: lock_account
+-- The first lock of every approval, start and ending: whoever holds it decides the account's queue alone.
+SELECT id FROM account WHERE id = %(account_id)s FOR UPDATE
+
+-- name: create_gateway
+-- The server that an account hands its mail to.
+INSERT INTO gateway (account_id, name, host, port, security, username, password, connections)
+VALUES (%(account_id)s, %(name)s, %(host)s, %(port)s, %(security)s, %(username)s, %(password)s, %(connections)s)
+RETURNING id
+
+-- name: gateways_of_account
+-- The first one is the account's default.
+SELECT id, name, host, port, security, username, password, connections FROM gateway
+WHERE account_id = %(account_id)s ORDER BY id
+
+-- name: create_api_key
+-- Only the hash of the secret is kept.
+INSERT INTO api_key (account_id, name, secret_hash) VALUES (%(account_id)s, %(name)s, %(secret_hash)s) RETURNING id
+
+-- name: api_key_by_hash
+-- Who is calling: a revoked key is nobody.
+SELECT k.account_id, k.name, a.name AS account_name FROM api_key k JOIN account a ON a.id = k.account_id
+WHERE k.secret_hash = %(secret_hash)s AND k.revoked_at IS NULL
+
+-- name: create_contact_intake
+-- Contacts come in by COPY and are merged after.
+CREATE TEMPORARY TABLE contact_intake (
+    row_no integer NOT NULL, address text NOT NULL, address_key text NOT NULL, problem text, fields json NOT NULL
+) ON COMMIT DROP
+
+-- name: copy_contact_intake
+-- The same shape as a job's intake, so that the same rows feed both.
+COPY contact_intake (row_no, address, address_key, problem, fields) FROM STDIN
+
+-- name: merge_contacts
+-- An address that is known gets the new fields; the last row of an address wins.
+INSERT INTO contact (account_id, address, address_key, fields)
+SELECT %(account_id)s, address, address_key, fields FROM (
+    SELECT DISTINCT ON (address_key) row_no, address, address_key, fields FROM contact_intake
+    WHERE problem IS NULL ORDER BY address_key, row_no DESC) AS latest
+ORDER BY row_no
+ON CONFLICT (account_id, address_key) DO UPDATE SET address = excluded.address, fields = excluded.fields
+
+-- name: contact_problems
+-- The rows that were not taken, with the reason.
+SELECT row_no, address AS value, problem AS reason FROM contact_intake WHERE problem IS NOT NULL ORDER BY row_no LIMIT 100
+
+-- name: count_contacts
+-- For the answer to an import.
+SELECT count(*)::integer AS n FROM contact WHERE account_id = %(account_id)s
+
+-- name: suppress
+-- An address that the account must not mail. The first reason stands.
+INSERT INTO suppression (account_id, address_key, reason)
+SELECT %(account_id)s, key, %(reason)s FROM unnest(%(address_keys)s::text[]) AS key
+ON CONFLICT (account_id, address_key) DO NOTHING

@@ -1,0 +1,213 @@
+"""Claims, windows and outcomes: what a worker writes while it hands messages off.
+
+Every write is fenced by the epoch that its claim was given, and says so when it was too late. Outcomes travel as one JSON
+parameter: a list of psycopg arrays costs the sender several times as much as the whole statement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+from psycopg.rows import class_row
+
+from postroom.domain.job import Status
+from postroom.domain.outcome import Evidence, Kind, Outcome
+from postroom.ledger import jobs
+from postroom.ledger.db import Connection
+from postroom.ledger.queries import load
+
+SQL = load("delivery")
+
+
+@dataclass(slots=True)
+class Claim:
+    """A worker's right to one chunk while `epoch` is the chunk's. `next_position` moves on with each window."""
+
+    account_id: int
+    job_id: int
+    chunk_no: int
+    epoch: int
+    owner: str
+    next_position: int
+    last_position: int
+    lease_s: float
+
+    @property
+    def key(self) -> dict[str, object]:
+        return {"account_id": self.account_id, "job_id": self.job_id, "chunk_no": self.chunk_no, "epoch": self.epoch,
+                "owner": self.owner, "lease_s": self.lease_s}
+
+
+@dataclass(frozen=True, slots=True)
+class InHand:
+    """A recipient of an open window. `fields` is JSON; `refusals` are the temporary ones it has had."""
+
+    position: int
+    attempt_no: int
+    address: str
+    fields: str
+    refusals: int
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The recipients whose intent to hand off is committed."""
+
+    window_no: int
+    recipients: tuple[InHand, ...]
+
+
+class LeaseLost(Exception):
+    """The chunk has another epoch: a cancel, or another worker. Nothing of the statement was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class SendingJob:
+    account_id: int
+    job_id: int
+    lanes: int
+    claimable: int
+    nothing_left: bool
+    waiting: bool
+    probing: bool
+    reason: str | None
+    given_up: bool | None
+
+
+async def claim_chunk(conn: Connection, account_id: int, job_id: int, *, owner: str, lease_s: float) -> Claim | None:
+    """The next chunk of a sending job, or None. An open window of a vanished owner becomes unconfirmed on the way."""
+    job = {"account_id": account_id, "job_id": job_id}
+    async with conn.transaction():
+        if await jobs.hold_status(conn, account_id, job_id) is not Status.SENDING:
+            return None
+        row = await (await conn.execute(SQL.claim_chunk, {**job, "owner": owner, "lease_s": lease_s})).fetchone()
+        if row is None:
+            return None
+        chunk_no, epoch, next_position, last_position, was_open = row
+        if was_open:
+            await conn.execute(SQL.lose_window, {**job, "chunk_no": chunk_no})
+        return Claim(account_id, job_id, chunk_no, epoch, owner, next_position, last_position, lease_s)
+
+
+async def turn_window(conn: Connection, claim: Claim, outcomes: Sequence[Outcome], size: int) -> Window | None:
+    """Books `outcomes` and opens the next window of at most `size` fresh recipients; None when none are left (or size 0).
+
+    Raises LeaseLost: then nothing was booked, and the outcomes are evidence for `settle_window`.
+    """
+    booked = encode(outcomes)
+    while True:
+        cursor = await conn.execute(SQL.turn_window, {
+            **claim.key, "outcomes": booked, "next_position": claim.next_position, "last_position": claim.last_position,
+            "size": size})
+        rows = await cursor.fetchall()
+        if not rows:
+            raise LeaseLost
+        window_no, claim.next_position = rows[0][0], rows[0][1]
+        if rows[0][2] is not None:
+            return Window(window_no, tuple(InHand(row[2], 1, row[3], row[4], 0) for row in rows))
+        if size == 0 or claim.next_position > claim.last_position:
+            return None
+        booked = "[]"  # all of these were suppressed since the freeze; their skipping is booked, go on behind them
+
+
+async def turn_to_retries(conn: Connection, claim: Claim, outcomes: Sequence[Outcome], size: int) -> Window | None:
+    """The same for recipients that had a window before and whose time has come. Raises LeaseLost."""
+    async with conn.transaction():
+        await turn_window(conn, claim, outcomes, 0)
+        due = await (await conn.execute(SQL.take_due_retries, {**claim.key, "size": size})).fetchall()
+        skipped = [Outcome(position, attempt_no, Kind.SKIPPED, Evidence.SUPPRESSION, reply=suppressed)
+                   for position, attempt_no, _, _, _, suppressed in due if suppressed is not None]
+        if skipped:
+            await turn_window(conn, claim, skipped, 0)
+        taken = tuple(InHand(position, attempt_no, address, fields, refusals)
+                      for position, attempt_no, refusals, address, fields, suppressed in due if suppressed is None)
+        if not taken:
+            return None
+        row = await (await conn.execute(SQL.open_retry_window, {
+            **claim.key, "positions": [one.position for one in taken], "attempts": [one.attempt_no for one in taken]})).fetchone()
+        if row is None:
+            raise LeaseLost
+        return Window(row[0], taken)
+
+
+async def release_chunk(conn: Connection, claim: Claim) -> None:
+    """Gives the chunk back; a lost lease has nothing to give back, which is no harm."""
+    await conn.execute(SQL.release_chunk, claim.key)
+
+
+async def has_claimable_chunk(conn: Connection, account_id: int, job_id: int) -> bool:
+    row = await (await conn.execute(SQL.has_claimable_chunk, {"account_id": account_id, "job_id": job_id})).fetchone()
+    return bool(row and row[0])
+
+
+async def renew_leases(conn: Connection, claims: Sequence[Claim], lease_s: float) -> set[tuple[int, int, int]]:
+    """(job, chunk, epoch) of those that still hold. What is missing is lost."""
+    cursor = await conn.execute(SQL.renew_leases, {
+        "accounts": [claim.account_id for claim in claims], "jobs": [claim.job_id for claim in claims],
+        "chunks": [claim.chunk_no for claim in claims], "epochs": [claim.epoch for claim in claims], "lease_s": lease_s})
+    return {(row[0], row[1], row[2]) for row in await cursor.fetchall()}
+
+
+async def settle_window(conn: Connection, claim: Claim, window_no: int, outcomes: Sequence[Outcome]) -> None:
+    """Books what a fenced worker knows of its own window, as evidence. It may open nothing new."""
+    async with conn.transaction():
+        status = await jobs.hold_status(conn, claim.account_id, claim.job_id)
+        if status is Status.COMPLETED:
+            outcomes = [_never_sent(one) if one.kind in (Kind.RELEASED, Kind.REFUSED) else one for one in outcomes]
+        await conn.execute(SQL.lock_chunk, claim.key)
+        await conn.execute(SQL.settle_window, {**claim.key, "outcomes": encode(outcomes), "window_no": window_no,
+                                               "still_sending": status is Status.SENDING})
+
+
+def _never_sent(outcome: Outcome) -> Outcome:
+    """In a completed job nobody can be unsent again: this one came to nothing, and "continue the rest" can have it."""
+    return Outcome(outcome.position, outcome.attempt_no, Kind.FAILED, outcome.evidence, outcome.code, outcome.enhanced_code,
+                   outcome.reply or "Never handed off: the worker that had it in hand was gone until the job was over.")
+
+
+async def untouched_window(conn: Connection, claim: Claim, known_window_no: int) -> tuple[int, list[Outcome]] | None:
+    """The window that a turn opened although its answer never came back: (its number, every recipient given back)."""
+    row = await (await conn.execute(SQL.untouched_window, {**claim.key, "known_window_no": known_window_no})).fetchone()
+    if row is None:
+        return None
+    return row[0], [Outcome(position, attempt_no, Kind.RELEASED, Evidence.WORKER, retry_in_s=0)
+                    for position, attempt_no in zip(row[1], row[2], strict=True)]
+
+
+async def abandoned_windows(conn: Connection) -> list[tuple[int, int, int]]:
+    """(account, job, chunk) of windows that are open in jobs that are over and whose worker is gone."""
+    return [(row[0], row[1], row[2]) for row in await (await conn.execute(SQL.abandoned_windows)).fetchall()]
+
+
+async def lose_window(conn: Connection, account_id: int, job_id: int, chunk_no: int) -> None:
+    """Makes the open window of a vanished worker unconfirmed."""
+    chunk = {"account_id": account_id, "job_id": job_id, "chunk_no": chunk_no}
+    async with conn.transaction():
+        await conn.execute(SQL.lock_chunk, chunk)
+        await conn.execute(SQL.lose_window, chunk)
+
+
+async def sending_jobs(conn: Connection, give_up_s: float) -> list[SendingJob]:
+    """What the sweeper looks at."""
+    async with conn.cursor(row_factory=class_row(SendingJob)) as cursor:
+        await cursor.execute(SQL.sending_jobs, {"give_up_s": give_up_s})
+        return await cursor.fetchall()
+
+
+async def accounts_with_an_idle_queue(conn: Connection) -> list[int]:
+    return [row[0] for row in await (await conn.execute(SQL.accounts_with_an_idle_queue)).fetchall()]
+
+
+def encode(outcomes: Sequence[Outcome]) -> str:
+    """The JSON that the statements unpack; short keys, because it is parsed for every window."""
+    return msgspec.json.encode([
+        {"p": one.position, "a": one.attempt_no, "k": one.kind, "e": one.evidence, "c": one.code, "x": one.enhanced_code,
+         "r": one.reply, "d": one.retry_in_s, "f": one.refusals} for one in outcomes]).decode()
+
+
+async def try_sweep_lock(conn: Connection) -> bool:
+    """Whether this transaction may sweep; another worker's does otherwise."""
+    row = await (await conn.execute(SQL.try_sweep_lock)).fetchone()
+    return bool(row and row[0])

@@ -1,0 +1,209 @@
+-- name: claim_chunk
+-- A worker's right to a chunk, with a new epoch that fences whoever had it before. SKIP LOCKED lets claims pass each other.
+WITH candidate AS (
+    SELECT chunk_no, window_open AS was_open FROM chunk
+    WHERE account_id = %(account_id)s AND job_id = %(job_id)s AND unsent > 0
+      AND (lease_until IS NULL OR lease_until < clock_timestamp())
+      AND (available_at IS NULL OR available_at <= clock_timestamp())
+    ORDER BY chunk_no LIMIT 1 FOR UPDATE SKIP LOCKED
+)
+UPDATE chunk c SET lease_epoch = lease_epoch + 1, owner = %(owner)s, available_at = NULL,
+                   lease_until = clock_timestamp() + make_interval(secs => %(lease_s)s)
+FROM candidate
+WHERE c.account_id = %(account_id)s AND c.job_id = %(job_id)s AND c.chunk_no = candidate.chunk_no
+RETURNING c.chunk_no, c.lease_epoch, c.next_position, c.first_position + c.n - 1 AS last_position, candidate.was_open
+
+-- name: lose_window
+-- The owner of an open window is gone. Nobody can know what the gateway has of it: unconfirmed, and never sent again.
+WITH held AS (
+    SELECT unnest(w.positions) AS position, unnest(w.attempts) AS attempt_no
+    FROM chunk c JOIN hand_off_window w USING (account_id, job_id, chunk_no, window_no)
+    WHERE c.account_id = %(account_id)s AND c.job_id = %(job_id)s AND c.chunk_no = %(chunk_no)s AND c.window_open
+), doubt AS (
+    INSERT INTO outcome (account_id, job_id, position, attempt_no, kind, evidence, reply)
+    SELECT %(account_id)s, %(job_id)s, position, attempt_no, 'unconfirmed', 'lease_lost',
+           'The worker that had it in hand went away.' FROM held
+    RETURNING 1
+)
+UPDATE chunk SET unconfirmed = unconfirmed + (SELECT count(*) FROM doubt), window_open = false
+WHERE account_id = %(account_id)s AND job_id = %(job_id)s AND chunk_no = %(chunk_no)s AND window_open
+
+-- name: turn_window
+-- The heart: one statement, so one transaction and one round trip. Fenced by the epoch, it books the last window's
+-- outcomes, lets the counters follow, renews the lease, and opens the next window of recipients that no window has held.
+-- Whoever was suppressed since the freeze is booked as skipped here. No row back: the lease is lost, nothing was written.
+WITH booked AS MATERIALIZED (
+    SELECT * FROM json_to_recordset(%(outcomes)s::json)
+        AS b(p integer, a smallint, k outcome_kind, e outcome_evidence, c smallint, x text, r text, d real, f smallint)
+), tally AS MATERIALIZED (
+    SELECT count(*) FILTER (WHERE k = 'sent') AS sent, count(*) FILTER (WHERE k = 'failed') AS failed,
+           count(*) FILTER (WHERE k = 'skipped') AS skipped, count(*) FILTER (WHERE k = 'unconfirmed') AS unconfirmed
+    FROM booked
+), fresh AS MATERIALIZED (
+    SELECT r.position, r.address, r.fields::text AS fields, s.reason AS suppressed
+    FROM recipient r LEFT JOIN suppression s ON s.account_id = r.account_id AND s.address_key = r.address_key
+    WHERE r.account_id = %(account_id)s AND r.job_id = %(job_id)s
+      AND r.position BETWEEN %(next_position)s AND %(last_position)s AND r.booked IS NULL
+    ORDER BY r.position LIMIT %(size)s
+), held AS (
+    UPDATE chunk c SET
+        sent = c.sent + t.sent, failed = c.failed + t.failed,
+        skipped = c.skipped + t.skipped + (SELECT count(*) FROM fresh WHERE suppressed IS NOT NULL),
+        unconfirmed = c.unconfirmed + t.unconfirmed,
+        next_position = CASE WHEN %(size)s = 0 THEN c.next_position
+                             ELSE coalesce((SELECT max(position) + 1 FROM fresh), c.first_position + c.n) END,
+        window_open = EXISTS (SELECT FROM fresh WHERE suppressed IS NULL),
+        window_no = c.window_no + (EXISTS (SELECT FROM fresh WHERE suppressed IS NULL))::integer,
+        lease_until = clock_timestamp() + make_interval(secs => %(lease_s)s)
+    FROM tally t
+    WHERE c.account_id = %(account_id)s AND c.job_id = %(job_id)s AND c.chunk_no = %(chunk_no)s
+      AND c.lease_epoch = %(epoch)s
+    RETURNING c.window_no, c.next_position
+), written AS (
+    INSERT INTO outcome (account_id, job_id, position, attempt_no, kind, evidence, code, enhanced_code, reply)
+    SELECT %(account_id)s, %(job_id)s, p, a, k, e, c, x, r FROM booked, held
+), skipped AS (
+    INSERT INTO outcome (account_id, job_id, position, attempt_no, kind, evidence, reply)
+    SELECT %(account_id)s, %(job_id)s, position, 1, 'skipped', 'suppression', suppressed FROM fresh, held
+    WHERE suppressed IS NOT NULL
+), again AS (
+    INSERT INTO retry (account_id, job_id, chunk_no, position, attempt_no, refusals, not_before)
+    SELECT %(account_id)s, %(job_id)s, %(chunk_no)s, p, a + 1, f, clock_timestamp() + make_interval(secs => d)
+    FROM booked, held WHERE k IN ('refused', 'released')
+), opened AS (
+    INSERT INTO hand_off_window (account_id, job_id, chunk_no, window_no, lease_epoch, owner, positions, attempts)
+    SELECT %(account_id)s, %(job_id)s, %(chunk_no)s, held.window_no, %(epoch)s, %(owner)s,
+           array_agg(position ORDER BY position), array_agg(1::smallint)
+    FROM fresh, held WHERE suppressed IS NULL GROUP BY held.window_no
+)
+SELECT held.window_no, held.next_position, fresh.position, fresh.address, fresh.fields
+FROM held LEFT JOIN fresh ON fresh.suppressed IS NULL ORDER BY fresh.position
+
+-- name: take_due_retries
+-- Those of this chunk whose time has come, with what became of them since the freeze. They go into the next window.
+WITH due AS (
+    DELETE FROM retry WHERE (account_id, job_id, chunk_no, position) IN (
+        SELECT account_id, job_id, chunk_no, position FROM retry
+        WHERE account_id = %(account_id)s AND job_id = %(job_id)s AND chunk_no = %(chunk_no)s
+          AND not_before <= clock_timestamp()
+        ORDER BY position LIMIT %(size)s)
+    RETURNING position, attempt_no, refusals
+)
+SELECT due.position, due.attempt_no, due.refusals, r.address, r.fields::text AS fields, s.reason AS suppressed
+FROM due
+JOIN recipient r ON r.account_id = %(account_id)s AND r.job_id = %(job_id)s AND r.position = due.position
+LEFT JOIN suppression s ON s.account_id = r.account_id AND s.address_key = r.address_key
+ORDER BY due.position
+
+-- name: open_retry_window
+-- The same intent as in turn_window, for recipients that had a window before.
+WITH held AS (
+    UPDATE chunk SET window_no = window_no + 1, window_open = true
+    WHERE account_id = %(account_id)s AND job_id = %(job_id)s AND chunk_no = %(chunk_no)s AND lease_epoch = %(epoch)s
+    RETURNING window_no
+)
+INSERT INTO hand_off_window (account_id, job_id, chunk_no, window_no, lease_epoch, owner, positions, attempts)
+SELECT %(account_id)s, %(job_id)s, %(chunk_no)s, window_no, %(epoch)s, %(owner)s, %(positions)s, %(attempts)s FROM held
+RETURNING window_no
+
+-- name: release_chunk
+-- Given back: finished, or with only retries left, or because the worker drains. Fenced like every write.
+UPDATE chunk SET owner = NULL, lease_until = NULL,
+    available_at = CASE WHEN next_position < first_position + n THEN NULL ELSE
+        (SELECT min(not_before) FROM retry r
+         WHERE r.account_id = %(account_id)s AND r.job_id = %(job_id)s AND r.chunk_no = %(chunk_no)s) END
+WHERE account_id = %(account_id)s AND job_id = %(job_id)s AND chunk_no = %(chunk_no)s AND lease_epoch = %(epoch)s
+
+-- name: has_claimable_chunk
+-- Whether a lane would find work.
+SELECT EXISTS (
+    SELECT FROM chunk WHERE account_id = %(account_id)s AND job_id = %(job_id)s AND unsent > 0
+      AND (lease_until IS NULL OR lease_until < clock_timestamp())
+      AND (available_at IS NULL OR available_at <= clock_timestamp())) AS found
+
+-- name: renew_leases
+-- A worker's heartbeat for all its chunks at once. What does not come back is lost: it may begin nothing new there.
+UPDATE chunk c SET lease_until = clock_timestamp() + make_interval(secs => %(lease_s)s)
+FROM unnest(%(accounts)s::bigint[], %(jobs)s::bigint[], %(chunks)s::integer[], %(epochs)s::integer[])
+    AS mine(account_id, job_id, chunk_no, epoch)
+WHERE c.account_id = mine.account_id AND c.job_id = mine.job_id AND c.chunk_no = mine.chunk_no
+  AND c.lease_epoch = mine.epoch
+RETURNING c.job_id, c.chunk_no, c.lease_epoch
+
+-- name: lock_chunk
+-- Late evidence changes counters that others may be changing too.
+SELECT 1 FROM chunk WHERE account_id = %(account_id)s AND job_id = %(job_id)s AND chunk_no = %(chunk_no)s FOR UPDATE
+
+-- name: settle_window
+-- What a fenced worker still knows of its own window. Evidence only ever moves a recipient up: each row is taken only if
+-- it is stronger than what that attempt already has, and the counters follow exactly what was taken.
+WITH told AS (
+    SELECT b.*, o.kind AS was, o.evidence AS was_evidence
+    FROM json_to_recordset(%(outcomes)s::json)
+        AS b(p integer, a smallint, k outcome_kind, e outcome_evidence, c smallint, x text, r text, d real, f smallint)
+    LEFT JOIN LATERAL (
+        SELECT kind, evidence FROM outcome o
+        WHERE o.account_id = %(account_id)s AND o.job_id = %(job_id)s AND o.position = b.p AND o.attempt_no = b.a
+        ORDER BY evidence DESC LIMIT 1) o ON true
+), stronger AS MATERIALIZED (
+    SELECT * FROM told WHERE was_evidence IS NULL OR e > was_evidence
+), written AS (
+    INSERT INTO outcome (account_id, job_id, position, attempt_no, kind, evidence, code, enhanced_code, reply)
+    SELECT %(account_id)s, %(job_id)s, p, a, k, e, c, x, r FROM stronger
+), again AS (
+    INSERT INTO retry (account_id, job_id, chunk_no, position, attempt_no, refusals, not_before)
+    SELECT %(account_id)s, %(job_id)s, %(chunk_no)s, p, a + 1, f, clock_timestamp() + make_interval(secs => d)
+    FROM stronger WHERE k IN ('refused', 'released') AND %(still_sending)s
+), tally AS (
+    SELECT count(*) FILTER (WHERE k = 'sent') - count(*) FILTER (WHERE was = 'sent') AS sent,
+           count(*) FILTER (WHERE k = 'failed') - count(*) FILTER (WHERE was = 'failed') AS failed,
+           count(*) FILTER (WHERE k = 'skipped') - count(*) FILTER (WHERE was = 'skipped') AS skipped,
+           count(*) FILTER (WHERE k = 'unconfirmed') - count(*) FILTER (WHERE was = 'unconfirmed') AS unconfirmed,
+           count(*) FILTER (WHERE k IN ('refused', 'released')) AS again
+    FROM stronger
+)
+UPDATE chunk c SET sent = c.sent + t.sent, failed = c.failed + t.failed, skipped = c.skipped + t.skipped,
+                   unconfirmed = c.unconfirmed + t.unconfirmed,
+                   window_open = c.window_open AND c.window_no <> %(window_no)s,
+                   available_at = CASE WHEN t.again > 0 THEN NULL ELSE c.available_at END
+FROM tally t
+WHERE c.account_id = %(account_id)s AND c.job_id = %(job_id)s AND c.chunk_no = %(chunk_no)s
+
+-- name: abandoned_windows
+-- Windows that are still open in jobs that are over, and whose worker is gone: nobody else will claim these chunks.
+SELECT c.account_id, c.job_id, c.chunk_no FROM chunk c JOIN job j ON j.account_id = c.account_id AND j.id = c.job_id
+WHERE c.window_open AND j.status IN ('cancelled', 'failed') AND c.lease_until < clock_timestamp()
+ORDER BY c.job_id, c.chunk_no LIMIT 1000
+
+-- name: sending_jobs
+-- What the sweeper looks at: each active job with what is claimable in it and what holds it back.
+SELECT j.account_id, j.id AS job_id, j.lanes, c.claimable, c.nothing_left, w.waiting, w.probing, w.reason,
+       w.since < clock_timestamp() - make_interval(secs => %(give_up_s)s) AS given_up
+FROM job j
+CROSS JOIN LATERAL (
+    SELECT count(*) FILTER (WHERE unsent > 0 AND (lease_until IS NULL OR lease_until < clock_timestamp())
+                              AND (available_at IS NULL OR available_at <= clock_timestamp())) AS claimable,
+           count(*) FILTER (WHERE unsent > 0 OR window_open) = 0 AS nothing_left
+    FROM chunk WHERE account_id = j.account_id AND job_id = j.id) c
+CROSS JOIN LATERAL (
+    SELECT coalesce(bool_or(until > clock_timestamp()), false) AS waiting, count(*) > 0 AS probing,
+           min(since) FILTER (WHERE kind = 'gateway') AS since, min(reason) FILTER (WHERE kind = 'gateway') AS reason
+    FROM job_condition w WHERE w.account_id = j.account_id AND w.job_id = j.id) w
+WHERE j.status = 'sending'
+
+-- name: accounts_with_an_idle_queue
+-- A queued job whose time has come and no active one: the move was lost in a crash, or it waited for its time.
+SELECT DISTINCT q.account_id FROM job q
+WHERE q.status = 'queued' AND (q.not_before IS NULL OR q.not_before <= clock_timestamp())
+  AND NOT EXISTS (SELECT FROM job s WHERE s.account_id = q.account_id AND s.status = 'sending')
+
+-- name: untouched_window
+-- After a connection was lost during the commit: the window that may have been opened without our hearing of it.
+SELECT w.window_no, w.positions, w.attempts
+FROM chunk c JOIN hand_off_window w USING (account_id, job_id, chunk_no, window_no)
+WHERE c.account_id = %(account_id)s AND c.job_id = %(job_id)s AND c.chunk_no = %(chunk_no)s
+  AND c.lease_epoch = %(epoch)s AND c.window_open AND c.window_no > %(known_window_no)s
+
+-- name: try_sweep_lock
+-- One sweeper at a time; it goes with the transaction, so a frozen sweeper cannot keep it for long.
+SELECT pg_try_advisory_xact_lock(7092041), set_config('idle_in_transaction_session_timeout', '10s', true)

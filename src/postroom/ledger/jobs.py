@@ -1,0 +1,260 @@
+"""The job's row: its making, its moves, and what people are shown of it.
+
+Locks are always taken in this order: account, job, chunks. `move` is the one function that changes a status.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from psycopg.rows import class_row
+
+from postroom.domain.job import Status
+from postroom.errors import Conflict, NotFound
+from postroom.ledger.db import Connection
+from postroom.ledger.queries import load
+
+SQL = load("jobs")
+
+
+@dataclass(frozen=True, slots=True)
+class JobOverview:
+    """One job as people are shown it; the counts are of one instant and add up to `recipient_count`."""
+
+    id: int
+    account_id: int
+    account_name: str
+    status: Status
+    subject: str
+    recipient_count: int
+    created_by: str
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    not_before: datetime | None
+    reason: str | None
+    digest: bytes
+    duplicates: str
+    unusable_addresses: str
+    lanes: int
+    excluded_duplicates: int
+    excluded_unusable: int
+    excluded_suppressed: int
+    approval_threshold: int
+    approved_by: str | None
+    approved_at: datetime | None
+    sent: int
+    failed: int
+    skipped: int
+    unconfirmed: int
+    unsent: int
+    in_hand: int  # chunks with a window that is open right now
+    queue_position: int | None
+    waits_for: str | None
+    waits_because: str | None
+    waits_since: datetime | None
+    waits_until: datetime | None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "status", Status(self.status))
+
+
+@dataclass(frozen=True, slots=True)
+class LockedJob:
+    status: Status
+    digest: bytes
+    approved_digest: bytes | None
+    recipient_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    status: Status
+    started_at: datetime | None
+    sent: int
+    failed: int
+    skipped: int
+    unconfirmed: int
+    unsent: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """A job that another one of the same account waits for."""
+
+    id: int
+    subject: str
+    status: Status
+    started_at: datetime | None
+    recipient_count: int
+    unsent: int
+
+
+@dataclass(frozen=True, slots=True)
+class JobEvent:
+    at: datetime
+    verb: str
+    from_status: str | None
+    to_status: str
+    by: str
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class JobContent:
+    """The message of a job and what it is sent with. `content` and `account_fields` are JSON; `password` is sealed."""
+
+    id: int
+    content: str
+    message_key: str
+    started_at: datetime | None
+    gateway_id: int
+    account_name: str
+    account_fields: str
+    host: str
+    port: int
+    security: str
+    username: str | None
+    password: bytes | None
+    connections: int
+
+
+async def insert_job(conn: Connection, values: Mapping[str, object]) -> int:
+    """The new job's number. `values` are the columns by name; `by` is who makes it."""
+    cursor = await conn.execute(SQL.insert_job, values)
+    row = await cursor.fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+async def lock_job(conn: Connection, account_id: int, job_id: int) -> LockedJob:
+    """Raises NotFound, also for another account's job."""
+    cursor = await conn.execute(SQL.lock_job, {"account_id": account_id, "job_id": job_id})
+    if (row := await cursor.fetchone()) is None:
+        raise no_such_job(job_id)
+    return LockedJob(Status(row[0]), row[1], row[2], row[3])
+
+
+async def hold_status(conn: Connection, account_id: int, job_id: int) -> Status | None:
+    """The status, which cannot change until this transaction ends."""
+    cursor = await conn.execute(SQL.hold_status, {"account_id": account_id, "job_id": job_id})
+    row = await cursor.fetchone()
+    return Status(row[0]) if row else None
+
+
+async def move(conn: Connection, account_id: int, job_id: int, origin: Status, target: Status, *, by: str,
+               reason: str | None = None, approved_digest: bytes | None = None) -> None:
+    """The one function that changes a status; the caller holds the locks. The database refuses a move that is no move."""
+    cursor = await conn.execute(SQL.move_job, {
+        "account_id": account_id, "job_id": job_id, "origin": origin, "target": target, "by": by, "reason": reason,
+        "approved_digest": approved_digest})
+    if cursor.rowcount != 1:
+        raise Conflict(f"Job {job_id} is no longer {origin.label}.", job_id=job_id)
+
+
+async def insert_approval(conn: Connection, account_id: int, job_id: int, *, by: str, digest: bytes) -> None:
+    await conn.execute(SQL.insert_approval, {"account_id": account_id, "job_id": job_id, "by": by, "digest": digest})
+
+
+async def next_in_queue(conn: Connection, account_id: int) -> tuple[int, int] | None:
+    """(job, its lanes) that may start now, under the account's lock; None while one is sending or none is due."""
+    cursor = await conn.execute(SQL.next_in_queue, {"account_id": account_id})
+    row = await cursor.fetchone()
+    return (int(row[0]), int(row[1])) if row else None
+
+
+async def fence_chunks(conn: Connection, account_id: int, job_id: int) -> None:
+    """After this commits, no window of an older epoch can be opened."""
+    await conn.execute(SQL.fence_chunks, {"account_id": account_id, "job_id": job_id})
+
+
+async def has_nothing_left(conn: Connection, account_id: int, job_id: int) -> bool:
+    cursor = await conn.execute(SQL.has_nothing_left, {"account_id": account_id, "job_id": job_id})
+    row = await cursor.fetchone()
+    return bool(row and row[0])
+
+
+async def view_job(conn: Connection, account_id: int, job_id: int) -> JobOverview:
+    """Raises NotFound, also for another account's job."""
+    async with conn.cursor(row_factory=class_row(JobOverview)) as cursor:
+        await cursor.execute(SQL.view_job, {"account_id": account_id, "job_id": job_id})
+        if (job := await cursor.fetchone()) is None:
+            raise no_such_job(job_id)
+        return job
+
+
+async def page_of_jobs(conn: Connection, account_id: int, *, status: Status | None, since: datetime | None,
+                       until: datetime | None, before: int | None, limit: int) -> list[JobOverview]:
+    """Newest first; `before` is the last job's number of the page before."""
+    async with conn.cursor(row_factory=class_row(JobOverview)) as cursor:
+        await cursor.execute(SQL.page_of_jobs, {
+            "account_id": account_id, "status": status, "since": since, "until": until, "before": before, "limit": limit})
+        return await cursor.fetchall()
+
+
+async def job_progress(conn: Connection, account_id: int, job_id: int) -> Progress:
+    """Raises NotFound."""
+    cursor = await conn.execute(SQL.job_progress, {"account_id": account_id, "job_id": job_id})
+    if (row := await cursor.fetchone()) is None:
+        raise no_such_job(job_id)
+    return Progress(Status(row[0]), *row[1:])
+
+
+async def ahead_in_queue(conn: Connection, account_id: int, job_id: int) -> list[Ahead]:
+    """The active job first, then the queued ones before this one."""
+    async with conn.cursor(row_factory=class_row(Ahead)) as cursor:
+        await cursor.execute(SQL.ahead_in_queue, {"account_id": account_id, "job_id": job_id})
+        return await cursor.fetchall()
+
+
+async def job_events(conn: Connection, account_id: int, job_id: int) -> list[JobEvent]:
+    async with conn.cursor(row_factory=class_row(JobEvent)) as cursor:
+        await cursor.execute(SQL.job_events, {"account_id": account_id, "job_id": job_id})
+        return await cursor.fetchall()
+
+
+async def job_content(conn: Connection, account_id: int, job_id: int) -> JobContent:
+    """Raises NotFound."""
+    async with conn.cursor(row_factory=class_row(JobContent)) as cursor:
+        await cursor.execute(SQL.job_content, {"account_id": account_id, "job_id": job_id})
+        if (content := await cursor.fetchone()) is None:
+            raise no_such_job(job_id)
+        return content
+
+
+async def set_condition(conn: Connection, account_id: int, job_id: int, kind: str, *, reason: str, delay_s: float) -> None:
+    """Says why the job does not move and when it is tried again."""
+    await conn.execute(SQL.set_condition, {
+        "account_id": account_id, "job_id": job_id, "kind": kind, "reason": reason, "delay_s": delay_s})
+
+
+async def condition_times(conn: Connection, account_id: int, job_id: int, kind: str) -> int:
+    """How often in a row this condition was met; 0 when it is not in force."""
+    cursor = await conn.execute(SQL.condition_times, {"account_id": account_id, "job_id": job_id, "kind": kind})
+    row = await cursor.fetchone()
+    return int(row[0]) if row else 0
+
+
+async def clear_conditions(conn: Connection, account_id: int, job_id: int) -> None:
+    await conn.execute(SQL.clear_conditions, {"account_id": account_id, "job_id": job_id})
+
+
+async def recall_idempotency_key(conn: Connection, account_id: int, key: str) -> tuple[bytes, int] | None:
+    """(fingerprint of the request, its job). Holds the key's lock for this transaction; raises Conflict while another does."""
+    values = {"account_id": account_id, "key": key}
+    row = await (await conn.execute(SQL.try_idempotency_lock, values)).fetchone()
+    if not (row and row[0]):
+        raise Conflict(f'A request with the Idempotency-Key "{key}" is still running.')
+    known = await (await conn.execute(SQL.recall_idempotency_key, values)).fetchone()
+    return (known[0], known[1]) if known else None
+
+
+async def remember_idempotency_key(conn: Connection, account_id: int, key: str, fingerprint: bytes, job_id: int) -> None:
+    await conn.execute(SQL.remember_idempotency_key,
+                       {"account_id": account_id, "key": key, "fingerprint": fingerprint, "job_id": job_id})
+
+
+def no_such_job(job_id: int) -> NotFound:
+    return NotFound(f"There is no job {job_id} in this account.")

@@ -1,0 +1,126 @@
+-- name: insert_job
+-- The job comes into being with its count, digest and options; a small one is queued at once.
+INSERT INTO job (account_id, gateway_id, status, subject, content, duplicates, unusable_addresses, recipient_count,
+                 excluded_duplicates, excluded_unusable, excluded_suppressed, lanes, approval_threshold, digest,
+                 message_key, queue_no, not_before, created_by, moved_by)
+VALUES (%(account_id)s, %(gateway_id)s, %(status)s, %(subject)s, %(content)s::json, %(duplicates)s,
+        %(unusable_addresses)s, %(recipient_count)s, %(excluded_duplicates)s, %(excluded_unusable)s,
+        %(excluded_suppressed)s, %(lanes)s, %(approval_threshold)s, %(digest)s, %(message_key)s,
+        CASE WHEN %(status)s = 'queued' THEN nextval('queue_number') END, %(not_before)s, %(by)s, %(by)s)
+RETURNING id
+
+-- name: lock_job
+-- After the account, before the chunks: everybody locks in this order, so nobody waits in a circle.
+SELECT status, digest, approved_digest, recipient_count FROM job
+WHERE account_id = %(account_id)s AND id = %(job_id)s FOR UPDATE
+
+-- name: hold_status
+-- A share lock: while it is held, the job cannot be ended under the one who claims a chunk of it.
+SELECT status FROM job WHERE account_id = %(account_id)s AND id = %(job_id)s FOR SHARE
+
+-- name: move_job
+-- The one statement that changes a status. The queue number is drawn here, under the account's lock.
+UPDATE job SET
+    status = %(target)s,
+    moved_by = %(by)s,
+    reason = coalesce(%(reason)s, reason),
+    approved_digest = coalesce(%(approved_digest)s, approved_digest),
+    queue_no = CASE WHEN %(target)s = 'queued' THEN nextval('queue_number') ELSE queue_no END,
+    started_at = CASE WHEN %(target)s = 'sending' THEN clock_timestamp() ELSE started_at END,
+    ended_at = CASE WHEN %(target)s IN ('completed', 'cancelled', 'failed') THEN clock_timestamp() END
+WHERE account_id = %(account_id)s AND id = %(job_id)s AND status = %(origin)s
+
+-- name: insert_approval
+-- Who approved what, and when: bound to the digest of list and content.
+INSERT INTO approval (account_id, job_id, approved_by, digest)
+VALUES (%(account_id)s, %(job_id)s, %(by)s, %(digest)s)
+
+-- name: next_in_queue
+-- First approved, first sent; a job whose time has not come lets others pass. Nothing while one is sending.
+SELECT id, lanes FROM job q
+WHERE account_id = %(account_id)s AND status = 'queued' AND (not_before IS NULL OR not_before <= clock_timestamp())
+  AND NOT EXISTS (SELECT FROM job s WHERE s.account_id = q.account_id AND s.status = 'sending')
+ORDER BY queue_no LIMIT 1
+
+-- name: fence_chunks
+-- The end of a job: no window of an older epoch can be opened after this commits.
+UPDATE chunk SET lease_epoch = lease_epoch + 1 WHERE account_id = %(account_id)s AND job_id = %(job_id)s AND unsent > 0
+
+-- name: has_nothing_left
+-- The cheap look before a completion is tried under the locks.
+SELECT NOT EXISTS (SELECT FROM chunk WHERE account_id = %(account_id)s AND job_id = %(job_id)s
+                   AND (unsent > 0 OR window_open)) AS nothing_left
+
+-- name: view_job
+-- Everything that people are shown of one job, its counts summed over the chunks at this instant.
+SELECT * FROM job_overview j
+WHERE j.account_id = %(account_id)s AND j.id = %(job_id)s
+
+-- name: page_of_jobs
+-- The history, newest first, by cursor: the hundredth page costs what the first costs.
+SELECT * FROM job_overview j
+WHERE j.account_id = %(account_id)s
+  AND (%(status)s::text IS NULL OR j.status = %(status)s)
+  AND (%(since)s::timestamptz IS NULL OR j.created_at >= %(since)s)
+  AND (%(until)s::timestamptz IS NULL OR j.created_at < %(until)s)
+  AND (%(before)s::bigint IS NULL OR j.id < %(before)s)
+ORDER BY j.id DESC LIMIT %(limit)s
+
+-- name: job_progress
+-- What changes while a job is watched: read twice a second, so it touches only the job and its chunks.
+SELECT j.status, j.started_at, sum(c.sent)::integer AS sent, sum(c.failed)::integer AS failed,
+       sum(c.skipped)::integer AS skipped, sum(c.unconfirmed)::integer AS unconfirmed,
+       sum(c.unsent)::integer AS unsent
+FROM job j JOIN chunk c ON c.account_id = j.account_id AND c.job_id = j.id
+WHERE j.account_id = %(account_id)s AND j.id = %(job_id)s GROUP BY j.status, j.started_at
+
+-- name: ahead_in_queue
+-- What a queued job waits for: the active one first, then those before it.
+SELECT id, subject, status, started_at, recipient_count,
+       (SELECT sum(c.unsent)::integer FROM chunk c WHERE c.account_id = ahead.account_id AND c.job_id = ahead.id) AS unsent
+FROM job ahead
+WHERE account_id = %(account_id)s
+  AND (status = 'sending'
+       OR (status = 'queued' AND queue_no < (SELECT queue_no FROM job me WHERE me.account_id = ahead.account_id
+                                                                         AND me.id = %(job_id)s)))
+ORDER BY (status = 'sending') DESC, queue_no LIMIT 100
+
+-- name: job_events
+-- The trail of one job.
+SELECT at, verb, from_status, to_status, by, reason FROM job_event
+WHERE account_id = %(account_id)s AND job_id = %(job_id)s ORDER BY id
+
+-- name: job_content
+-- The message and what it is sent with.
+SELECT j.id, j.content::text AS content, j.message_key, j.started_at, j.gateway_id, a.name AS account_name,
+       a.fields::text AS account_fields, g.host, g.port, g.security, g.username, g.password, g.connections
+FROM job j JOIN account a ON a.id = j.account_id JOIN gateway g ON g.account_id = j.account_id AND g.id = j.gateway_id
+WHERE j.account_id = %(account_id)s AND j.id = %(job_id)s
+
+-- name: set_condition
+-- Beside the status: why it does not move, since when, and when it is tried again. The first moment is kept.
+INSERT INTO job_condition (account_id, job_id, kind, reason, until)
+VALUES (%(account_id)s, %(job_id)s, %(kind)s, %(reason)s, clock_timestamp() + make_interval(secs => %(delay_s)s))
+ON CONFLICT (account_id, job_id, kind) DO UPDATE
+SET reason = excluded.reason, until = excluded.until, times = job_condition.times + 1
+
+-- name: condition_times
+-- How often it has been tried in a row, for the backoff.
+SELECT times FROM job_condition WHERE account_id = %(account_id)s AND job_id = %(job_id)s AND kind = %(kind)s
+
+-- name: clear_conditions
+-- It moves again.
+DELETE FROM job_condition WHERE account_id = %(account_id)s AND job_id = %(job_id)s
+
+-- name: remember_idempotency_key
+-- In the transaction of its effect: either both are there or neither.
+INSERT INTO idempotency_key (account_id, key, fingerprint, job_id)
+VALUES (%(account_id)s, %(key)s, %(fingerprint)s, %(job_id)s)
+
+-- name: recall_idempotency_key
+-- The job that an earlier request with this key made.
+SELECT fingerprint, job_id FROM idempotency_key WHERE account_id = %(account_id)s AND key = %(key)s
+
+-- name: try_idempotency_lock
+-- One request a key at a time; the other is told so at once instead of waiting.
+SELECT pg_try_advisory_xact_lock(hashtextextended(%(account_id)s::text || ' ' || %(key)s, 0)) AS taken
