@@ -1,0 +1,148 @@
+"""Where the parts are put together: database, pool, secrets, engine. The only door that knows the floors below flow."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import socket
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+import structlog
+
+from postroom.config import Settings
+from postroom.domain.job import Status
+from postroom.errors import Unavailable
+from postroom.flow.deliver import Deliveries
+from postroom.flow.letters import Letters
+from postroom.flow.recover import SWEEP_EVERY_S, sweep
+from postroom.flow.secrets import SecretBox
+from postroom.flow.sessions import Sessions
+from postroom.ledger import db
+from postroom.ledger.db import Listening, Pool
+from postroom.ledger.embedded import EmbeddedPostgres
+from postroom.ledger.engine import Engine
+from postroom.ledger.migrate import migrate
+
+WEB_CONNECTIONS = 10
+WORKER_EXTRA_CONNECTIONS = 6  # heartbeat, sweep, the engine's own and what it listens on
+LEASE_RENEWALS = 3  # in the time of one lease
+RESTART_AFTER_S = 1.0
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Postroom:
+    """What the doors hand to flow."""
+
+    settings: Settings
+    pool: Pool
+    secrets: SecretBox
+
+
+@contextlib.asynccontextmanager
+async def database(settings: Settings) -> AsyncGenerator[str]:
+    """The URL of a database that is up to date: yours, or the embedded one, which runs while somebody uses it."""
+    if settings.database_url is not None:
+        url = settings.database_url.get_secret_value()
+        await migrate(url)
+        yield url
+        return
+    async with EmbeddedPostgres(settings.home) as embedded:
+        await migrate(embedded.url)
+        yield embedded.url
+
+
+@contextlib.asynccontextmanager
+async def opened(settings: Settings, *, name: str, connections: int = WEB_CONNECTIONS) -> AsyncGenerator[Postroom]:
+    """Everything a short command or the web process needs. Raises Unavailable."""
+    async with database(settings) as url, await db.open_pool(url, size_max=connections, name=f"postroom {name}") as pool:
+        yield Postroom(settings, pool, SecretBox(secret_key(settings)))
+
+
+def secret_key(settings: Settings) -> str:
+    """The installation's key: given, or generated once and kept under the home for its owner only."""
+    if settings.secret_key is not None:
+        return settings.secret_key.get_secret_value()
+    path = settings.home / "secret_key"
+    settings.home.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_urlsafe(32))
+    return _read_key(path)
+
+
+def _read_key(path: Path) -> str:
+    key = path.read_text().strip()
+    if not key:
+        raise Unavailable(f"{path} is empty. Remove it to have a new key made; stored gateway passwords must then be given again.")
+    return key
+
+
+async def work(settings: Settings, stop: asyncio.Event) -> None:
+    """One worker process until `stop` is set: then it finishes its windows, gives the rest back, and returns."""
+    async with opened(settings, name="worker", connections=settings.concurrency + WORKER_EXTRA_CONNECTIONS) as postroom:
+        letters = Letters(postroom.pool, postroom.secrets, helo_name=settings.helo_name, allow_plaintext=settings.allow_plaintext)
+        deliveries = Deliveries(
+            pool=postroom.pool, letters=letters, sessions=Sessions(), lease_s=settings.lease_s, retry_base_s=settings.retry_base_s,
+            owner=f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}")
+        engine = Engine(postroom.pool, deliveries.deliver, concurrency=settings.concurrency)
+        besides = [
+            asyncio.create_task(_every(settings.lease_s / LEASE_RENEWALS, deliveries.renew_leases)),
+            asyncio.create_task(_every(SWEEP_EVERY_S, engine.rescue)),
+            asyncio.create_task(_every(SWEEP_EVERY_S, lambda: sweep(postroom.pool, give_up_s=settings.gateway_give_up_s))),
+            asyncio.create_task(_every(SWEEP_EVERY_S, deliveries.sessions.close_idle)),
+            asyncio.create_task(_stop_jobs_that_are_over(postroom.pool.conninfo, deliveries)),
+        ]
+        drain = asyncio.create_task(_drain_when(stop, deliveries))
+        try:
+            await _run_engine(engine, stop)
+        finally:
+            for task in (*besides, drain):
+                task.cancel()
+            await asyncio.gather(*besides, drain, return_exceptions=True)
+            await deliveries.sessions.close_idle(older_than_s=0)
+
+
+async def _drain_when(stop: asyncio.Event, deliveries: Deliveries) -> None:
+    await stop.wait()
+    deliveries.draining = True
+
+
+async def _run_engine(engine: Engine, stop: asyncio.Event) -> None:
+    """The engine ends with an error when its database goes; the worker does not: it starts it again."""
+    while not stop.is_set():
+        try:
+            await engine.run(stop)
+        except Exception as error:  # whatever the engine died of, sending goes on when it can
+            if stop.is_set():
+                raise
+            log.warning("the engine stopped and is started again", error=str(error))
+            await asyncio.sleep(RESTART_AFTER_S)
+
+
+async def _every(seconds: float, act) -> None:  # type: ignore[no-untyped-def]
+    """Repeats `act`; a round that fails is logged and does not end the rounds."""
+    while True:
+        await asyncio.sleep(seconds)
+        try:
+            await act()
+        except (Unavailable, psycopg.Error) as error:
+            log.warning("a round was missed", what=getattr(act, "__qualname__", "round"), error=str(error))
+
+
+async def _stop_jobs_that_are_over(url: str, deliveries: Deliveries) -> None:
+    """A cancel reaches the sessions through NOTIFY, within milliseconds; without it, at the window's end by the epoch."""
+    async with aclosing(db.listen(url, ["postroom_job"], name="postroom worker listens")) as notices:
+        async for notice in notices:
+            if not isinstance(notice, Listening):
+                _account, job_id, status = notice.payload.split(" ")
+                if Status(status).is_over:
+                    deliveries.stop_job(int(job_id))
