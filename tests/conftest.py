@@ -109,10 +109,11 @@ def passable_directory(kind: str) -> Path:
 
 @pytest.fixture
 async def server_home() -> AsyncIterator[Path]:
-    """A home for a test's own embedded server, which is stopped afterwards whatever the test did."""
+    """A home for a test's own embedded server; every server in or below it is stopped afterwards."""
     path = passable_directory("own")
     yield path / "home"
-    await EmbeddedPostgres(path / "home").stop()
+    for lock in list(path.rglob("postgres.start.lock")):
+        await EmbeddedPostgres(lock.parent).stop()
     shutil.rmtree(path)
 
 
@@ -123,7 +124,7 @@ async def _administer(url: str, statement: str, *names: str) -> None:
 
 async def _sweep() -> None:
     """Stop and remove what a run that was killed has left behind. A server that another run uses is left alone."""
-    for home in Path("/tmp").glob(f"{HOME_PREFIX}run-*"):
+    for home in Path("/tmp").glob(f"{HOME_PREFIX}run-*"):  # noqa: ASYNC240 - at the start of a run
         if time.time() - home.stat().st_mtime > ABANDONED_AFTER_S:
             server = EmbeddedPostgres(home)
             await server.stop()
