@@ -54,6 +54,20 @@ class Pool(AsyncConnectionPool[Connection]):
             async with super().connection(timeout) as connection:
                 yield connection
 
+    async def check_alive(self, connection: Connection) -> None:
+        """At checkout: an idle connection with something to read was most likely closed by the server, so only then ask it.
+
+        A system call and no round trip. Without it a restart of the server costs one error for each idle connection.
+        """
+        poll = select.poll()
+        poll.register(connection.pgconn.socket, select.POLLIN)
+        if poll.poll(0):
+            try:
+                await self.check_connection(connection)
+            except psycopg.OperationalError:
+                await self.check()  # the others are dead as well: one by one the pool would wait longer after each
+                raise
+
 
 async def open_pool(url: str, *, size_max: int, name: str, size_min: int = 1, unsafe: bool = False) -> Pool:
     """Open a pool on a server that was looked at first. Close it with `await pool.close()` or `async with`.
@@ -72,10 +86,10 @@ async def open_pool(url: str, *, size_max: int, name: str, size_min: int = 1, un
         name=name,
         open=False,
         timeout=CHECKOUT_TIMEOUT_S,
-        check=_check_alive,
+        check=lambda connection: pool.check_alive(connection),
     )
     with translate(url):
-        await pool.open(wait=True, timeout=CHECKOUT_TIMEOUT_S)
+        await pool.open(wait=True, timeout=CHECKOUT_TIMEOUT_S)  # closes itself when it fails
     return pool
 
 
@@ -190,17 +204,6 @@ def _arguments(url: str, name: str) -> dict[str, Any]:
         "options": f"{given.get('options') or ''} -c timezone=UTC".strip(),
         **{key: value for key, value in defaults.items() if key not in given},
     }
-
-
-async def _check_alive(connection: Connection) -> None:
-    """At checkout: an idle connection with something to read was most likely closed by the server, so only then ask it.
-
-    A system call and no round trip. Without it a restart of the server costs one error for each idle connection.
-    """
-    poll = select.poll()
-    poll.register(connection.pgconn.socket, select.POLLIN)
-    if poll.poll(0):
-        await AsyncConnectionPool.check_connection(connection)
 
 
 @dataclass(frozen=True, slots=True)
