@@ -22,6 +22,8 @@ class Settings(BaseSettings):
     database_url: Annotated[SecretStr | None, Field(
         description="PostgreSQL 15 or newer, postgresql://user:password@host:5432/database. "
                     "Without it Postroom runs a PostgreSQL of its own under POSTROOM_HOME.")] = None
+    unsafe_database: Annotated[bool, Field(
+        description="Accepts a database that may forget what it committed (fsync or full_page_writes off). For tests only.")] = False
     home: Annotated[Path, Field(
         description="Where the embedded database, its password and the generated secret key are kept.")] = Path(".postroom")
     secret_key: Annotated[SecretStr | None, Field(

@@ -62,7 +62,8 @@ async def database(settings: Settings) -> AsyncGenerator[str]:
 @contextlib.asynccontextmanager
 async def opened(settings: Settings, *, name: str, connections: int = WEB_CONNECTIONS) -> AsyncGenerator[Postroom]:
     """Everything a short command or the web process needs. Raises Unavailable."""
-    async with database(settings) as url, await db.open_pool(url, size_max=connections, name=f"postroom {name}") as pool:
+    async with database(settings) as url, await db.open_pool(
+            url, size_max=connections, name=f"postroom {name}", unsafe=settings.unsafe_database) as pool:
         yield Postroom(settings, pool, SecretBox(secret_key(settings)))
 
 

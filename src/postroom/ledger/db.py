@@ -87,6 +87,8 @@ async def open_pool(url: str, *, size_max: int, name: str, size_min: int = 1, un
         open=False,
         timeout=CHECKOUT_TIMEOUT_S,
         check=lambda connection: pool.check_alive(connection),
+        # Not among the keyword arguments: the engine opens its own listening connection with those, and sets it again.
+        configure=lambda connection: connection.set_autocommit(True),
     )
     with translate(url):
         await pool.open(wait=True, timeout=CHECKOUT_TIMEOUT_S)  # closes itself when it fails
@@ -96,7 +98,7 @@ async def open_pool(url: str, *, size_max: int, name: str, size_min: int = 1, un
 async def connect(url: str, *, name: str) -> Connection:
     """One connection outside the pool, with the same settings. Raises Unavailable."""
     with translate(url):
-        return await psycopg.AsyncConnection.connect(url, **_arguments(url, name))
+        return await psycopg.AsyncConnection.connect(url, autocommit=True, **_arguments(url, name))
 
 
 def require_version(connection: Connection) -> None:
@@ -198,7 +200,6 @@ def _arguments(url: str, name: str) -> dict[str, Any]:
     given = conninfo_to_dict(url)
     defaults = KEEPALIVE | {"connect_timeout": CONNECT_TIMEOUT_S}
     return {
-        "autocommit": True,
         "prepare_threshold": PREPARE_AFTER_EXECUTIONS,
         "application_name": name,
         "options": f"{given.get('options') or ''} -c timezone=UTC".strip(),

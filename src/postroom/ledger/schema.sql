@@ -370,7 +370,7 @@ CREATE CONSTRAINT TRIGGER there_is_no_half_built_job AFTER INSERT ON job DEFERRA
 
 CREATE FUNCTION guard_job() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
-    from_status text := CASE TG_OP WHEN 'INSERT' THEN 'new' ELSE OLD.status END;
+    origin text := CASE TG_OP WHEN 'INSERT' THEN 'new' ELSE OLD.status END;
     left_over bigint;
 BEGIN
     IF TG_OP = 'UPDATE' THEN
@@ -389,10 +389,9 @@ BEGIN
             RAISE EXCEPTION 'job %: list, content and options are frozen', OLD.id USING ERRCODE = 'restrict_violation';
         END IF;
     END IF;
-    IF from_status <> NEW.status THEN
-        IF NOT EXISTS (SELECT FROM job_transition t WHERE t.from_status = guard_job.from_status
-                                                       AND t.to_status = NEW.status) THEN
-            RAISE EXCEPTION 'a job does not go from % to %', from_status, NEW.status
+    IF origin <> NEW.status THEN
+        IF NOT EXISTS (SELECT FROM job_transition WHERE from_status = origin AND to_status = NEW.status) THEN
+            RAISE EXCEPTION 'a job does not go from % to %', origin, NEW.status
                 USING ERRCODE = 'restrict_violation', CONSTRAINT = 'job_transition';
         END IF;
         IF NEW.status = 'completed' THEN
