@@ -9,7 +9,10 @@ from postroom.errors import InvalidInput, NotFound
 from postroom.flow.intake import fill_intake
 from postroom.flow.secrets import SecretBox, hash_of, new_api_key
 from postroom.ledger import accounts
-from postroom.ledger.accounts import Account, ContactProblem, Gateway, KeyHolder
+from postroom.ledger.accounts import Account as Account
+from postroom.ledger.accounts import ContactProblem
+from postroom.ledger.accounts import Gateway as Gateway
+from postroom.ledger.accounts import KeyHolder as KeyHolder
 from postroom.ledger.db import Pool
 from postroom.message.address import AddressRefused, parse_address
 

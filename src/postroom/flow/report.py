@@ -10,13 +10,19 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import msgspec
+
 from postroom.domain.job import QUEUE_SENTENCE, Status
 from postroom.domain.outcome import CLASSES, UNSENT, Kind
 from postroom.errors import InvalidInput
 from postroom.ledger import jobs, recipients
 from postroom.ledger.db import Pool
-from postroom.ledger.jobs import Ahead, JobEvent, JobOverview, Progress
-from postroom.ledger.recipients import Exclusion, RecipientRow
+from postroom.ledger.jobs import Ahead, Progress
+from postroom.ledger.jobs import JobEvent as JobEvent
+from postroom.ledger.jobs import JobOverview as JobOverview
+from postroom.ledger.recipients import Exclusion as Exclusion
+from postroom.ledger.recipients import RecipientRow as RecipientRow
+from postroom.message.template import Content as Content
 
 PAGE_MAX = 1_000
 WATCH_EVERY_S = 0.5
@@ -48,6 +54,10 @@ async def report(pool: Pool, account_id: int, job_id: int) -> JobReport:
     async with pool.connection() as conn, conn.transaction():
         job = await jobs.view_job(conn, account_id, job_id)
         ahead = await jobs.ahead_in_queue(conn, account_id, job_id) if job.status is Status.QUEUED else []
+    return _told(job, ahead)
+
+
+def _told(job: JobOverview, ahead: list[Ahead]) -> JobReport:
     now = datetime.now(UTC)
     queue = _place(job, ahead, now) if job.status is Status.QUEUED else None
     done = job.recipient_count - job.unsent
@@ -84,6 +94,25 @@ async def history(pool: Pool, account_id: int, *, status: Status | None = None, 
     async with pool.connection() as conn:
         return await jobs.page_of_jobs(conn, account_id, status=status, since=since, until=until, before=before,
                                        limit=_limit(limit))
+
+
+async def reports(pool: Pool, account_id: int, *, status: Status | None = None, since: datetime | None = None,
+                  until: datetime | None = None, before: int | None = None, limit: int = 50) -> list[JobReport]:
+    """The history with all that `report` says of each job. One look at the queue serves every queued job of the page."""
+    async with pool.connection() as conn, conn.transaction():
+        page = await jobs.page_of_jobs(conn, account_id, status=status, since=since, until=until, before=before,
+                                       limit=_limit(limit))
+        last = max((job for job in page if job.status is Status.QUEUED), key=lambda job: job.queue_position or 0, default=None)
+        ahead = await jobs.ahead_in_queue(conn, account_id, last.id) if last else []
+    before_it = {one.id: ahead[:place] for place, one in enumerate(ahead)}
+    return [_told(job, before_it.get(job.id, ahead)) for job in page]
+
+
+async def content_of(pool: Pool, account_id: int, job_id: int) -> Content:
+    """The message as it was written, with its merge fields. Raises NotFound, also for another account's job."""
+    async with pool.connection() as conn:
+        stored = await jobs.job_content(conn, account_id, job_id)
+    return msgspec.json.decode(stored.content, type=Content)
 
 
 async def trail(pool: Pool, account_id: int, job_id: int) -> list[JobEvent]:

@@ -19,10 +19,10 @@ from postroom.flow.start import start_next
 from postroom.ledger import accounts, jobs, recipients
 from postroom.ledger.accounts import Account, Gateway
 from postroom.ledger.db import Connection, Pool
-from postroom.ledger.jobs import JobOverview
+from postroom.ledger.jobs import JobOverview as JobOverview
 from postroom.ledger.recipients import Listing
 from postroom.message import template
-from postroom.message.template import Content
+from postroom.message.template import Content as Content
 
 DUPLICATES = ("exclude", "skip", "send")
 UNUSABLE_ADDRESSES = ("exclude", "fail")
