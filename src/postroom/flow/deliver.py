@@ -144,9 +144,11 @@ class Deliveries:
             lease.lost = True
             await self._settle(work)
             return
-        except (Unavailable, psycopg.OperationalError) as error:
-            log.warning("database lost in the middle of a chunk", job=claim.job_id, chunk=claim.chunk_no, error=str(error))
+        except Exception as error:  # whatever it is, what the gateway said is known only here
             await self._recover(work)
+            if not isinstance(error, (Unavailable, psycopg.OperationalError)):
+                raise
+            log.warning("the database went away in the middle of a chunk", job=claim.job_id, chunk=claim.chunk_no, error=str(error))
             return
         finally:
             self.sessions.give_back(letter.endpoint, work.session)
@@ -270,7 +272,7 @@ class Deliveries:
         await self._insist(settle)
 
     async def _recover(self, work: Work) -> None:
-        """The database went away, perhaps in the middle of a commit. Booking by evidence is right whether it came through
+        """The work was interrupted, perhaps in the middle of a commit. Booking by evidence is right whether it came through
         or not; a window that was opened without our hearing of it was not touched, and goes back."""
         await self._settle(work)
         claim = work.lease.claim

@@ -98,11 +98,13 @@ FROM job j JOIN account a ON a.id = j.account_id JOIN gateway g ON g.account_id 
 WHERE j.account_id = %(account_id)s AND j.id = %(job_id)s
 
 -- name: set_condition
--- Beside the status: why it does not move, since when, and when it is tried again. The first moment is kept.
+-- Beside the status: why it does not move, since when, and when it is tried again. The first moment is kept; of many
+-- lanes that meet the same trouble at once only the first counts, or the backoff would grow by the number of lanes.
 INSERT INTO job_condition (account_id, job_id, kind, reason, until)
 VALUES (%(account_id)s, %(job_id)s, %(kind)s, %(reason)s, clock_timestamp() + make_interval(secs => %(delay_s)s))
 ON CONFLICT (account_id, job_id, kind) DO UPDATE
 SET reason = excluded.reason, until = excluded.until, times = job_condition.times + 1
+WHERE job_condition.until <= clock_timestamp()
 
 -- name: condition_times
 -- How often it has been tried in a row, for the backoff.
