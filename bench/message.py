@@ -27,22 +27,19 @@ OURS_PER_ROUND = 4_000
 PEERS_PER_ROUND = 40
 TARGETS_US = {2: 20, 10: 20, 50: 35}
 TARGET_RATIO = 150
+OCTETS_WITHOUT_FILLER = 1_830
 
 
 def content_of(kilobytes: int) -> Content:
     """The sample's templates, cut or filled to about `kilobytes` on the wire."""
-    filler = sample.STATIC + "\n"
     head_text, head_html = sample.TEXT.split(sample.STATIC)[0], sample.HTML.split("<p style=")[0]
-    tail_text, tail_html = (
-        "\nAll about your day: {{ link }}\n",
-        '<p><a href="{{ link }}">Your day</a></p>\n</body></html>\n',
-    )
-    room = kilobytes * 1024 - 2_600
-    paragraphs = max(0, round(room / (2 * len(filler) + 22)))
-    html = "".join([f"<p>{filler}</p>\n"] * paragraphs)
+    tail_text, tail_html = "\nAll about your day: {{ link }}\n", '<p><a href="{{ link }}">Your day</a></p>\n</body></html>\n'
+    room = (kilobytes * 1024 - OCTETS_WITHOUT_FILLER) * 23 // 50  # for each part, before it is encoded
+    filler = ((sample.STATIC + "\n") * (room // len(sample.STATIC) + 1))[:room]
+    html = "".join([f"<p>{line}</p>\n" for line in filler.split("\n")])
     return Content(
         subject=sample.SUBJECT,
-        text=head_text + filler * paragraphs + tail_text,
+        text=head_text + filler + tail_text,
         html=head_html + html + tail_html,
         from_address=sample.SENDER,
         from_name=sample.SENDER_NAME,

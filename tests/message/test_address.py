@@ -33,7 +33,9 @@ def test_the_domain_is_lowercased_and_the_local_part_is_kept() -> None:
     )
 
 
-@pytest.mark.parametrize("spelling", ["x@bücher.example", "x@BÜCHER.example", "x@bu\u0308cher.example", "X@xn--bcher-kva.Example"])
+@pytest.mark.parametrize(
+    "spelling", ["x@bücher.example", "x@BÜCHER.example", "x@bu\u0308cher.example", "X@xn--bcher-kva.Example"]
+)
 def test_all_spellings_of_an_international_domain_are_one_address(spelling: str) -> None:
     found = parse_address(spelling)
     assert found.address.partition("@")[2] == "bücher.example"
@@ -99,8 +101,7 @@ def test_known_parser_differentials_are_refused() -> None:
 def test_whatever_is_taken_is_stable_and_safe_on_the_wire(raw: str) -> None:
     try:
         found = parse_address(raw)
-    except AddressRefused as refused:
-        assert refused.reason.endswith(".")
+    except AddressRefused:
         return
     assert found.envelope.isascii()
     assert found.envelope.count(b"@") == 1

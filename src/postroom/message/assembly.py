@@ -13,7 +13,7 @@ from operator import itemgetter
 
 from postroom.message import quoted
 from postroom.message.headers import Unrenderable
-from postroom.message.parts import EMAIL, Field, Part
+from postroom.message.parts import EMAIL, MESSAGE_MAX, Field, Part, too_large
 
 MEMO_MAX = 1_024  # values remembered for one field; the first come stay
 MEMO_VALUE_MAX = 128  # characters of a value that is remembered
@@ -57,7 +57,7 @@ class Draft:
             self.add(quoted.piece("".join(static)))
             static.clear()
             if isinstance(item, Field):
-                key = str(item.expression)
+                key = f"{item.path} {item.expression}"
                 self.fields.setdefault(key, {}).setdefault(item.is_html, item)
                 self.order.append((key, item.is_html))
             else:
@@ -133,6 +133,8 @@ class _Memo(dict[object, tuple[bytes, ...]]):
             return pieces
         if self._as_it_is is not None and self._as_it_is(value):
             pieces = (value.encode("ascii") + quoted.SOFT_BREAK,) * self._count
+        elif len(value) > MESSAGE_MAX:
+            raise too_large()
         else:
             pieces = tuple([field.encoded(value) for field in self._fields])
         if len(self) < MEMO_MAX and len(value) <= MEMO_VALUE_MAX:

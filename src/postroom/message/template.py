@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from postroom.errors import Fault, InvalidInput
 from postroom.message import headers
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from liquid import BoundTemplate
 
 FAULTS_MAX = 10
+ANY_TIME = datetime(2000, 1, 1, tzinfo=UTC)  # for a look at templates that are not rendered
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +49,14 @@ class Templates:
 
 def check(content: Content) -> None:
     """Raise `InvalidInput` with each fault of the content; return if it can be compiled."""
-    _, faults = _read(content, datetime.now(UTC))
-    faults = _header_faults(content) + faults
-    if faults:
-        _refuse(faults)
+    parse(content, ANY_TIME)
 
 
 def fields_used(content: Content) -> frozenset[str]:
     """Return the names of the recipient's fields that the templates ask for. Raises `InvalidInput` as `check` does."""
     from postroom.message import merge
 
-    templates = parse(content, datetime.now(UTC))
+    templates = parse(content, ANY_TIME)
     parts = (templates.subject, templates.html, templates.text)
     return frozenset[str]().union(*(merge.columns(part) for part in parts if part is not None))
 
@@ -66,8 +64,10 @@ def fields_used(content: Content) -> frozenset[str]:
 def parse(content: Content, now: datetime) -> Templates:
     """Return the parsed parts, to whose templates it is `now`. Raises `InvalidInput`."""
     templates, faults = _read(content, now)
-    if templates is None:
-        _refuse(faults)
+    faults = _header_faults(content) + faults
+    if faults or templates is None:
+        more = f" ({len(faults)} faults in all)" if len(faults) > 1 else ""
+        raise InvalidInput(faults[0].message + more, faults=tuple(faults[:FAULTS_MAX]))
     return templates
 
 
@@ -134,8 +134,3 @@ def _header_faults(content: Content) -> list[Fault]:
         except Unrenderable as error:
             faults.append(Fault(error.reason, field=field))
     return faults
-
-
-def _refuse(faults: list[Fault]) -> NoReturn:
-    more = f" ({len(faults)} faults in all)" if len(faults) > 1 else ""
-    raise InvalidInput(faults[0].message + more, faults=tuple(faults[:FAULTS_MAX]))
