@@ -12,7 +12,7 @@ from postroom.message.address import AddressRefused, envelope, parse_address
     [
         "a@b.co",
         "First.Last+tag@example.com",
-        "x_y-z!#$%&'*/=?^`{|}~@a-b.example",
+        "x_y-z!#$%&'*/?=^`{|}~@a-b.example",
         "u@sub.domain.test",
         "u@nothing.invalid",
         "u@1.2.3.4a",
@@ -65,6 +65,8 @@ def test_all_spellings_of_an_international_domain_are_one_address(spelling: str)
         (".a@b.co", '".a" is not valid before the @.'),
         ("a..b@b.co", '"a..b" is not valid before the @.'),
         ("a(c)@b.co", '"a(c)" is not valid before the @.'),
+        ("=?utf-8?q?a=0D=0ABcc?=@b.co", '"=?utf-8?q?a=0D=0ABcc?=" is not valid before the @.'),
+        ("a@b.co\x1f", "The address contains the invisible character U+001F."),
         (f"{'l' * 65}@b.co", "The part before the @ is longer than 64 characters."),
         (f"a@{'d.' * 200}co", "The address is longer than 254 characters."),
         ("Bob <bob@b.co>", "There is a space in the address."),
@@ -120,3 +122,4 @@ def test_no_text_gets_past_envelope_unsafely(raw: str) -> None:
     except AddressRefused:
         return
     assert not set(octets) & set(b"\r\n\x00 <>,;\"")
+    assert b"=?" not in octets

@@ -160,7 +160,7 @@ def test_half_a_character_in_a_body_fails_that_recipient() -> None:
 
 
 def test_an_address_that_was_never_validated_is_refused() -> None:
-    for address in ("a@b.example\r\nBcc: x@y.example", "a b@c.example", "<a@b.example>", ""):
+    for address in ("a@b.example\r\nBcc: x@y.example", "a b@c.example", "<a@b.example>", "=?u?q?a?=@b.example", ""):
         with pytest.raises(AddressRefused):
             JOB.render(address, 1, {})
 

@@ -27,11 +27,14 @@ _ATEXT = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]"
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 # The look-ahead for "--" sends A-labels (xn--...) the long way, so that they are shown as what they stand for.
 _DOMAIN = rf"(?!.{{{DOMAIN_MAX + 1}}})(?!.*--)(?:{_LABEL}\.)+(?![0-9]+\Z){_LABEL}"
-_PLAIN = re.compile(rf"(?=[^@]{{1,{LOCAL_PART_MAX}}}@)({_ATEXT}+(?:\.{_ATEXT}+)*)@({_DOMAIN})")
+# An "=?" could be read as an encoded word, which no address may hold (RFC 2047 5; F74).
+_LOCAL_PART = rf"(?![^@]*=\?){_ATEXT}+(?:\.{_ATEXT}+)*"
+_PLAIN = re.compile(rf"(?=[^@]{{1,{LOCAL_PART_MAX}}}@)({_LOCAL_PART})@({_DOMAIN})")
 _WIRE = re.compile(_PLAIN.pattern.replace("(?!.*--)", ""))
 # Enough to keep any other bytes out of a command or a header (F75), and cheap; the address was validated before.
-_SAFE = re.compile(rf"(?:{_ATEXT}|\.)+@[A-Za-z0-9.-]+")
-_LOCAL = re.compile(rf"{_ATEXT}+(?:\.{_ATEXT}+)*")
+_SAFE = re.compile(r"(?!.*=\?)[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+@[A-Za-z0-9.-]+")
+_LOCAL = re.compile(_LOCAL_PART)
+_TRIMMED = " \t\r\n\xa0"
 _NOT_ONE_ADDRESS = {
     "<": "Only the address itself may stand here, without a name or angle brackets.",
     ">": "Only the address itself may stand here, without a name or angle brackets.",
@@ -61,7 +64,7 @@ class Address:
 
 def parse_address(raw: str) -> Address:
     """Return the address in `raw`. Raises `AddressRefused`."""
-    text = raw.strip()
+    text = raw.strip(_TRIMMED)
     plain = _PLAIN.fullmatch(text)
     if plain is None or len(text) > ADDRESS_MAX:
         return _parse_slowly(text)
