@@ -10,21 +10,36 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import shutil
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+import msgspec
 import psycopg
+import structlog
+from pydantic import SecretStr
 
+import sample
 from harness import BenchmarkError, Run
+from postroom.config import Settings
+from postroom.domain.audience import IncomingRow, read_csv
+from postroom.doors import wiring
+from postroom.flow import accounts
+from postroom.flow.approve import approve
+from postroom.flow.submit import Content, JobOverview, Submission, submit
+from postroom.ledger.embedded import EmbeddedPostgres
 from process import cpu_seconds, rss_max_bytes
 from sink import HOST, free_port, listening
+
+# Standard output belongs to the figures.
+structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 
 CONNECTIONS = 20
 POLL_S = 0.05
@@ -37,47 +52,70 @@ MESSAGES_PER_S_MIN = 500
 WITHOUT_UVLOOP = "import sys; sys.modules['uvloop'] = None; from postroom.doors.cli.main import main; main()"
 WITH_UVLOOP = "from postroom.doors.cli.main import main; main()"
 
+Connection = psycopg.AsyncConnection[tuple[object, ...]]
 
-CONTACTS = """
-    INSERT INTO contact (account_id, address, address_key, fields)
-    SELECT %(account_id)s, address, address,
-           json_build_object('first_name', 'Łukasz', 'last_name', 'Müller', 'city', 'Kraków',
-                             'member_no', n, 'amount', n)
-    FROM generate_series(1, %(rows)s) AS n, format('member%%s@recipient.example', n) AS address
+
+def worker_program(uvloop: bool) -> str:
+    """`postroom worker`, until the command is there."""
+    return f"""
+import asyncio, signal
+from postroom.config import read_settings
+from postroom.doors import wiring
+if {uvloop}:
+    import uvloop
+    factory = uvloop.new_event_loop
+else:
+    factory = None
+
+async def main():
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    await wiring.work(read_settings(), stop)
+
+with asyncio.Runner(loop_factory=factory) as runner:
+    runner.run(main())
 """
 
-Connection = psycopg.AsyncConnection[tuple[object, ...]]
+
+CONTENT = Content(subject=sample.SUBJECT, html=sample.HTML, text=sample.TEXT,
+                  from_address=sample.SENDER, from_name=sample.SENDER_NAME)
 
 # What is asked of Postroom's own code, in this one place.
 
 
-async def create_job(url: str, sink_port: int, recipients: int) -> int:
-    """Freeze a job of `recipients` sample recipients that awaits approval, through `flow.submit`; its id.
-
-    In an account of its own, whose gateway is 127.0.0.1:`sink_port`, plain, with `CONNECTIONS` connections; content is
-    `sample.SUBJECT`, `sample.TEXT` and `sample.HTML`, recipient i is `sample.address(i)` with `sample.values(i)`.
-    """
-    raise NotImplementedError("flow.submit is not there yet")
-
-
-async def approve_job(url: str, job_id: int) -> None:
-    """Approve through `flow.approve`, which also starts it: the account has no other job."""
-    raise NotImplementedError("flow.approve is not there yet")
+async def create_account(parts: wiring.Postroom, port: int) -> int:
+    """An account of its own, whose gateway is 127.0.0.1:`port`, plain, with `CONNECTIONS` connections."""
+    account = await accounts.create_account(parts.pool, f"Bench {secrets.token_hex(4)}")
+    await accounts.create_gateway(parts.pool, parts.secrets, account.id, name="bench", host=HOST, port=port, security="none",
+                                  connections=CONNECTIONS)
+    return account.id
 
 
-async def create_access(url: str) -> Access:
+def rows(count: int) -> Iterator[IncomingRow]:
+    """Recipients 0, 1, ... of the sample, with all its values."""
+    return (IncomingRow(index + 1, sample.address(index), sample.values(index)) for index in range(count))
+
+
+async def create_job(parts: wiring.Postroom, account_id: int, recipients: Iterator[IncomingRow] | None) -> JobOverview:
+    """A frozen job that awaits approval; None: of all contacts of the account."""
+    return await submit(parts.pool, Submission(account_id, "bench", CONTENT), recipients)
+
+
+async def approve_job(parts: wiring.Postroom, account_id: int, job_id: int) -> None:
+    """Also starts it: the account has no other job."""
+    await approve(parts.pool, account_id, job_id, by="bench")
+
+
+async def create_access(parts: wiring.Postroom) -> Access:
     """An account with a gateway that is never spoken to, and an API key for it."""
-    raise NotImplementedError("accounts and keys are not there yet")
+    account_id = await create_account(parts, free_port())
+    key = await accounts.create_key(parts.pool, account_id, "bench")
+    return Access(account_id, key, msgspec.json.encode(CONTENT).decode())
 
 
 def serve_arguments(port: int) -> list[str]:
     """The command line of `postroom` that serves web and API on 127.0.0.1:`port`."""
-    raise NotImplementedError("postroom serve is not there yet")
-
-
-async def create_job_from_contacts(url: str, account_id: int) -> int:
-    """Freeze a job of all contacts of the account, through `flow.submit`; its recipient_count."""
-    raise NotImplementedError("flow.submit is not there yet")
+    return ["serve", "--host", HOST, "--port", str(port), "--workers", "0"]
 
 
 @dataclass(frozen=True)
@@ -104,18 +142,18 @@ class Postroom:
     def __init__(self) -> None:
         self.url = ""
         self.home = Path()
+        self.parts: wiring.Postroom
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        from postroom.ledger.embedded import EmbeddedPostgres
-
         # Not below a directory of root alone: the server runs as another user.
         self.home = Path(tempfile.mkdtemp(prefix="postroom-bench-", dir="/var/tmp"))
         self.home.chmod(0o711)
         self._stack.callback(shutil.rmtree, self.home, ignore_errors=True)
         try:
             self.url = (await self._stack.enter_async_context(EmbeddedPostgres(self.home / "home"))).url
-            await self._run_command("migrate")
+            settings = Settings(database_url=SecretStr(self.url), home=self.home / "home")
+            self.parts = await self._stack.enter_async_context(wiring.opened(settings, name="bench"))
         except BaseException:
             await self._stack.aclose()
             raise
@@ -134,50 +172,49 @@ class Postroom:
 
     async def run_job(self, sink_port: int, recipients: int, uvloop: bool) -> Run:
         """Freeze, start a worker, approve, wait for the end."""
-        job_id = await create_job(self.url, sink_port, recipients)
+        account_id = await create_account(self.parts, sink_port)
+        job = await create_job(self.parts, account_id, rows(recipients))
         async with (
             await psycopg.AsyncConnection.connect(self.url, autocommit=True) as connection,
             self._worker(connection, uvloop) as pid,
         ):
             cpu_before = cpu_seconds(pid)
-            await approve_job(self.url, job_id)
-            seconds = await _completed(connection, job_id, recipients)
+            await approve_job(self.parts, account_id, job.id)
+            seconds = await _completed(connection, job.id, recipients)
             return Run(recipients, seconds, cpu_seconds(pid) - cpu_before, rss_max_bytes(pid))
-
-    async def _run_command(self, *arguments: str) -> None:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", WITH_UVLOOP, *arguments, env=self.environment(),
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-        )  # fmt: skip
-        output, _ = await process.communicate()
-        if process.returncode != 0:
-            raise BenchmarkError(f"postroom {' '.join(arguments)} failed:\n{output.decode(errors='replace')[-2000:]}")
 
     @asynccontextmanager
     async def server(self) -> AsyncIterator[Server]:
         """`postroom serve` on a free port, with an account to upload to."""
-        access, port = await create_access(self.url), free_port()
+        access, port = await create_access(self.parts), free_port()
         async with self._running(WITH_UVLOOP, *serve_arguments(port)) as process:
             await listening(port, process, READY_TIMEOUT_S)
             yield Server(process.pid, f"http://{HOST}:{port}", access)
 
-    async def freeze_from_contacts(self, rows: int) -> float:
-        """Seconds to freeze a job of `rows` contacts, which are put there before the clock starts."""
-        access = await create_access(self.url)
-        async with await psycopg.AsyncConnection.connect(self.url, autocommit=True) as connection:
-            await connection.execute(CONTACTS, {"account_id": access.account_id, "rows": rows})
-            await connection.execute("ANALYZE contact")
+    async def import_contacts(self, path: Path, rows: int) -> tuple[int, float]:
+        """Makes the rows of a CSV file contacts of a new account; (account, seconds)."""
+        account_id = (await create_access(self.parts)).account_id
         started = time.perf_counter()
-        count = await create_job_from_contacts(self.url, access.account_id)
+        with path.open("rb") as file:
+            count, problems = await accounts.import_contacts(self.parts.pool, account_id, read_csv(file))
         seconds = time.perf_counter() - started
-        if count != rows:
-            raise BenchmarkError(f"the account has {rows} contacts, the job {count} recipients")
+        if count != rows or problems:
+            raise BenchmarkError(f"{rows} rows were imported, the account has {count} contacts: {problems[:3]}")
+        return account_id, seconds
+
+    async def freeze_from_contacts(self, account_id: int, rows: int) -> float:
+        """Seconds to freeze a job of all contacts of the account."""
+        started = time.perf_counter()
+        job = await create_job(self.parts, account_id, None)
+        seconds = time.perf_counter() - started
+        if job.recipient_count != rows:
+            raise BenchmarkError(f"the account has {rows} contacts, the job {job.recipient_count} recipients")
         return seconds
 
     @asynccontextmanager
     async def _worker(self, connection: Connection, uvloop: bool) -> AsyncIterator[int]:
         """One worker process, up and registered with the engine; its process id."""
-        async with self._running(WITH_UVLOOP if uvloop else WITHOUT_UVLOOP, "worker") as process:
+        async with self._running(worker_program(uvloop)) as process:
             await self._ready(connection, process)
             yield process.pid
 

@@ -1,6 +1,6 @@
 """Messages per second from a frozen list in PostgreSQL to outcomes in PostgreSQL, beside other senders.
 
-    python bench/send.py [--json] [--quick] [--rounds N] [--peers-only] [--skip-memory]
+    python bench/send.py [--json] [--quick] [--rounds N] [--ours-only | --peers-only] [--skip-memory]
 
 Prints the goals G1, G2, G3, the CPU part of G4, and G6. Every contender sends the same message (`sample.py`: 10 KB,
 multipart/alternative, 14 personal values) to a fresh `smtp-sink` on loopback, whose count is checked against theirs.
@@ -147,11 +147,24 @@ async def only_peers(scale: float, rounds: int) -> list[Figure]:
     return [figure for figure in speed_figures(comparison) if figure.value is not None]
 
 
+async def only_ours(scale: float, rounds: int) -> list[Figure]:
+    """Postroom alone: for a look at what a change does."""
+    comparison = Comparison()
+    async with Postroom() as postroom:
+        ours = own_contenders(postroom, round(JOB_RECIPIENTS * scale))
+        for _ in range(rounds):
+            for name, contender in ours.items():
+                await comparison.attempt(name, contender)
+    return [figure for figure in speed_figures(comparison) if figure.value is not None]
+
+
 async def measure(options: argparse.Namespace) -> list[Figure]:
     scale = 0.1 if options.quick else 1.0
     rounds = options.rounds or (1 if options.quick else 3)
     if options.peers_only:
         return await only_peers(scale, rounds)
+    if options.ours_only:
+        return await only_ours(scale, rounds)
     async with Postroom() as postroom:
         ours = own_contenders(postroom, round(JOB_RECIPIENTS * scale))
         comparison = await compare(ours, peer_contenders(scale), pairs(), rounds)
@@ -167,7 +180,9 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="one JSON object a figure and line")
     parser.add_argument("--quick", action="store_true", help="a tenth of the messages, one round")
     parser.add_argument("--rounds", type=int, help="how often everything is repeated (default 3)")
-    parser.add_argument("--peers-only", action="store_true", help="the other senders alone")
+    alone = parser.add_mutually_exclusive_group()
+    alone.add_argument("--ours-only", action="store_true", help="Postroom alone, without any ratio")
+    alone.add_argument("--peers-only", action="store_true", help="the other senders alone")
     parser.add_argument("--skip-memory", action="store_true", help="leave out G6, whose job of 1,000,000 takes minutes")
     options = parser.parse_args()
     try:
