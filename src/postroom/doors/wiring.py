@@ -7,7 +7,8 @@ import contextlib
 import os
 import secrets
 import socket
-from collections.abc import AsyncGenerator
+import ssl
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,16 +24,20 @@ from postroom.flow.letters import Letters
 from postroom.flow.recover import SWEEP_EVERY_S, sweep
 from postroom.flow.secrets import SecretBox
 from postroom.flow.sessions import Sessions
+from postroom.gateway import sandbox
+from postroom.gateway.session import Deadlines, Endpoint, open_session
 from postroom.ledger import db
+from postroom.ledger.accounts import Gateway
 from postroom.ledger.db import Listening, Pool
 from postroom.ledger.embedded import EmbeddedPostgres
 from postroom.ledger.engine import Engine
-from postroom.ledger.migrate import migrate
+from postroom.ledger.migrate import migrate, pending
 
 WEB_CONNECTIONS = 10
 WORKER_EXTRA_CONNECTIONS = 6  # heartbeat, sweep, the engine's own and what it listens on
 LEASE_RENEWALS = 3  # in the time of one lease
 RESTART_AFTER_S = 1.0
+TRY_S = 5.0  # of each step when a gateway is only tried
 
 log = structlog.get_logger(__name__)
 
@@ -44,6 +49,12 @@ class Postroom:
     settings: Settings
     pool: Pool
     secrets: SecretBox
+
+    @property
+    def url(self) -> str:
+        """The database's, for a connection of one's own."""
+        assert isinstance(self.pool.conninfo, str), "the pool was opened with a URL"
+        return self.pool.conninfo
 
 
 @contextlib.asynccontextmanager
@@ -72,19 +83,33 @@ def secret_key(settings: Settings) -> str:
     if settings.secret_key is not None:
         return settings.secret_key.get_secret_value()
     path = settings.home / "secret_key"
-    settings.home.mkdir(parents=True, exist_ok=True)
-    with contextlib.suppress(FileExistsError):
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_urlsafe(32))
-    return _read_key(path)
-
-
-def _read_key(path: Path) -> str:
-    key = path.read_text().strip()
+    try:
+        settings.home.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            _write_key(path)
+        key = path.read_text().strip()
+    except OSError as error:
+        raise Unavailable(f"The secret key in {path} cannot be read or made: {error.strerror}. Set POSTROOM_SECRET_KEY, "
+                          "or name a POSTROOM_HOME that you may write.") from None
     if not key:
         raise Unavailable(f"{path} is empty. Remove it to have a new key made; stored gateway passwords must then be given again.")
     return key
+
+
+def _write_key(path: Path) -> None:
+    """Written beside its place and linked into it: of several processes one wins, and none ever reads half a key."""
+    draft = path.with_name(f"secret_key.{os.getpid()}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secrets.token_urlsafe(32))
+    with contextlib.suppress(FileExistsError):
+        os.link(draft, path)
+    draft.unlink()
+
+
+def has_secret_key(settings: Settings) -> bool:
+    """Whether there is one already, given or generated before."""
+    return settings.secret_key is not None or (settings.home / "secret_key").exists()
 
 
 async def work(settings: Settings, stop: asyncio.Event) -> None:
@@ -100,7 +125,7 @@ async def work(settings: Settings, stop: asyncio.Event) -> None:
             asyncio.create_task(_every(SWEEP_EVERY_S, engine.rescue)),
             asyncio.create_task(_every(SWEEP_EVERY_S, lambda: sweep(postroom.pool, give_up_s=settings.gateway_give_up_s))),
             asyncio.create_task(_every(SWEEP_EVERY_S, deliveries.sessions.close_idle)),
-            asyncio.create_task(_stop_jobs_that_are_over(postroom.pool.conninfo, deliveries)),
+            asyncio.create_task(_stop_jobs_that_are_over(postroom.url, deliveries)),
         ]
         drain = asyncio.create_task(_drain_when(stop, deliveries))
         try:
@@ -129,7 +154,7 @@ async def _run_engine(engine: Engine, stop: asyncio.Event) -> None:
             await asyncio.sleep(RESTART_AFTER_S)
 
 
-async def _every(seconds: float, act) -> None:  # type: ignore[no-untyped-def]
+async def _every(seconds: float, act: Callable[[], Awaitable[object]]) -> None:
     """Repeats `act`; a round that fails is logged and does not end the rounds."""
     while True:
         await asyncio.sleep(seconds)
@@ -147,3 +172,68 @@ async def _stop_jobs_that_are_over(url: str, deliveries: Deliveries) -> None:
                 _account, job_id, status = notice.payload.split(" ")
                 if Status(status).is_over:
                     deliveries.stop_job(int(job_id))
+
+
+# -- what the command line needs of the floors below -------------------------------------------------------------------
+
+
+async def migrate_database(settings: Settings) -> list[str]:
+    """Applies what is pending, and returns it. Raises Unavailable."""
+    async with _server(settings) as url:
+        return await migrate(url)
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseFacts:
+    """What `check` says of a database that can be used. `pending` are the migrations that it lacks."""
+
+    where: str
+    version: str
+    pending: list[str]
+
+
+async def look_at_database(settings: Settings) -> DatabaseFacts | None:
+    """Looks and changes nothing; None for an embedded one that does not exist yet.
+
+    Raises Unavailable: not there, too old, takes no writes, or may forget what it committed.
+    """
+    if settings.database_url is None and not EmbeddedPostgres(settings.home).data.exists():
+        return None
+    async with _server(settings) as url, await db.connect(url, name="postroom check") as connection:
+        db.require_version(connection)
+        await db.require_writable(connection, unsafe=settings.unsafe_database)
+        version = connection.info.server_version
+        return DatabaseFacts(db.describe(url), f"{version // 10000}.{version % 10000}", await pending(url))
+
+
+@contextlib.asynccontextmanager
+async def _server(settings: Settings) -> AsyncGenerator[str]:
+    """The URL of the database as it is, not migrated."""
+    if settings.database_url is not None:
+        yield settings.database_url.get_secret_value()
+        return
+    async with EmbeddedPostgres(settings.home) as embedded:
+        yield embedded.url
+
+
+async def try_gateway(postroom: Postroom, gateway: Gateway) -> None:
+    """One whole way in: name, connection, TLS, login; nothing is sent. Raises Unavailable, InvalidInput with what is wrong."""
+    endpoint = Endpoint(
+        gateway.host, gateway.port, security=gateway.security,  # type: ignore[arg-type]  # held by a CHECK
+        username=gateway.username, password=postroom.secrets.open(gateway.password) if gateway.password else None,
+        helo_name=postroom.settings.helo_name, allow_plaintext=postroom.settings.allow_plaintext)
+    session = await open_session(endpoint, Deadlines(connect_s=TRY_S, tls_s=TRY_S, greeting_s=TRY_S, ehlo_s=TRY_S, auth_s=TRY_S))
+    await session.close()
+
+
+async def run_sandbox(*, script: str, port: int, record: Path | None, keep: Path | None, tls: ssl.SSLContext | None,
+                      implicit_tls: bool, started: Callable[[str, int], None]) -> None:
+    """A sandbox gateway until cancelled; `started` is told host and port. Raises InvalidInput, Unavailable."""
+    await sandbox.serve(script=sandbox.parse(script), port=port, record=record, keep=keep or False, tls=tls,
+                        implicit_tls=implicit_tls, started=lambda one: started(one.host, one.port))
+
+
+def sandbox_tally(record: Path) -> tuple[int, int]:
+    """(messages that a sandbox accepted, how many of them more than once), by its record file."""
+    counted = sandbox.tally(record)
+    return counted.accepted, counted.accepted - counted.distinct
