@@ -24,7 +24,6 @@ from typing import Self
 import msgspec
 import psycopg
 import structlog
-from pydantic import SecretStr
 
 import sample
 from harness import BenchmarkError, Run
@@ -152,7 +151,7 @@ class Postroom:
         self._stack.callback(shutil.rmtree, self.home, ignore_errors=True)
         try:
             self.url = (await self._stack.enter_async_context(EmbeddedPostgres(self.home / "home"))).url
-            settings = Settings(database_url=SecretStr(self.url), home=self.home / "home")
+            settings = Settings(database_url=self.url, home=self.home / "home")
             self.parts = await self._stack.enter_async_context(wiring.opened(settings, name="bench"))
         except BaseException:
             await self._stack.aclose()

@@ -4,56 +4,105 @@ names, defaults, `postroom check` and docs/operations.md come from here.
 
 from __future__ import annotations
 
+import os
 import socket
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_type_hints
 
-from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+import msgspec
+from msgspec import Meta, Struct, field
 
 from postroom.errors import InvalidInput
 
+PREFIX = "POSTROOM_"
+SECRETS = frozenset({"database_url", "secret_key"})
 
-class Settings(BaseSettings):
-    """Each field is an environment variable with the prefix POSTROOM_."""
 
-    model_config = SettingsConfigDict(env_prefix="POSTROOM_", extra="ignore")
+class Settings(Struct, frozen=True, kw_only=True):
+    """Each field is an environment variable with the prefix POSTROOM_. Secrets do not show in its repr.
 
-    database_url: Annotated[SecretStr | None, Field(
+    msgspec and not pydantic-settings, because every worker process would carry pydantic's 11 MB for these few lines.
+    """
+
+    database_url: Annotated[str | None, Meta(
         description="PostgreSQL 15 or newer, postgresql://user:password@host:5432/database. "
                     "Without it Postroom runs a PostgreSQL of its own under POSTROOM_HOME.")] = None
-    unsafe_database: Annotated[bool, Field(
+    unsafe_database: Annotated[bool, Meta(
         description="Accepts a database that may forget what it committed (fsync or full_page_writes off). For tests only.")] = False
-    home: Annotated[Path, Field(
+    home: Annotated[Path, Meta(
         description="Where the embedded database, its password and the generated secret key are kept.")] = Path(".postroom")
-    secret_key: Annotated[SecretStr | None, Field(
+    secret_key: Annotated[str | None, Meta(
         description="Seals gateway passwords and signs sessions. Without it one is generated under POSTROOM_HOME. "
                     "Every machine of an installation needs the same.")] = None
-    base_url: Annotated[str | None, Field(
+    base_url: Annotated[str | None, Meta(
         description="The address under which people reach the pages; by default http://HOST:PORT of `serve`.")] = None
-    host: Annotated[str, Field(description="Where `serve` listens.")] = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65535, description="The port of `serve`.")] = 8025
-    workers: Annotated[int, Field(ge=0, le=64, description="Worker processes that `serve` starts.")] = 1
-    concurrency: Annotated[int, Field(ge=1, le=100, description="SMTP sessions of one worker process, at most.")] = 20
-    helo_name: Annotated[str, Field(description="The name that workers give themselves at EHLO.")] = Field(
-        default_factory=lambda: socket.gethostname() or "localhost")
-    allow_plaintext: Annotated[bool, Field(
+    host: Annotated[str, Meta(description="Where `serve` listens.")] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535, description="The port of `serve`.")] = 8025
+    workers: Annotated[int, Meta(ge=0, le=64, description="Worker processes that `serve` starts.")] = 1
+    concurrency: Annotated[int, Meta(ge=1, le=100, description="SMTP sessions of one worker process, at most.")] = 20
+    helo_name: Annotated[str, Meta(
+        description="The name that workers give themselves at EHLO; by default the machine's own.")] = field(
+            default_factory=lambda: socket.gethostname() or "localhost")
+    allow_plaintext: Annotated[bool, Meta(
         description="Lets gateways beyond this machine be used without TLS. Passwords are never sent that way.")] = False
-    lease_s: Annotated[float, Field(
+    lease_s: Annotated[float, Meta(
         ge=1, description="Seconds after which a worker that is no longer heard of loses its chunk.")] = 30.0
-    retry_base_s: Annotated[float, Field(
+    retry_base_s: Annotated[float, Meta(
         gt=0, description="Seconds of the first backoff after a temporary refusal; it doubles with each.")] = 5.0
-    gateway_give_up_s: Annotated[float, Field(
+    gateway_give_up_s: Annotated[float, Meta(
         gt=0, description="Seconds after which a job whose gateway cannot be used becomes failed, its unsent intact.")] = 86_400.0
-    upload_max_mb: Annotated[int, Field(
+    upload_max_mb: Annotated[int, Meta(
         ge=1, description="The largest request that creates a job, in MiB; it is spooled to disk, not held in memory.")] = 1_024
 
+    def __repr__(self) -> str:
+        shown = (f"{name}={'***' if name in SECRETS and value else repr(value)}" for name, value in msgspec.structs.asdict(self).items())
+        return f"Settings({', '.join(shown)})"
 
-def read_settings() -> Settings:
-    """Raises InvalidInput that names the variable and what is wrong with it."""
-    try:
-        return Settings()
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = "POSTROOM_" + "_".join(str(part) for part in first["loc"]).upper()
-        raise InvalidInput(f"{name} is not valid: {first['msg']}.", field=name) from None
+    def environment(self) -> dict[str, str]:
+        """The variables that give another process of ours these very settings."""
+        return {variable(name): str(value).lower() if isinstance(value, bool) else str(value)
+                for name, value in msgspec.structs.asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting, described. `default` is as people would write it, "" for none."""
+
+    name: str
+    variable: str
+    default: str
+    description: str
+
+
+def variable(name: str) -> str:
+    return PREFIX + name.upper()
+
+
+def described() -> Iterator[Setting]:
+    """Every setting, in the order of the class."""
+    hints = get_type_hints(Settings, include_extras=True)
+    for one in msgspec.structs.fields(Settings):
+        meta = next(part for part in hints[one.name].__metadata__ if isinstance(part, Meta))
+        default = "" if one.default in (msgspec.NODEFAULT, None) else str(one.default)
+        yield Setting(one.name, variable(one.name), default, meta.description or "")
+
+
+def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
+    """An empty variable counts as unset. Raises InvalidInput that names the variable and what is wrong with it."""
+    given = {name: environ[variable(name)] for name in Settings.__struct_fields__ if environ.get(variable(name))}
+    for name, text in given.items():
+        try:
+            msgspec.convert({name: text}, Settings, strict=False, dec_hook=_path)
+        except msgspec.ValidationError as error:
+            shown = "" if name in SECRETS else f' "{text}"'
+            told = str(error).split(" - at ")[0].split(", got ")[0].replace("`", "")
+            raise InvalidInput(f"{variable(name)}{shown} is not valid: {told.lower()}.", field=variable(name)) from None
+    return msgspec.convert(given, Settings, strict=False, dec_hook=_path)
+
+
+def _path(kind: type, value: Any) -> Any:
+    if kind is Path:
+        return Path(value)
+    raise NotImplementedError(kind)

@@ -61,7 +61,7 @@ class Postroom:
 async def database(settings: Settings) -> AsyncGenerator[str]:
     """The URL of a database that is up to date: yours, or the embedded one, which runs while somebody uses it."""
     if settings.database_url is not None:
-        url = settings.database_url.get_secret_value()
+        url = settings.database_url
         await migrate(url)
         yield url
         return
@@ -81,7 +81,7 @@ async def opened(settings: Settings, *, name: str, connections: int = WEB_CONNEC
 def secret_key(settings: Settings) -> str:
     """The installation's key: given, or generated once and kept under the home for its owner only."""
     if settings.secret_key is not None:
-        return settings.secret_key.get_secret_value()
+        return settings.secret_key
     path = settings.home / "secret_key"
     try:
         settings.home.mkdir(parents=True, exist_ok=True)
@@ -210,7 +210,7 @@ async def look_at_database(settings: Settings) -> DatabaseFacts | None:
 async def _server(settings: Settings) -> AsyncGenerator[str]:
     """The URL of the database as it is, not migrated."""
     if settings.database_url is not None:
-        yield settings.database_url.get_secret_value()
+        yield settings.database_url
         return
     async with EmbeddedPostgres(settings.home) as embedded:
         yield embedded.url
