@@ -199,6 +199,20 @@ async def test_replies_octet_by_octet_and_in_many_lines_are_the_same_replies():
     assert window.told == [("DOT", "a", "250 2.0.0 very\n2.0.0 good"), ("DOT", "b", "250 2.0.0 Ok: queued as 1")]
 
 
+async def test_a_reply_that_began_before_is_not_taken_for_its_last_line():
+    window = Window("a", "b")
+    pause = Deaf(0.02)
+    await run(
+        window,
+        *PIPELINED,
+        Hear(announce("a")), Say(GO),
+        Hear(body("a") + DOT + announce("b")), Say(b"250-2.0.0 very\r\n"), pause, Say(b"250 2.0.0 good\r\n" + GO),
+        Hear(body("b") + DOT), Say(OK),
+        *QUIT,
+    )  # fmt: skip
+    assert window.told == [("DOT", "a", "250 2.0.0 very\n2.0.0 good"), ("DOT", "b", "250 2.0.0 Ok: queued as 1")]
+
+
 async def test_the_size_is_told_where_the_gateway_asks_for_it():
     class Sized(Window):
         def next(self) -> Envelope | None:
@@ -213,10 +227,19 @@ async def test_the_size_is_told_where_the_gateway_asks_for_it():
     assert await run(Sized("a"), *without, Hear(announce("a")), Say(GO), Hear(body("a") + DOT), Say(OK), *QUIT) is None
 
 
-async def test_leading_dots_are_doubled():
-    window = Window("a", contents={"a": b".\r\n..x\r\nno.\r\n.\r\n"})
-    stuffed = b"..\r\n...x\r\nno.\r\n..\r\n" + DOT
-    assert await run(window, *PIPELINED, Hear(announce("a")), Say(GO), Hear(stuffed), Say(OK), *QUIT) is None
+@pytest.mark.parametrize(
+    ("content", "travels"),
+    [
+        (b".\r\n..x\r\nno.\r\n.\r\n", b"..\r\n...x\r\nno.\r\n..\r\n"),
+        (b".only the first\r\n", b"..only the first\r\n"),
+        (b"only\r\n.the second\r\n", b"only\r\n..the second\r\n"),
+        (b"\r\n.\r\n", b"\r\n..\r\n"),
+        (b"\r\n", b"\r\n"),
+    ],
+)
+async def test_leading_dots_are_doubled(content: bytes, travels: bytes):
+    window = Window("a", contents={"a": content})
+    assert await run(window, *PIPELINED, Hear(announce("a")), Say(GO), Hear(travels + DOT), Say(OK), *QUIT) is None
 
 
 @pytest.mark.parametrize("size", [PIECE_OCTETS - 2, PIECE_OCTETS, PIECE_OCTETS + 2, 3 * PIECE_OCTETS, 5_000_000])
@@ -413,6 +436,23 @@ async def test_a_reply_out_of_its_place_closes_the_session(replies: bytes):
     assert lost.lost_count
 
 
+async def test_a_group_that_fits_but_comes_too_late_is_one_reply_too_many():
+    window = Window("a", "b")
+    lost = await run(window, *PIPELINED, Hear(announce("a")), Say(GO), Hear(body("a") + DOT + announce("b")), Say(OK),
+                     Deaf(0.02), Say(b"250 ok\r\n" + GO), HearNothing())  # fmt: skip
+    assert window.codes == [("DOT", "a", "250")]
+    assert lost is not None
+    assert lost.lost_count
+
+
+async def test_each_reply_has_the_time_of_its_own_phase():
+    window = Window("a", "b")
+    script = (Hear(announce("a")), Say(GO), Hear(body("a") + DOT + announce("b")), Say(OK), Hang())
+    lost = await asyncio.wait_for(run(window, *PIPELINED, *script, deadlines=Deadlines(mail_s=0.2, dot_s=600)), 10)
+    assert lost is not None
+    assert (lost.phase, lost.detail) == (Phase.MAIL, "no answer within 0.2 seconds")
+
+
 async def test_what_is_said_while_idle_makes_a_session_unusable():
     async with session_with(*PIPELINED, Say(b"421 idle too long\r\n"), HearNothing()) as session:
         await asyncio.wait([session._closed], timeout=5)
@@ -514,7 +554,7 @@ async def test_cancelling_a_hand_off_tells_the_doubt_if_there_is_any(critical: b
         with pytest.raises(asyncio.CancelledError):
             await task
         assert not session.usable
-    assert window.codes == ([("lost", "a", "")] if critical else [])
+        assert window.codes == ([("lost", "a", "")] if critical else [])
 
 
 @pytest.mark.parametrize(
@@ -538,14 +578,27 @@ def test_the_null_sender_is_an_address():
 
 
 class Wire:
-    """A transport without a network, for many runs: `take` returns what was written since."""
+    """A transport without a network. With `stalled` the kernel takes nothing until `drain`."""
 
-    def __init__(self) -> None:
+    def __init__(self, session: Session, *, stalled: bool = False) -> None:
+        self.session = session
+        self.stalled = stalled
+        self.high = 65536
         self.written = b""
+        self.buffered = 0
         self.closing = False
+        session.connection_made(self)  # type: ignore[arg-type]
+        session.ready({"PIPELINING": ""}, pipelining=True)
 
     def write(self, data: bytes) -> None:
         self.written += data
+        self.buffered += len(data) if self.stalled else 0
+        if self.buffered > self.high:
+            self.session.pause_writing()
+
+    def drain(self) -> None:
+        self.buffered = 0
+        self.session.resume_writing()
 
     def is_closing(self) -> bool:
         return self.closing
@@ -553,7 +606,24 @@ class Wire:
     def abort(self) -> None:
         self.closing = True
 
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
+    def set_write_buffer_limits(self, high: int = 65536, low: int = 0) -> None:
+        self.high = high
+
+
+async def test_the_dot_of_a_long_message_waits_until_all_before_it_is_in_the_kernel():
+    session, content = Session(Deadlines()), LONG * 3000
+    wire = Wire(session, stalled=True)
+    task = asyncio.create_task(session.hand_off(Window("a", contents={"a": content})))
+    await asyncio.sleep(0)
+    session.data_received(GO)
+    pieces = 0
+    while not session.handed_off:
+        assert len(wire.written) - len(announce("a")) == (pieces + 1) * PIECE_OCTETS
+        wire.drain()
+        pieces += 1
+    assert wire.written == announce("a") + content + DOT
+    session.data_received(OK)
+    await task
 
 
 ANSWERS = strategies.sampled_from(
@@ -564,9 +634,8 @@ DOTS = strategies.sampled_from([OK, b"250-a\r\n250 b\r\n", b"451 4.3.0 x\r\n", b
 
 
 async def converse(answers: list[tuple[bytes, bytes]], cuts: Callable[[bytes], list[bytes]]) -> tuple[object, ...]:
-    session, wire = Session(Deadlines()), Wire()
-    session.connection_made(wire)  # type: ignore[arg-type]
-    session.ready({"PIPELINING": ""}, pipelining=True)
+    session = Session(Deadlines())
+    wire = Wire(session)
     window = Window(*(str(number) for number in range(len(answers))))
     task = asyncio.create_task(session.hand_off(window))
     await asyncio.sleep(0)

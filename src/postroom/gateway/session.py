@@ -388,9 +388,6 @@ class Session(Conversation):
         if source is None:  # the answer before this one made the source abort
             return
         assert envelope is not None
-        if self._transport.is_closing():
-            self.drop("the connection was closed")
-            return
         following = source.next() if self._pipelining else None
         content = source.content(envelope)
         if self.ended:
