@@ -1,15 +1,14 @@
 """Claims, windows and outcomes: what a worker writes while it hands messages off.
 
-Every write is fenced by the epoch that its claim was given, and says so when it was too late. Outcomes travel as one JSON
-parameter: a list of psycopg arrays costs the sender several times as much as the whole statement.
+Every write is fenced by the epoch that its claim was given, and says so when it was too late.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-import msgspec
 from psycopg.rows import class_row
 
 from postroom.domain.job import Status
@@ -40,8 +39,7 @@ class Claim:
                 "owner": self.owner, "lease_s": self.lease_s}
 
 
-@dataclass(frozen=True, slots=True)
-class InHand:
+class InHand(NamedTuple):
     """A recipient of an open window. `fields` is JSON; `refusals` are the temporary ones it has had."""
 
     position: int
@@ -96,10 +94,10 @@ async def turn_window(conn: Connection, claim: Claim, outcomes: Sequence[Outcome
 
     Raises LeaseLost: then nothing was booked, and the outcomes are evidence for `settle_window`.
     """
-    booked = encode(outcomes)
+    columns = booked(outcomes)
     while True:
         cursor = await conn.execute(SQL.turn_window, {
-            **claim.key, "outcomes": booked, "next_position": claim.next_position, "last_position": claim.last_position,
+            **claim.key, **columns, "next_position": claim.next_position, "last_position": claim.last_position,
             "size": size})
         rows = await cursor.fetchall()
         if not rows:
@@ -109,7 +107,7 @@ async def turn_window(conn: Connection, claim: Claim, outcomes: Sequence[Outcome
             return Window(window_no, tuple(InHand(row[2], 1, row[3], row[4], 0) for row in rows))
         if size == 0 or claim.next_position > claim.last_position:
             return None
-        booked = "[]"  # all of these were suppressed since the freeze; their skipping is booked, go on behind them
+        columns = booked(())  # all of these were suppressed since the freeze; their skipping is booked, go on behind them
 
 
 async def turn_to_retries(conn: Connection, claim: Claim, outcomes: Sequence[Outcome], size: int) -> Window | None:
@@ -157,8 +155,8 @@ async def settle_window(conn: Connection, claim: Claim, window_no: int, outcomes
         if status is Status.COMPLETED:
             outcomes = [_never_sent(one) if one.kind in (Kind.RELEASED, Kind.REFUSED) else one for one in outcomes]
         await conn.execute(SQL.lock_chunk, claim.key)
-        await conn.execute(SQL.settle_window, {**claim.key, "outcomes": encode(outcomes), "window_no": window_no,
-                                               "still_sending": status is Status.SENDING})
+        await conn.execute(SQL.settle_window, {
+            **claim.key, **booked(outcomes), "window_no": window_no, "still_sending": status is Status.SENDING})
 
 
 def _never_sent(outcome: Outcome) -> Outcome:
@@ -200,11 +198,33 @@ async def accounts_with_an_idle_queue(conn: Connection) -> list[int]:
     return [row[0] for row in await (await conn.execute(SQL.accounts_with_an_idle_queue)).fetchall()]
 
 
-def encode(outcomes: Sequence[Outcome]) -> str:
-    """The JSON that the statements unpack; short keys, because it is parsed for every window."""
-    return msgspec.json.encode([
-        {"p": one.position, "a": one.attempt_no, "k": one.kind, "e": one.evidence, "c": one.code, "x": one.enhanced_code,
-         "r": one.reply, "d": one.retry_in_s, "f": one.refusals} for one in outcomes]).decode()
+def booked(outcomes: Sequence[Outcome]) -> dict[str, str]:
+    """The parameters of `unnest(...) AS b(p, a, k, e, c, x, r, d, f)`: an array literal for each column.
+
+    Literals written here cost a tenth of what lists cost in the driver, or JSON in the server, where this is the hot path.
+    """
+    return {
+        "positions": _literal([str(one.position) for one in outcomes]),
+        "attempts": _literal([str(one.attempt_no) for one in outcomes]),
+        "kinds": _literal([one.kind for one in outcomes]),
+        "evidences": _literal([one.evidence for one in outcomes]),
+        "codes": _literal(["NULL" if one.code is None else str(one.code) for one in outcomes]),
+        "enhanced_codes": _literal([_quoted(one.enhanced_code) for one in outcomes]),
+        "replies": _literal([_quoted(one.reply) for one in outcomes]),
+        "delays_s": _literal(["NULL" if one.retry_in_s is None else repr(one.retry_in_s) for one in outcomes]),
+        "refusals": _literal([str(one.refusals) for one in outcomes]),
+    }
+
+
+def _literal(elements: Sequence[str]) -> str:
+    return "{" + ",".join(elements) + "}"
+
+
+def _quoted(text: str | None) -> str:
+    """One element of a text array, as PostgreSQL reads it ("Array Input and Output Syntax")."""
+    if text is None:
+        return "NULL"
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 async def try_sweep_lock(conn: Connection) -> bool:

@@ -33,8 +33,10 @@ WHERE account_id = %(account_id)s AND job_id = %(job_id)s AND chunk_no = %(chunk
 -- outcomes, lets the counters follow, renews the lease, and opens the next window of recipients that no window has held.
 -- Whoever was suppressed since the freeze is booked as skipped here. No row back: the lease is lost, nothing was written.
 WITH booked AS MATERIALIZED (
-    SELECT * FROM json_to_recordset(%(outcomes)s::json)
-        AS b(p integer, a smallint, k outcome_kind, e outcome_evidence, c smallint, x text, r text, d real, f smallint)
+    SELECT * FROM unnest(%(positions)s::integer[], %(attempts)s::smallint[], %(kinds)s::outcome_kind[],
+                         %(evidences)s::outcome_evidence[], %(codes)s::smallint[], %(enhanced_codes)s::text[],
+                         %(replies)s::text[], %(delays_s)s::double precision[], %(refusals)s::smallint[])
+        AS b(p, a, k, e, c, x, r, d, f)
 ), tally AS MATERIALIZED (
     SELECT count(*) FILTER (WHERE k = 'sent') AS sent, count(*) FILTER (WHERE k = 'failed') AS failed,
            count(*) FILTER (WHERE k = 'skipped') AS skipped, count(*) FILTER (WHERE k = 'unconfirmed') AS unconfirmed
@@ -139,8 +141,10 @@ SELECT 1 FROM chunk WHERE account_id = %(account_id)s AND job_id = %(job_id)s AN
 -- it is stronger than what that attempt already has, and the counters follow exactly what was taken.
 WITH told AS (
     SELECT b.*, o.kind AS was, o.evidence AS was_evidence
-    FROM json_to_recordset(%(outcomes)s::json)
-        AS b(p integer, a smallint, k outcome_kind, e outcome_evidence, c smallint, x text, r text, d real, f smallint)
+    FROM unnest(%(positions)s::integer[], %(attempts)s::smallint[], %(kinds)s::outcome_kind[],
+                         %(evidences)s::outcome_evidence[], %(codes)s::smallint[], %(enhanced_codes)s::text[],
+                         %(replies)s::text[], %(delays_s)s::double precision[], %(refusals)s::smallint[])
+        AS b(p, a, k, e, c, x, r, d, f)
     LEFT JOIN LATERAL (
         SELECT kind, evidence FROM outcome o
         WHERE o.account_id = %(account_id)s AND o.job_id = %(job_id)s AND o.position = b.p AND o.attempt_no = b.a
