@@ -7,16 +7,20 @@ Whether an address can be mailed is not decided here: that excludes a row, it do
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
+from math import isfinite
 from typing import Any, BinaryIO
 
 ROWS_MAX = 2_000_000
 COLUMNS_MAX = 200
 ROW_BYTES_MAX = 64 * 1024
+INTEGER_MIN, INTEGER_MAX = -(2**63), 2**64 - 1
 ADDRESS_COLUMNS = ("email", "e-mail", "email address", "e-mail address", "email_address", "mail", "address")
 DELIMITERS = (",", ";", "\t")
 
@@ -54,7 +58,7 @@ def read_csv(stream: BinaryIO, *, encoding: str = "utf-8") -> Iterator[IncomingR
         raise Unreadable(f'"{encoding}" is not an encoding that is known here; try utf-8 or cp1252.') from None
     try:
         yield from _rows(text)
-    except UnicodeDecodeError:
+    except UnicodeError:  # UTF-16 without its mark is no UnicodeDecodeError
         raise _wrong_encoding(stream, encoding) from None
     except csv.Error as error:
         raise Unreadable(f"The file is not readable as CSV: {error}.") from None
@@ -67,12 +71,15 @@ def _rows(text: io.TextIOWrapper) -> Iterator[IncomingRow]:
     header = next(lines, "")
     if not header.strip():
         raise Unreadable("The file is empty: it needs a header row with an email column, and a row for each recipient.", row=1)
-    delimiter = max(DELIMITERS, key=header.count)
-    columns = [name.strip() for name in next(csv.reader([header], delimiter=delimiter))]
+    delimiter = max(DELIMITERS, key=lambda separator: len(next(csv.reader([header], delimiter=separator))))
+    records = csv.reader(chain([header], lines), delimiter=delimiter, strict=True)
+    try:
+        columns = [name.strip() for name in next(records)]
+    except csv.Error as error:
+        raise Unreadable(_csv_complaint(error, 1), row=1) from None
     address_at = _address_column(columns)
     width = len(columns)
     others = [(at, name) for at, name in enumerate(columns) if at != address_at]
-    records = csv.reader(lines, delimiter=delimiter, strict=True)
     row_no = 1
     while True:
         try:
@@ -138,6 +145,8 @@ def _wrong_encoding(stream: BinaryIO, encoding: str) -> Unreadable:
     start = stream.read(4)
     if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return Unreadable('The file is UTF-16, not UTF-8. Save it as "CSV UTF-8", or name the encoding utf-16.', row=1)
+    if "\n".encode(encoding) != b"\n":  # UTF-16 and the like: its lines cannot be told apart in bytes
+        return Unreadable(f'The file is not valid {encoding.upper()}. Save it as "CSV UTF-8".')
     stream.seek(0)
     for row_no, line in enumerate(stream, start=1):
         try:
@@ -145,10 +154,12 @@ def _wrong_encoding(stream: BinaryIO, encoding: str) -> Unreadable:
         except UnicodeDecodeError as error:
             byte = line[error.start]
             shown = line[max(0, error.start - 20) : error.end + 10].decode("cp1252", "replace").strip()
-            return Unreadable(
-                f'Line {row_no} is not valid {encoding.upper()}: byte 0x{byte:02X} near "{shown}". If that text looks right, '
-                'the file is Windows-1252: save it as "CSV UTF-8", or name the encoding cp1252.', row=row_no)
-    return Unreadable(f"The file is not valid {encoding.upper()}.")
+            found = f'Line {row_no} is not valid {encoding.upper()}: byte 0x{byte:02X} near "{shown}".'
+            if codecs.lookup(encoding).name != "utf-8":
+                return Unreadable(f'{found} Save the file as "CSV UTF-8".', row=row_no)
+            return Unreadable(f"{found} If that text looks right, the file is Windows-1252: "
+                              'save it as "CSV UTF-8", or name the encoding cp1252.', row=row_no)
+    return Unreadable(f'The file is not valid {encoding.upper()}. Save it as "CSV UTF-8".')
 
 
 def read_ndjson(stream: BinaryIO) -> Iterator[IncomingRow]:
@@ -163,12 +174,21 @@ def read_ndjson(stream: BinaryIO) -> Iterator[IncomingRow]:
         if not line.strip():
             continue
         try:
-            record = json.loads(line)
+            record = json.loads(line, parse_constant=_refuse_constant)
         except UnicodeDecodeError:
             raise Unreadable(f"Line {row_no} is not valid UTF-8.", row=row_no) from None
         except (ValueError, RecursionError) as error:
             raise Unreadable(f"Line {row_no} is not a JSON object: {error}.", row=row_no) from None
         yield incoming_row(row_no, record)
+
+
+def _is_in_range(number: float) -> bool:
+    """Whether it can be kept as it stands: 1e999 would become infinite, and neither that nor a longer integer can be stored."""
+    return isfinite(number) if isinstance(number, float) else INTEGER_MIN <= number <= INTEGER_MAX
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON value")
 
 
 def read_records(records: Iterable[Any]) -> Iterator[IncomingRow]:
@@ -184,17 +204,25 @@ def incoming_row(row_no: int, record: Any) -> IncomingRow:
     if unknown := record.keys() - {"email", "fields"}:
         name = min(unknown)
         raise Unreadable(f'Row {row_no} has an unknown key "{name}"; merge fields go under "fields".', row=row_no, column=name)
-    address, fields = record.get("email"), record.get("fields") or {}
+    address, fields = record.get("email"), record.get("fields")
     if not (address is None or isinstance(address, str)):
         raise Unreadable(f'Row {row_no}: "email" is not a text.', row=row_no, column="email")
+    if fields is None:
+        fields = {}
     if not isinstance(fields, dict) or len(fields) > COLUMNS_MAX:
         raise Unreadable(f'Row {row_no}: "fields" is not an object of at most {COLUMNS_MAX} values.', row=row_no, column="fields")
+    _check_fields(row_no, fields)
+    if address is not None and "\0" in address:
+        raise Unreadable(f'Row {row_no}: "email" contains a NUL character.', row=row_no, column="email")
+    return IncomingRow(row_no, address or "", fields)
+
+
+def _check_fields(row_no: int, fields: dict[str, Any]) -> None:
     for name, value in fields.items():
         if not isinstance(value, (str, int, float, bool, type(None))):
             raise Unreadable(f'Row {row_no}: the field "{name}" is neither text, number, true, false nor null.',
                              row=row_no, column=name)
+        if isinstance(value, (int, float)) and not _is_in_range(value):
+            raise Unreadable(f'Row {row_no}: the field "{name}" is a number out of range.', row=row_no, column=name)
         if "\0" in name or (isinstance(value, str) and "\0" in value):
             raise Unreadable(f'Row {row_no}: the field "{name}" contains a NUL character.', row=row_no, column=name)
-    if address is not None and "\0" in address:
-        raise Unreadable(f'Row {row_no}: "email" contains a NUL character.', row=row_no, column="email")
-    return IncomingRow(row_no, address or "", fields)
