@@ -1,9 +1,9 @@
 """Postroom itself as a contender: a whole job from the frozen list in PostgreSQL to the outcomes in PostgreSQL.
 
-Promises: one database (embedded, made for this and thrown away), and for each job a fresh `postroom worker` process,
-which is all that is counted as the sender. The clock is the job's own: `started_at` to `ended_at`, by the database. The
-worker is up and waiting before the job is approved. Fails with `BenchmarkError` when a job ends other than completed
-and wholly sent.
+Promises: one database (embedded, made for this and thrown away), and for each job a fresh worker process, as
+`postroom serve` starts it, which is all that is counted as the sender. The clock is the job's own: `started_at` to
+`ended_at`, by the database. The worker is up and waiting before the job is approved. Fails with `BenchmarkError` when a
+job ends other than completed and wholly sent.
 """
 
 from __future__ import annotations
@@ -47,34 +47,13 @@ STOP_TIMEOUT_S = 30.0
 # A job that sends fewer than this is stuck, whatever the machine.
 MESSAGES_PER_S_MIN = 500
 
-# The command line of Postroom in a process where uvloop is not there: no setting that only a benchmark would use.
-WITHOUT_UVLOOP = "import sys; sys.modules['uvloop'] = None; from postroom.doors.cli.main import main; main()"
-WITH_UVLOOP = "from postroom.doors.cli.main import main; main()"
+# A worker as `postroom serve` starts it, and the command line.
+WORKER = "from postroom.doors.worker import main; main()"
+POSTROOM = "from postroom.doors.cli.main import main; main()"
+# In front of them: uvloop is not there. No setting that only a benchmark would use.
+WITHOUT_UVLOOP = "import sys; sys.modules['uvloop'] = None; "
 
 Connection = psycopg.AsyncConnection[tuple[object, ...]]
-
-
-def worker_program(uvloop: bool) -> str:
-    """`postroom worker`, until the command is there."""
-    return f"""
-import asyncio, signal
-from postroom.config import read_settings
-from postroom.doors import wiring
-if {uvloop}:
-    import uvloop
-    factory = uvloop.new_event_loop
-else:
-    factory = None
-
-async def main():
-    stop = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    await wiring.work(read_settings(), stop)
-
-with asyncio.Runner(loop_factory=factory) as runner:
-    runner.run(main())
-"""
-
 
 CONTENT = Content(subject=sample.SUBJECT, html=sample.HTML, text=sample.TEXT,
                   from_address=sample.SENDER, from_name=sample.SENDER_NAME)
@@ -186,13 +165,13 @@ class Postroom:
     async def server(self) -> AsyncIterator[Server]:
         """`postroom serve` on a free port, with an account to upload to."""
         access, port = await create_access(self.parts), free_port()
-        async with self._running(WITH_UVLOOP, *serve_arguments(port)) as process:
+        async with self._running(POSTROOM, *serve_arguments(port)) as process:
             await listening(port, process, READY_TIMEOUT_S)
             yield Server(process.pid, f"http://{HOST}:{port}", access)
 
     async def import_contacts(self, path: Path, rows: int) -> tuple[int, float]:
-        """Makes the rows of a CSV file contacts of a new account; (account, seconds)."""
-        account_id = (await create_access(self.parts)).account_id
+        """Makes the rows of a CSV file contacts of a new account, whose gateway is never spoken to; (account, seconds)."""
+        account_id = await create_account(self.parts, free_port())
         started = time.perf_counter()
         with path.open("rb") as file:
             count, problems = await accounts.import_contacts(self.parts.pool, account_id, read_csv(file))
@@ -213,7 +192,7 @@ class Postroom:
     @asynccontextmanager
     async def _worker(self, connection: Connection, uvloop: bool) -> AsyncIterator[int]:
         """One worker process, up and registered with the engine; its process id."""
-        async with self._running(worker_program(uvloop)) as process:
+        async with self._running(WORKER if uvloop else WITHOUT_UVLOOP + WORKER) as process:
             await self._ready(connection, process)
             yield process.pid
 
