@@ -16,7 +16,7 @@ from postroom.domain.job import QUEUE_SENTENCE, Status
 from postroom.domain.outcome import CLASSES, UNSENT, Kind
 from postroom.errors import InvalidInput
 from postroom.ledger import jobs, recipients
-from postroom.ledger.db import Pool
+from postroom.ledger.db import Pool as Pool
 from postroom.ledger.jobs import Ahead, Progress
 from postroom.ledger.jobs import JobEvent as JobEvent
 from postroom.ledger.jobs import JobOverview as JobOverview

@@ -1,0 +1,163 @@
+"""Every answer of the API that is no success: RFC 9457 `application/problem+json`, made in this one place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+
+from postroom.errors import Conflict, Fault, InvalidInput, NotFound, PostroomError, Unavailable
+
+MEDIA_TYPE = "application/problem+json"
+ERRORS_MAX = 20
+# Where in the JSON of a new job the things stand that flow names by their own fields.
+POINTERS = {
+    "subject": "#/message/subject", "html": "#/message/html", "text": "#/message/text",
+    "from_address": "#/message/from/address", "from_name": "#/message/from/name", "reply_to": "#/message/reply_to",
+    "recipients": "#/recipients", "duplicates": "#/duplicates", "unusable_addresses": "#/unusable_addresses",
+    "gateway": "#/gateway", "not_before": "#/not_before"}
+
+log = structlog.get_logger(__name__)
+
+
+class ProblemError(BaseModel):
+    """One thing that is wrong: where it stands (one of pointer, parameter, header) and, in a list, its row and column."""
+
+    detail: str
+    pointer: str | None = None
+    parameter: str | None = None
+    header: str | None = None
+    row: int | None = None
+    column: str | None = None
+
+
+class Problem(BaseModel):
+    """RFC 9457. `errors` stands with 422, `job_id` with 409."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{
+        "type": "about:blank", "title": "Unprocessable Content", "status": 422,
+        "detail": 'The header names the column "name" twice. Rename one of them.',
+        "errors": [{"detail": 'The header names the column "name" twice. Rename one of them.', "row": 1, "column": "name"}]}]})
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    job_id: int | None = None
+    errors: list[ProblemError] | None = None
+
+
+# What every operation may answer with; the framework's own schema of 422 is not what we answer.
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    status: {"description": description, "content": {MEDIA_TYPE: {"schema": Problem.model_json_schema()}}}
+    for status, description in (
+        (401, "No bearer key, or one that is unknown or revoked."), (404, "No such thing in this account."),
+        (409, "The job is not in a state that allows this."), (413, "The request is too large."),
+        (422, "Something in the request is wrong; `errors` says what and where."),
+        (503, "The database is not there. Try again."))}
+
+
+def problem(status: int, detail: str, *, headers: Mapping[str, str] | None = None, **members: Any) -> JSONResponse:
+    """The one renderer. Members that are None are left out."""
+    phrase = "Unprocessable Content" if status == 422 else HTTPStatus(status).phrase  # the name of RFC 9110
+    body = {"type": "about:blank", "title": phrase, "status": status, "detail": detail}
+    body |= {name: value for name, value in members.items() if value is not None}
+    return JSONResponse(body, status, headers, media_type=MEDIA_TYPE)
+
+
+def of_postroom_error(error: PostroomError) -> JSONResponse:
+    detail = str(error)
+    match error:
+        case InvalidInput(faults=faults):
+            return problem(422, detail, errors=[_of_fault(fault) for fault in faults])
+        case NotFound():
+            return problem(404, detail)
+        case Conflict(job_id=job_id):
+            return problem(409, detail, job_id=job_id)
+        case Unavailable():
+            return problem(503, "Postroom cannot use its database now. Try again in a moment.", headers={"Retry-After": "5"})
+    raise TypeError(f"{type(error).__name__} has no problem")
+
+
+def _of_fault(fault: Fault) -> dict[str, Any]:
+    place = {}
+    if fault.field == "Idempotency-Key":
+        place["header"] = fault.field
+    elif fault.field in POINTERS:
+        place["pointer"] = POINTERS[fault.field]
+    elif fault.field is not None:
+        place["parameter"] = fault.field
+    entry = ProblemError(detail=fault.message, row=fault.row, column=fault.column, **place)
+    return entry.model_dump(exclude_none=True)
+
+
+def of_validation(errors: Sequence[Any]) -> JSONResponse:
+    """Of pydantic's errors. A path that is no number names nothing: it is a 404 like any other unknown thing."""
+    if any(error["loc"][:1] == ("path",) for error in errors):
+        return problem(404, "There is no such thing here.")
+    entries = [_of_pydantic(error) for error in errors[:ERRORS_MAX]]
+    return problem(422, _summary([entry.detail for entry in entries]),
+                   errors=[entry.model_dump(exclude_none=True) for entry in entries])
+
+
+def _summary(details: list[str]) -> str:
+    more = f" ({len(details)} faults in all)" if len(details) > 1 else ""
+    return details[0] + more
+
+
+def _of_pydantic(error: Any) -> ProblemError:
+    where, *rest = error["loc"] or ("body",)
+    message = error["msg"].removeprefix("Value error, ")
+    message = message if message.endswith(".") else f"{message}."
+    if where == "query":
+        return ProblemError(detail=f"{rest[0]}: {message}", parameter=str(rest[0]))
+    if where == "header":
+        return ProblemError(detail=f"{rest[0]}: {message}", header=str(rest[0]))
+    if error["type"] == "json_invalid":
+        return ProblemError(detail="The body is not valid JSON.", pointer="#")
+    path = "/".join(str(part).replace("~", "~0").replace("/", "~1") for part in rest)
+    name = ".".join(str(part) for part in rest) or "The body"
+    return ProblemError(detail=f"{name}: {message}", pointer=f"#/{path}" if path else "#")
+
+
+def install(app: FastAPI) -> None:
+    """Makes every way in which a request can fail answer with a problem."""
+
+    @app.exception_handler(PostroomError)
+    async def _postroom(request: Request, error: PostroomError) -> JSONResponse:
+        return of_postroom_error(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def _validation(request: Request, error: RequestValidationError) -> JSONResponse:
+        return of_validation(error.errors())
+
+    @app.exception_handler(HTTPException)
+    async def _http(request: Request, error: HTTPException) -> JSONResponse:
+        return of_http(error)
+
+    @app.exception_handler(Exception)
+    async def _bug(request: Request, error: Exception) -> JSONResponse:
+        log.error("a request failed", path=request.url.path, error=repr(error))
+        return problem(500, "Something went wrong inside Postroom. It is in the log of the server.")
+
+
+def of_http(error: HTTPException) -> JSONResponse:
+    return problem(error.status_code, _detail_of(error), headers=error.headers)
+
+
+def _detail_of(error: HTTPException) -> str:
+    match error.status_code:
+        case 404 if error.detail == "Not Found":
+            return "There is nothing at this address."
+        case 405 if error.detail == "Method Not Allowed":
+            return "This address does not take this method."
+        case _:
+            return error.detail

@@ -1,0 +1,248 @@
+"""What a program asks for when it creates a job: the shapes, and how a request becomes a submission and rows.
+
+    application/json      message, options and up to 10,000 recipients in one body
+    multipart/form-data   `message` (the same JSON without recipients) and `recipients`, text/csv or application/x-ndjson,
+                          streamed to disk, any number of rows
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import re
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import from_json
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from postroom.domain.audience import IncomingRow, read_csv, read_ndjson, read_records
+from postroom.doors.uploads import Part, read_parts
+from postroom.errors import InvalidInput
+from postroom.flow.submit import Content, IdempotencyKey, Submission
+
+JSON_BODY_BYTES_MAX = 16 * 1024 * 1024
+JSON_RECIPIENTS_MAX = 10_000
+KEY_LENGTH_MAX = 255
+
+M = TypeVar("M", bound="JobOptions")
+
+
+class BodyInvalid(Exception):
+    """The JSON does not have the shape of a new job; `errors` are pydantic's."""
+
+    def __init__(self, errors: list[Any]) -> None:
+        super().__init__("the body is not valid")
+        self.errors = errors
+
+
+def _without_nul(value: str) -> str:
+    if "\0" in value:
+        raise ValueError("the text contains a NUL character")
+    return value
+
+
+Text = Annotated[str, AfterValidator(_without_nul)]
+Line = Annotated[Text, Field(max_length=1_000)]
+
+
+class Strict(BaseModel):
+    """An unknown key is a mistake and is said, never ignored."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class From(Strict):
+    address: Line
+    name: Line = ""
+
+
+class Message(Strict):
+    """`subject`, `html` and `text` are Liquid templates over the recipient's fields; at least one body is needed."""
+
+    subject: Text
+    html: Text | None = None
+    text: Text | None = None
+    from_: Annotated[From, Field(alias="from")]
+    reply_to: Line | None = None
+
+
+class ListedRecipient(Strict):
+    """One recipient. Whether the address can be mailed is decided for each, and said in the job."""
+
+    email: str | None = None
+    fields: dict[str, str | int | float | bool | None] = {}
+
+
+class JobOptions(Strict):
+    """`not_before` is a time with its zone. `gateway` is a name; without it the account's first."""
+
+    message: Message
+    contacts: Annotated[bool, Field(description="Send to all contacts of the account, in place of a list.")] = False
+    duplicates: Literal["exclude", "skip", "send"] = "exclude"
+    unusable_addresses: Literal["exclude", "fail"] = "exclude"
+    gateway: Line | None = None
+    not_before: AwareDatetime | None = None
+
+
+class NewJob(JobOptions):
+    """The whole request in JSON; give either `recipients` or `contacts`."""
+
+    # The rows themselves are read by the same code as those of a file, so that both are refused in the same words.
+    recipients: Annotated[list[Any] | None, Field(max_length=JSON_RECIPIENTS_MAX)] = None
+
+
+MESSAGE_EXAMPLE: dict[str, Any] = {
+    "subject": "Spring courses, {{ name | default: 'there' }}", "text": "Hello {{ name | default: 'there' }},\n...",
+    "html": "<p>Hello {{ name | default: 'there' }},</p>", "from": {"address": "club@example.com", "name": "The club"},
+    "reply_to": "office@example.com"}
+NEW_JOB_EXAMPLE: dict[str, Any] = {
+    "message": MESSAGE_EXAMPLE,
+    "recipients": [{"email": "zoe@example.com", "fields": {"name": "Zoë"}}, {"email": "li@example.com", "fields": {}}],
+    "duplicates": "exclude", "unusable_addresses": "exclude"}
+
+
+def openapi_of_new_job() -> dict[str, Any]:
+    """The request body in OpenAPI's words."""
+    whole = NewJob.model_json_schema()
+    whole["properties"]["recipients"] = {
+        "type": "array", "maxItems": JSON_RECIPIENTS_MAX, "items": ListedRecipient.model_json_schema()}
+    csv = "email,name\nzoe@example.com,Zoë\n"
+    form = {"type": "object", "required": ["message"], "properties": {
+        "message": JobOptions.model_json_schema(),
+        "recipients": {"type": "string", "format": "binary", "description":
+                       "text/csv (with an optional charset, else UTF-8; a header row with an email column), or "
+                       "application/x-ndjson, each line an object with email and fields."}}}
+    return {"requestBody": {"required": True, "content": {
+        "application/json": {"schema": _inlined(whole), "example": NEW_JOB_EXAMPLE},
+        "multipart/form-data": {
+            "schema": _inlined(form), "encoding": {"message": {"contentType": "application/json"},
+                                                   "recipients": {"contentType": "text/csv, application/x-ndjson"}},
+            "example": {"message": {"message": MESSAGE_EXAMPLE}, "recipients": csv}}}}}
+
+
+def _inlined(schema: Any, definitions: dict[str, Any] | None = None) -> Any:
+    """Without `$defs`, which OpenAPI would look for elsewhere."""
+    if isinstance(schema, list):
+        return [_inlined(one, definitions) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    definitions = {**(definitions or {}), **schema.get("$defs", {})}
+    if "$ref" in schema:
+        return _inlined(definitions[schema["$ref"].rsplit("/", 1)[1]], definitions)
+    return {name: _inlined(value, definitions) for name, value in schema.items() if name != "$defs"}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """`rows` None: the contacts. `fingerprint` covers everything that was asked for."""
+
+    submission: Submission
+    rows: Iterable[IncomingRow] | None
+    fingerprint: bytes
+
+
+@contextlib.asynccontextmanager
+async def asked_for(request: Request, *, account_id: int, by: str) -> AsyncIterator[Asked]:
+    """Reads the request; the rows are good within. Raises BodyInvalid, InvalidInput, HTTPException 400, 413, 415."""
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if content_type == "application/json":
+        body = _json(await _body(request))
+        new = _valid(NewJob, body)
+        yield Asked(_submission(new, account_id, by), _listed(new), _fingerprint(body))
+    elif content_type == "multipart/form-data":
+        async with read_parts(request, spooled={"recipients"}) as parts:
+            yield _of_parts(parts, account_id, by)
+    else:
+        raise HTTPException(415, "Send a job as application/json, or as multipart/form-data with a file of recipients.")
+
+
+async def _body(request: Request) -> bytes:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > JSON_BODY_BYTES_MAX:
+            raise HTTPException(413, f"The JSON body is larger than {JSON_BODY_BYTES_MAX // 2**20} MiB. "
+                                     "Send the recipients as a file, with multipart/form-data.")
+    return bytes(body)
+
+
+def _json(body: bytes | bytearray) -> Any:
+    try:
+        return from_json(bytes(body), allow_inf_nan=False)
+    except ValueError as error:
+        raise HTTPException(400, f"The body is not valid JSON: {error}.") from None
+
+
+def _valid(shape: type[M], body: Any) -> M:
+    try:
+        return shape.model_validate(body)
+    except ValidationError as error:
+        raise BodyInvalid([{**one, "loc": ("body", *one["loc"])} for one in error.errors(include_url=False)]) from None
+
+
+def _listed(new: NewJob) -> Iterable[IncomingRow] | None:
+    if (new.recipients is not None) == new.contacts:
+        raise InvalidInput('Give either "recipients" or "contacts": true.', field="recipients")
+    return None if new.recipients is None else read_records(new.recipients)
+
+
+def _of_parts(parts: dict[str, Part], account_id: int, by: str) -> Asked:
+    if unknown := parts.keys() - {"message", "recipients"}:
+        raise InvalidInput(f'There is a part "{min(unknown)}"; the parts of a job are "message" and "recipients".')
+    if "message" not in parts:
+        raise InvalidInput('The part "message" is missing: the JSON of the job without its recipients.', field="message")
+    body = _json(parts["message"].content)
+    options = _valid(JobOptions, body)
+    listed = parts.get("recipients")
+    if (listed is not None) == options.contacts:
+        raise InvalidInput('Give either a part "recipients" or "contacts": true.', field="recipients")
+    rows = None if listed is None else _rows(listed)
+    digest = b"" if listed is None else f"{listed.content_type};{listed.charset};".encode() + listed.digest.digest()
+    return Asked(_submission(options, account_id, by), rows, _fingerprint(body, digest))
+
+
+def _rows(listed: Part) -> Iterable[IncomingRow]:
+    assert listed.file is not None, "this part is spooled"
+    match listed.content_type:
+        case "text/csv":
+            return read_csv(listed.file, encoding=listed.charset or "utf-8")  # type: ignore[arg-type]  # a binary file
+        case "application/x-ndjson":
+            return read_ndjson(listed.file)  # type: ignore[arg-type]
+        case other:
+            raise HTTPException(415, f'The part "recipients" is text/csv or application/x-ndjson, not "{other or "unnamed"}".')
+
+
+def _submission(options: JobOptions, account_id: int, by: str) -> Submission:
+    message = options.message
+    content = Content(subject=message.subject, html=message.html, text=message.text, from_address=message.from_.address,
+                      from_name=message.from_.name, reply_to=message.reply_to)
+    return Submission(account_id, by, content, duplicates=options.duplicates, unusable_addresses=options.unusable_addresses,
+                      gateway=options.gateway, not_before=options.not_before)
+
+
+def _fingerprint(body: Any, rest: bytes = b"") -> bytes:
+    """Of what was asked, not of how it was spelt: white space and the order of keys do not count."""
+    spelt = json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
+    return hashlib.sha256(len(spelt).to_bytes(8, "big") + spelt + rest).digest()
+
+
+def idempotency_of(request: Request) -> str | None:
+    """The Idempotency-Key, quoted as the draft has it or bare as most send it. Raises InvalidInput."""
+    given = request.headers.get("idempotency-key")
+    if given is None:
+        return None
+    key = given.strip()
+    if len(key) > 1 and key[0] == key[-1] == '"':
+        key = re.sub(r"\\(.)", r"\1", key[1:-1])
+    if not key or len(key) > KEY_LENGTH_MAX or not key.isascii() or not key.isprintable():
+        raise InvalidInput(f"The Idempotency-Key has 1 to {KEY_LENGTH_MAX} printable ASCII characters.", field="Idempotency-Key")
+    return key
+
+
+def bound_to(key: str | None, asked: Asked) -> IdempotencyKey | None:
+    return None if key is None else IdempotencyKey(key, asked.fingerprint)

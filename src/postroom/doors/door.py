@@ -1,0 +1,69 @@
+"""What every route of the API and of the pages is given: the parts of the installation, and who follows which job."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from fastapi import Depends, Path
+from sse_starlette import EventSourceResponse, ServerSentEvent
+from starlette.requests import Request
+
+from postroom.doors.live import Live
+from postroom.doors.shown import job_shown
+from postroom.doors.wiring import Postroom
+from postroom.flow.report import JobReport, Pool, report
+
+NUMBER_MAX = 2**63 - 1
+FREEZES_AT_ONCE = 4
+PING_S = 15
+SEND_TIMEOUT_S = 60
+
+# A number that the database can hold; anything else names nothing.
+Number = Annotated[int, Path(ge=1, le=NUMBER_MAX)]
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """`freezing` lets a few big lists in at a time, so that they never hold all the connections of the pages."""
+
+    postroom: Postroom
+    live: Live
+    freezing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(FREEZES_AT_ONCE))
+
+    @property
+    def pool(self) -> Pool:
+        return self.postroom.pool
+
+
+def _door(request: Request) -> Door:
+    door: Door = request.app.state.door
+    return door
+
+
+AtDoor = Annotated[Door, Depends(_door)]
+
+
+async def events(door: Door, account_id: int, job_id: int, *, without: frozenset[str] = frozenset()) -> EventSourceResponse:
+    """The job as server-sent events: `job`, whole, at once and at each change, and `end` when it is over.
+
+    `without` names keys that are left out. Raises NotFound before anything is sent.
+    """
+    await report(door.pool, account_id, job_id)
+
+    def said(name: str, state: dict[str, Any]) -> ServerSentEvent:
+        return ServerSentEvent(json.dumps(state, ensure_ascii=False), event=name)
+
+    async def stream() -> AsyncIterator[ServerSentEvent]:
+        last: JobReport | None = None
+        async with aclosing(door.live.follow(account_id, job_id)) as states:
+            async for last in states:
+                yield said("job", job_shown(last).model_dump(mode="json", exclude=set(without)))
+        if last is not None:
+            yield said("end", {"id": last.job.id, "status": last.job.status.value})
+
+    return EventSourceResponse(stream(), ping=PING_S, send_timeout=SEND_TIMEOUT_S)

@@ -1,0 +1,54 @@
+"""No request is larger than what its address can use: refused by its Content-Length, or as soon as it has sent too much.
+
+A refused request is read on a little and thrown away, so that its sender gets to see the answer.
+"""
+
+from __future__ import annotations
+
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+SMALL_BYTES_MAX = 64 * 1024
+# The addresses at which lists come in: the API's POST /jobs, and the page's form.
+LISTS_END_WITH = ("/api/v1/jobs", "/send")
+
+
+class BodyLimit:
+    """ASGI middleware. What is too large is a 413, raised where the body is read."""
+
+    def __init__(self, app: ASGIApp, upload_max_mb: int) -> None:
+        self._app = app
+        self._upload_bytes_max = upload_max_mb * 2**20
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        takes_a_list = scope["method"] == "POST" and scope["path"].endswith(LISTS_END_WITH)
+        bytes_max = self._upload_bytes_max if takes_a_list else SMALL_BYTES_MAX
+        declared = dict(scope["headers"]).get(b"content-length", b"")
+        too_large = declared.isdigit() and int(declared) > bytes_max
+        received = 0
+
+        async def counted() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if too_large or received > bytes_max:
+                await _drain(receive, message)
+                raise HTTPException(413, f"The request is larger than {_size(bytes_max)}, the most that this address takes.")
+            return message
+
+        await self._app(scope, counted, send)
+
+
+async def _drain(receive: Receive, message: Message) -> None:
+    """Takes a few more MiB off the wire: a sender that is cut off while it writes never reads the answer."""
+    left = 8 * 2**20
+    while message["type"] == "http.request" and message.get("more_body") and left > 0:
+        message = await receive()
+        left -= len(message.get("body", b""))
+
+
+def _size(count: int) -> str:
+    return f"{count // 2**20} MiB" if count >= 2**20 else f"{count // 1024} KiB"

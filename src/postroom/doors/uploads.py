@@ -1,0 +1,137 @@
+"""Multipart requests, read as they arrive: small parts are kept, the recipient list goes to a file on disk.
+
+Promises: memory does not grow with the request; what is too large is refused as soon as that is known; the digest of a part
+is that of its octets, whatever the boundary between parts was. A spooled file has no name and is gone with the request.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import tempfile
+from collections.abc import AsyncIterator, Collection
+from dataclasses import dataclass, field
+from typing import IO
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+PARTS_MAX = 32
+SMALL_PART_BYTES_MAX = 2 * 1024 * 1024
+HEADER_BYTES_MAX = 1024
+
+
+@dataclass(slots=True)
+class Part:
+    """One part. A spooled one has a `file`, which stands at its beginning; any other has its octets in `content`."""
+
+    name: str
+    filename: str | None
+    content_type: str
+    charset: str | None
+    file: IO[bytes] | None
+    content: bytearray = field(default_factory=bytearray)
+    size: int = 0
+    digest: hashlib._Hash = field(default_factory=hashlib.sha256)
+
+    def take(self, data: bytes) -> None:
+        self.size += len(data)
+        self.digest.update(data)
+        if self.file is not None:
+            self.file.write(data)
+        elif self.size > SMALL_PART_BYTES_MAX:
+            raise HTTPException(413, f'The part "{self.name}" is larger than {SMALL_PART_BYTES_MAX // 1024} KiB.')
+        else:
+            self.content += data
+
+    def text(self) -> str:
+        """Raises HTTPException 422 where the octets are not UTF-8."""
+        try:
+            return self.content.decode("utf-8")
+        except UnicodeDecodeError:
+            raise HTTPException(422, f'The part "{self.name}" is not valid UTF-8.') from None
+
+
+@contextlib.asynccontextmanager
+async def read_parts(request: Request, *, spooled: Collection[str]) -> AsyncIterator[dict[str, Part]]:
+    """The parts by name; those named in `spooled` on disk. Raises HTTPException 400, 413."""
+    parts: dict[str, Part] = {}
+    with contextlib.ExitStack() as files:
+        reader = _Reader(parts, spooled, files)
+        try:
+            parser = MultipartParser(_boundary_of(request), {
+                "on_part_begin": reader.begin, "on_header_field": reader.header_field, "on_header_value": reader.header_value,
+                "on_header_end": reader.header_end, "on_headers_finished": reader.headers_finished,
+                "on_part_data": reader.data, "on_end": reader.end})
+            async for chunk in request.stream():
+                parser.write(chunk)
+            parser.finalize()
+        except FormParserError as error:
+            raise HTTPException(400, f"The multipart body cannot be read: {error}.") from None
+        if not reader.ended:
+            raise HTTPException(400, "The multipart body ends before its last boundary.")
+        for part in parts.values():
+            if part.file is not None:
+                part.file.seek(0)
+        yield parts
+
+
+def _boundary_of(request: Request) -> bytes:
+    _, options = parse_options_header(request.headers.get("content-type"))
+    boundary = options.get(b"boundary")
+    if not boundary:
+        raise HTTPException(400, 'The content type is multipart/form-data without a "boundary".')
+    return bytes(boundary)
+
+
+class _Reader:
+    """What the parser calls. Headers of a part come in pieces."""
+
+    def __init__(self, parts: dict[str, Part], spooled: Collection[str], files: contextlib.ExitStack) -> None:
+        self._parts, self._spooled, self._files = parts, spooled, files
+        self._headers: dict[bytes, bytes] = {}
+        self._field, self._value = b"", b""
+        self._part: Part | None = None
+        self.ended = False
+
+    def begin(self) -> None:
+        self._headers = {}
+        if len(self._parts) >= PARTS_MAX:
+            raise HTTPException(413, f"The request has more than {PARTS_MAX} parts.")
+
+    def header_field(self, data: bytes, start: int, end: int) -> None:
+        self._field = self._bounded(self._field + data[start:end])
+
+    def header_value(self, data: bytes, start: int, end: int) -> None:
+        self._value = self._bounded(self._value + data[start:end])
+
+    def _bounded(self, header: bytes) -> bytes:
+        if len(header) > HEADER_BYTES_MAX:
+            raise HTTPException(400, f"A part has a header of more than {HEADER_BYTES_MAX} octets.")
+        return header
+
+    def header_end(self) -> None:
+        self._headers[self._field.lower()] = self._value
+        self._field, self._value = b"", b""
+
+    def headers_finished(self) -> None:
+        _, disposition = parse_options_header(self._headers.get(b"content-disposition"))
+        name = disposition.get(b"name", b"").decode("utf-8", "replace")
+        if not name or name in self._parts:
+            raise HTTPException(400, f'Two parts are named "{name}".' if name else "A part has no name.")
+        content_type, options = parse_options_header(self._headers.get(b"content-type"))
+        filename = disposition.get(b"filename")
+        self._part = self._parts[name] = Part(
+            name=name, filename=None if filename is None else filename.decode("utf-8", "replace"),
+            content_type=content_type.decode("latin-1").lower(),
+            charset=options[b"charset"].decode("latin-1") if b"charset" in options else None,
+            file=self._files.enter_context(tempfile.TemporaryFile()) if name in self._spooled else None)  # noqa: SIM115 - the stack closes it
+
+    def data(self, data: bytes, start: int, end: int) -> None:
+        assert self._part is not None, "data comes after the headers"
+        self._part.take(data[start:end])
+
+    def end(self) -> None:
+        self.ended = True

@@ -1,0 +1,107 @@
+"""Send message: one form, from a list and a text to a job that waits at the gate. What is wrong is said at its field."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections import defaultdict
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from postroom.domain.audience import read_csv
+from postroom.doors.door import AtDoor, Door, Number
+from postroom.doors.uploads import Part, read_parts
+from postroom.doors.web.rendering import account_page
+from postroom.doors.web.session import OPERATOR, AtEntrance, Session, SignedIn
+from postroom.errors import Fault, InvalidInput
+from postroom.flow.accounts import gateways
+from postroom.flow.submit import Content, IdempotencyKey, Submission, submit
+
+ENCODINGS = {"utf-8": "UTF-8", "cp1252": "Windows-1252 (Western European)", "cp1250": "Windows-1250 (Central European)",
+             "cp1251": "Windows-1251 (Cyrillic)", "utf-16": "UTF-16", "shift_jis": "Shift JIS"}
+FIELDS = ("subject", "from_name", "from_address", "reply_to", "html", "text", "source", "encoding", "duplicates",
+          "unusable_addresses", "gateway", "not_before")
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/accounts/{account_id}/send")
+async def show_form(door: AtDoor, session: SignedIn, account_id: Number) -> Response:
+    return await _form(door, session, account_id, {}, ())
+
+
+@router.post("/accounts/{account_id}/send")
+async def send(request: Request, door: AtDoor, sessions: AtEntrance, session: SignedIn, account_id: Number) -> Response:
+    """A form that is sent twice makes one job: its key and what it says make the idempotency key."""
+    async with read_parts(request, spooled={"recipients"}) as parts:
+        fields = {name: part.text() for name, part in parts.items() if part.file is None}
+        sessions.check_form(request, session, fields.get("form_token", ""))
+        try:
+            submission = _submission(account_id, fields)
+            rows = _rows(parts.get("recipients"), fields)
+            key = _key(fields, parts.get("recipients"))
+            async with door.freezing:
+                job = await submit(door.pool, submission, rows, idempotency=key)
+        except InvalidInput as error:
+            return await _form(door, session, account_id, fields, error.faults)
+    return RedirectResponse(f"/accounts/{account_id}/jobs/{job.id}", 303)
+
+
+async def _form(door: Door, session: Session, account_id: int, fields: Mapping[str, str],
+                faults: tuple[Fault, ...]) -> Response:
+    by_field: dict[str, list[Fault]] = defaultdict(list)
+    for fault in faults:
+        # Rows and columns are those of the list, whatever the field is called inside.
+        by_field["recipients" if fault.row is not None or fault.field is None else fault.field].append(fault)
+    values: dict[str, Any] = {name: fields.get(name, "") for name in FIELDS}
+    return await account_page(
+        door, session, account_id, "send.html", status=422 if faults else 200, values=values, faults=by_field,
+        fault_count=len(faults), gateways=await gateways(door.pool, account_id), encodings=ENCODINGS,
+        form_key=fields.get("form_key") or secrets.token_urlsafe(12))
+
+
+def _submission(account_id: int, fields: Mapping[str, str]) -> Submission:
+    """Raises InvalidInput with every field that holds what no text may."""
+    faults = tuple(Fault("The text contains a NUL character.", name) for name, value in fields.items() if "\0" in value)
+    if faults:
+        raise InvalidInput(faults[0].message, faults=faults)
+    content = Content(
+        subject=fields.get("subject", ""), html=fields.get("html") or None, text=fields.get("text") or None,
+        from_address=fields.get("from_address", "").strip(), from_name=fields.get("from_name", "").strip(),
+        reply_to=fields.get("reply_to", "").strip() or None)
+    return Submission(
+        account_id, OPERATOR, content, duplicates=fields.get("duplicates") or "exclude",
+        unusable_addresses=fields.get("unusable_addresses") or "exclude", gateway=fields.get("gateway") or None,
+        not_before=_not_before(fields.get("not_before")))
+
+
+def _not_before(value: str | None) -> datetime | None:
+    if not value:
+        return None
+    try:
+        return datetime.fromisoformat(value).replace(tzinfo=UTC)
+    except ValueError:
+        raise InvalidInput(f'"{value}" is no time; a time looks like 2026-03-31T09:00.', field="not_before") from None
+
+
+def _rows(listed: Part | None, fields: Mapping[str, str]) -> Any:
+    if fields.get("source") == "contacts":
+        return None
+    if listed is None or listed.file is None or not listed.size:
+        raise InvalidInput("Choose a CSV file with the recipients, or send to the contacts.", field="recipients")
+    return read_csv(listed.file, encoding=fields.get("encoding") or "utf-8")  # type: ignore[arg-type]  # a binary file
+
+
+def _key(fields: Mapping[str, str], listed: Part | None) -> IdempotencyKey | None:
+    """Sent again after an edit it is another request, so what was asked is part of the key."""
+    if not fields.get("form_key"):
+        return None
+    asked = hashlib.sha256(listed.digest.digest() if listed else b"")
+    for name in FIELDS:
+        asked.update(f"{name}={len(fields.get(name, ''))}:{fields.get(name, '')}\n".encode())
+    return IdempotencyKey(f"form {fields['form_key'][:32]} {asked.hexdigest()}", asked.digest())

@@ -1,0 +1,45 @@
+"""The way in and out: the link that `serve` prints, and which account comes first."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from starlette.responses import RedirectResponse, Response
+
+from postroom.doors.door import NUMBER_MAX, AtDoor
+from postroom.doors.web.rendering import page
+from postroom.doors.web.session import AtEntrance, SentForm, SignedIn
+from postroom.flow.accounts import all_accounts
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/sign-in")
+async def sign_in(sessions: AtEntrance, token: str = "") -> Response:
+    """The token is worth what the terminal it was printed on is worth; it is not kept anywhere after this."""
+    if not sessions.opens(token):
+        return page("sign_in.html", status=401, wrong=bool(token))
+    response = RedirectResponse("/", 303)
+    sessions.begin(response)
+    return response
+
+
+@router.post("/sign-out")
+async def sign_out(sessions: AtEntrance, form: SentForm) -> Response:
+    response = page("sign_in.html", out=True)
+    sessions.end(response)
+    return response
+
+
+@router.get("/")
+async def enter(door: AtDoor, session: SignedIn) -> Response:
+    accounts = await all_accounts(door.pool)
+    if not accounts:
+        return page("no_account.html", session=session)
+    return RedirectResponse(f"/accounts/{accounts[0].id}/jobs", 303)
+
+
+@router.get("/accounts")
+async def switch_account(session: SignedIn, account: Annotated[int, Query(ge=1, le=NUMBER_MAX)]) -> RedirectResponse:
+    return RedirectResponse(f"/accounts/{account}/jobs", 303)

@@ -1,0 +1,125 @@
+"""The pages of an account's jobs: history, the approval gate, progress, and the ledger. The live part is an event stream."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from postroom.domain.job import Status
+from postroom.domain.outcome import CLASSES
+from postroom.doors.door import NUMBER_MAX, AtDoor, Number, events
+from postroom.doors.shown import job_shown, recipient_shown
+from postroom.doors.web.rendering import account_page
+from postroom.doors.web.session import OPERATOR, SentForm, SignedIn
+from postroom.errors import InvalidInput
+from postroom.flow.approve import approve
+from postroom.flow.finish import cancel
+from postroom.flow.report import content_of, exclusion_page, history, recipient_page, report, trail
+
+JOBS_PER_PAGE = 50
+ROWS_PER_PAGE = 100
+# Not even our own page may script it, and nothing in it is fetched from anywhere: opening a preview tells nobody.
+PREVIEW_POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'self'"
+
+router = APIRouter(include_in_schema=False)
+Place = Annotated[int | None, Query(ge=0, le=NUMBER_MAX)]
+
+
+def _date(value: str | None) -> datetime | None:
+    """The midnight, in UTC, of a date field; an empty one is none. Raises InvalidInput."""
+    if not value:
+        return None
+    try:
+        return datetime.combine(date.fromisoformat(value), time(), UTC)
+    except ValueError:
+        raise InvalidInput(f'"{value}" is no date; a date looks like 2026-03-31.') from None
+
+
+def _status(value: str | None) -> Status | None:
+    if not value:
+        return None
+    try:
+        return Status(value)
+    except ValueError:
+        raise InvalidInput(f'There is no status "{value}".') from None
+
+
+@router.get("/accounts/{account_id}/jobs")
+async def show_history(door: AtDoor, session: SignedIn, account_id: Number, status: str | None = None,
+                       since: str | None = None, until: str | None = None, before: Place = None) -> HTMLResponse:
+    last_day = _date(until)
+    jobs = await history(door.pool, account_id, status=_status(status), since=_date(since), before=before,
+                         until=last_day + timedelta(days=1) if last_day else None, limit=JOBS_PER_PAGE + 1)
+    filters = {name: value for name, value in (("status", status), ("since", since), ("until", until)) if value}
+    return await account_page(
+        door, session, account_id, "history.html", jobs=jobs[:JOBS_PER_PAGE], filters=filters, before=before,
+        older=jobs[JOBS_PER_PAGE - 1].id if len(jobs) > JOBS_PER_PAGE else None, statuses=list(Status))
+
+
+@router.get("/accounts/{account_id}/jobs/{job_id}")
+async def show_job(door: AtDoor, session: SignedIn, account_id: Number, job_id: Number) -> HTMLResponse:
+    """The approval gate while the job waits for it, from then on its progress and its result."""
+    told = await report(door.pool, account_id, job_id)
+    content = await content_of(door.pool, account_id, job_id)
+    moves = await trail(door.pool, account_id, job_id)
+    name = "gate.html" if told.job.status is Status.PENDING_APPROVAL else "progress.html"
+    return await account_page(door, session, account_id, name, told=told, job=told.job, shown=job_shown(told),
+                              content=content, moves=moves)
+
+
+@router.get("/accounts/{account_id}/jobs/{job_id}/events")
+async def follow_job(door: AtDoor, session: SignedIn, account_id: Number, job_id: Number) -> Response:
+    return await events(door, account_id, job_id, without=frozenset({"subject", "created_by", "approved_by", "reason"}))
+
+
+@router.get("/accounts/{account_id}/jobs/{job_id}/message")
+async def show_message(door: AtDoor, session: SignedIn, account_id: Number, job_id: Number) -> HTMLResponse:
+    """The HTML as it was written, for the frame on the job's page."""
+    content = await content_of(door.pool, account_id, job_id)
+    return HTMLResponse(content.html or "", headers={"Content-Security-Policy": PREVIEW_POLICY})
+
+
+@router.get("/accounts/{account_id}/jobs/{job_id}/recipients")
+async def show_recipients(door: AtDoor, session: SignedIn, account_id: Number, job_id: Number, state: str | None = None,
+                          after: Place = None) -> HTMLResponse:
+    told = await report(door.pool, account_id, job_id)
+    rows = await recipient_page(door.pool, account_id, job_id, recipient_class=state or None, after=after or 0,
+                                limit=ROWS_PER_PAGE + 1)
+    return await account_page(
+        door, session, account_id, "recipients.html", job=told.job, rows=[recipient_shown(row) for row in rows[:ROWS_PER_PAGE]],
+        state=state or None, states=CLASSES, after=after,
+        more=rows[ROWS_PER_PAGE - 1].position if len(rows) > ROWS_PER_PAGE else None)
+
+
+@router.get("/accounts/{account_id}/jobs/{job_id}/exclusions")
+async def show_exclusions(door: AtDoor, session: SignedIn, account_id: Number, job_id: Number,
+                          after: Place = None) -> HTMLResponse:
+    told = await report(door.pool, account_id, job_id)
+    rows = await exclusion_page(door.pool, account_id, job_id, after=after or 0, limit=ROWS_PER_PAGE + 1)
+    return await account_page(
+        door, session, account_id, "exclusions.html", job=told.job, rows=rows[:ROWS_PER_PAGE], after=after,
+        more=rows[ROWS_PER_PAGE - 1].row_no if len(rows) > ROWS_PER_PAGE else None)
+
+
+@router.post("/accounts/{account_id}/jobs/{job_id}/approval")
+async def approve_job(door: AtDoor, form: SentForm, account_id: Number, job_id: Number) -> RedirectResponse:
+    """What is approved is what the page showed: its digest comes with the form."""
+    try:
+        digest = bytes.fromhex(form.get("digest", ""))
+    except ValueError:
+        raise InvalidInput("The form's digest is damaged. Load the page again.") from None
+    await approve(door.pool, account_id, job_id, by=OPERATOR, digest=digest)
+    return _to_job(account_id, job_id)
+
+
+@router.post("/accounts/{account_id}/jobs/{job_id}/cancellation")
+async def cancel_job(door: AtDoor, form: SentForm, account_id: Number, job_id: Number) -> RedirectResponse:
+    await cancel(door.pool, account_id, job_id, by=OPERATOR)
+    return _to_job(account_id, job_id)
+
+
+def _to_job(account_id: int, job_id: int) -> RedirectResponse:
+    return RedirectResponse(f"/accounts/{account_id}/jobs/{job_id}", 303)

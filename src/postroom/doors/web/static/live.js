@@ -1,0 +1,116 @@
+// Keeps the page of one job true while it is open. Each event is the whole job, so after a lost connection the first one
+// puts everything right. A changed status brings the server's own page of that status; nothing is ever built from data.
+
+const REOPEN_AFTER_MS = 3000;
+const COUNTS = ["sent", "failed", "skipped", "unconfirmed", "unsent"];
+
+let source = null;
+let reopening = null;
+let latest = null;
+let shown = null;
+let rendering = false;
+let isOver = false;
+let states = 0;
+
+const main = () => document.getElementById("main");
+
+function put(name, text) {
+  for (const place of document.querySelectorAll(`[data-field="${name}"]`)) {
+    if (place.textContent !== text) place.textContent = text;
+  }
+}
+
+function duration(seconds) {
+  if (seconds < 90) return `${Math.max(1, Math.round(seconds))} s`;
+  if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
+  return `${(seconds / 3600).toFixed(1)} h`;
+}
+
+function drawBar(job) {
+  let x = 0;
+  for (const name of COUNTS.slice(0, -1)) {
+    const width = (1000 * job[name]) / job.recipient_count;
+    const part = document.querySelector(`[data-bar] .${name}`);
+    part?.setAttribute("x", String(x));
+    part?.setAttribute("width", String(width));
+    x += width;
+  }
+}
+
+function show(job) {
+  for (const name of COUNTS) put(name, job[name].toLocaleString("en-US"));
+  put("sentence", job.sentence);
+  put("status_label", job.status_label);
+  put("rate", job.per_second === null ? "not known yet" : `${job.per_second.toFixed(1)} a second`);
+  put("left", job.seconds_left === null ? "not known yet" : `about ${duration(job.seconds_left)}`);
+  if (job.queue !== null) {
+    put("queue_position", job.queue.position.toLocaleString("en-US"));
+    put("starts_in", job.queue.starts_in_s === null ? "not known yet" : `in about ${duration(job.queue.starts_in_s)}`);
+  }
+  drawBar(job);
+}
+
+// What the numbers cannot say (buttons, queue, trail) comes as the server renders it, and replaces the content in place.
+async function follow() {
+  const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+  if (!answer.ok) return;
+  const next = new DOMParser().parseFromString(await answer.text(), "text/html");
+  const fresh = next.getElementById("main");
+  if (fresh === null) return;
+  main().replaceWith(document.adoptNode(fresh));
+  document.title = next.title;
+}
+
+function lost(isLost) {
+  const note = document.querySelector("[data-connection]");
+  if (note !== null) note.hidden = !isLost;
+}
+
+function close() {
+  clearTimeout(reopening);
+  source?.close();
+  source = null;
+}
+
+// One at a time, and the latest always last: a page that was on its way never covers a newer number.
+async function render() {
+  if (rendering) return;
+  rendering = true;
+  while (shown !== latest) {
+    const job = latest;
+    const isSamePage = job.status === main().dataset.status && String(job.queue?.waits_for ?? "") === main().dataset.waitsFor;
+    if (!isSamePage) await follow().catch(() => {});
+    if (job.status === main().dataset.status) show(job);
+    shown = job;
+  }
+  rendering = false;
+}
+
+function open() {
+  close();
+  source = new EventSource(main().dataset.events);
+  source.addEventListener("job", (event) => {
+    latest = JSON.parse(event.data);
+    states += 1;
+    lost(false);
+    render();
+  });
+  source.addEventListener("end", () => {
+    isOver = true;
+    close();
+    if (states > 1) follow().catch(() => {});
+  });
+  source.addEventListener("error", () => {
+    lost(true);
+    // The browser tries again by itself, unless the server answered with an error; then we do.
+    if (source?.readyState === EventSource.CLOSED) reopening = setTimeout(open, REOPEN_AFTER_MS);
+  });
+}
+
+// A hidden tab gives its connection back: browsers allow six to a server.
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) close();
+  else if (!isOver) open();
+});
+
+if (!document.hidden) open();
