@@ -106,3 +106,9 @@ def _path(kind: type, value: Any) -> Any:
     if kind is Path:
         return Path(value)
     raise NotImplementedError(kind)
+
+
+def as_markdown() -> str:
+    """The table of docs/operations.md."""
+    rows = (f"| `{one.variable}` | {f'`{one.default}`' if one.default else ''} | {one.description} |" for one in described())
+    return "\n".join(["| Variable | Default | |", "|---|---|---|", *rows])

@@ -92,7 +92,8 @@ def secret_key(settings: Settings) -> str:
         raise Unavailable(f"The secret key in {path} cannot be read or made: {error.strerror}. Set POSTROOM_SECRET_KEY, "
                           "or name a POSTROOM_HOME that you may write.") from None
     if not key:
-        raise Unavailable(f"{path} is empty. Remove it to have a new key made; stored gateway passwords must then be given again.")
+        raise Unavailable(f"{path} is empty. Remove it to have a new key made; "
+                          "stored gateway passwords must then be given again.")
     return key
 
 
@@ -117,8 +118,8 @@ async def work(settings: Settings, stop: asyncio.Event) -> None:
     async with opened(settings, name="worker", connections=settings.concurrency + WORKER_EXTRA_CONNECTIONS) as postroom:
         letters = Letters(postroom.pool, postroom.secrets, helo_name=settings.helo_name, allow_plaintext=settings.allow_plaintext)
         deliveries = Deliveries(
-            pool=postroom.pool, letters=letters, sessions=Sessions(), lease_s=settings.lease_s, retry_base_s=settings.retry_base_s,
-            owner=f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}")
+            pool=postroom.pool, letters=letters, sessions=Sessions(), lease_s=settings.lease_s,
+            retry_base_s=settings.retry_base_s, owner=f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}")
         engine = Engine(postroom.pool, deliveries.deliver, concurrency=settings.concurrency)
         besides = [
             asyncio.create_task(_every(settings.lease_s / LEASE_RENEWALS, deliveries.renew_leases)),

@@ -1,0 +1,123 @@
+"""`postroom check`: looks at everything that Postroom needs, and says of each thing whether it is there.
+
+Promises: nothing is changed and nothing is sent; each look has a short deadline; one thing that is wrong hides no other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from enum import StrEnum
+
+from postroom.config import Settings
+from postroom.doors import supervisor, wiring
+from postroom.doors.wiring import Postroom
+from postroom.errors import PostroomError, Unavailable
+from postroom.flow import accounts
+from postroom.flow.accounts import Account, Gateway
+
+DEADLINE_S = 20.0
+
+
+class Level(StrEnum):
+    OK = "ok"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line: `told` is a sentence, and with a warning or an error what to do."""
+
+    level: Level
+    subject: str
+    told: str
+
+
+async def check_all(settings: Settings) -> list[Finding]:
+    """Every finding, in the order in which things are needed."""
+    findings = [_secret_key(settings), _port(settings)]
+    database, usable = await _database(settings)
+    findings.append(database)
+    if usable:
+        findings += await _gateways(settings)
+    return findings
+
+
+def _secret_key(settings: Settings) -> Finding:
+    if settings.secret_key is not None:
+        return Finding(Level.OK, "secret key", "POSTROOM_SECRET_KEY is set.")
+    path = settings.home / "secret_key"
+    if settings.database_url is not None:
+        return Finding(Level.WARNING, "secret key", f"POSTROOM_SECRET_KEY is not set, so this machine uses {path}. "
+                       "Every machine of this database needs the same: set it on all of them.")
+    if not wiring.has_secret_key(settings):
+        return Finding(Level.OK, "secret key", f"None yet: it is made at the first start and kept in {path}. Back it up.")
+    try:
+        wiring.secret_key(settings)
+    except Unavailable as error:
+        return Finding(Level.ERROR, "secret key", str(error))
+    return Finding(Level.OK, "secret key", f"Kept in {path}. Back it up, apart from the database.")
+
+
+def _port(settings: Settings) -> Finding:
+    try:
+        supervisor.listen(settings.host, settings.port).close()
+    except PostroomError as error:
+        return Finding(Level.WARNING, "port", f"{error} That is as it should be while `postroom serve` runs here.")
+    return Finding(Level.OK, "port", f"Port {settings.port} on {settings.host} is free for `postroom serve`.")
+
+
+async def _database(settings: Settings) -> tuple[Finding, bool]:
+    """The finding, and whether the accounts can be read without changing anything."""
+    try:
+        async with asyncio.timeout(DEADLINE_S):
+            facts = await wiring.look_at_database(settings)
+    except PostroomError as error:
+        return Finding(Level.ERROR, "database", str(error)), False
+    except TimeoutError:
+        late = f"It did not answer within {DEADLINE_S:.0f} s. Look at the server and the network."
+        return Finding(Level.ERROR, "database", late), False
+    if facts is None:
+        return Finding(Level.OK, "database", f"The embedded one; it is made in {settings.home} at the first start."), False
+    told = f"{facts.where}, version {facts.version}, can be used and keeps what it commits."
+    if facts.pending:
+        told += f" It lacks migrations ({', '.join(facts.pending)}): the next start applies them, and so does `postroom migrate`."
+        return Finding(Level.WARNING, "database", told), False
+    return Finding(Level.OK, "database", f"{told} It is up to date."), True
+
+
+async def _gateways(settings: Settings) -> list[Finding]:
+    findings = []
+    try:
+        async with wiring.opened(settings, name="check", connections=1) as postroom:
+            every = await accounts.all_accounts(postroom.pool)
+            if not every:
+                return [Finding(Level.WARNING, "accounts", "There is none yet. Create one: postroom account create NAME.")]
+            for account in every:
+                findings += await _gateways_of(postroom, account)
+    except PostroomError as error:
+        findings.append(Finding(Level.ERROR, "accounts", str(error)))
+    return findings
+
+
+async def _gateways_of(postroom: Postroom, account: Account) -> list[Finding]:
+    gateways = await accounts.gateways(postroom.pool, account.id)
+    if not gateways:
+        return [Finding(Level.WARNING, f"account {account.name}", "It has no gateway, so it cannot send. Create one: "
+                        f'postroom gateway create --account "{account.name}" --host HOST.')]
+    return list(await asyncio.gather(*(_gateway(postroom, account, gateway) for gateway in gateways)))
+
+
+async def _gateway(postroom: Postroom, account: Account, gateway: Gateway) -> Finding:
+    subject = f"gateway {gateway.name} of {account.name}"
+    try:
+        async with asyncio.timeout(DEADLINE_S):
+            await wiring.try_gateway(postroom, gateway)
+    except PostroomError as error:
+        return Finding(Level.ERROR, subject, str(error))
+    except TimeoutError:
+        return Finding(Level.ERROR, subject, f"{gateway.host}:{gateway.port} took more than {DEADLINE_S:.0f} s. "
+                       "Check host and port, and whether a firewall is in between.")
+    login = ", the login is accepted" if gateway.username else ""
+    return Finding(Level.OK, subject, f"{gateway.host}:{gateway.port} answers ({gateway.security}){login}.")

@@ -1,0 +1,213 @@
+"""`postroom demo`: a whole installation on this machine with a sample job, to be looked at or, with --auto, run to the end.
+
+Its data is below POSTROOM_HOME/demo, with a database of its own: it never touches real data, whatever POSTROOM_DATABASE_URL
+says. Its gateway is the sandbox, which delivers nothing and records each message that it accepts: that record is what
+`--auto` holds the ledger against.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import json
+import time
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from postroom.config import Settings, read_settings
+from postroom.domain.audience import read_csv
+from postroom.domain.job import Status
+from postroom.doors import wiring
+from postroom.doors.cli.jobs import print_exclusions
+from postroom.doors.cli.listing import opened_list
+from postroom.doors.cli.operate import PortOption, with_changes
+from postroom.doors.cli.terminal import err, out
+from postroom.doors.cli.watching import print_accounting, watch_to_the_end
+from postroom.doors.process import run
+from postroom.doors.supervisor import Children, Installation, Stop, environment_of, installation, listen
+from postroom.doors.wiring import Postroom
+from postroom.errors import NotFound, Unavailable
+from postroom.flow import accounts, finish, report
+from postroom.flow.accounts import Account
+from postroom.flow.approve import approve
+from postroom.flow.report import JobReport
+from postroom.flow.submit import Content, Submission, submit
+
+ACCOUNT = "Demo"
+DEMO = "demo"
+RETRY_BASE_S = 0.5
+LANES = 10
+# A few are refused for good and a few for now. The delay makes 5,000 last about 40 s on a page, 10 s in the terminal.
+REFUSALS = "rcpt:temp=2%,perm=1%; seed=1; dot:delay="
+DELAY_TO_WATCH, DELAY_AUTO = "70ms", "12ms"
+SANDBOX_READY_S = 15.0
+
+
+def demo(
+    auto: Annotated[bool, typer.Option("--auto", help="Approve the job, run it to the end, and check the accounting.")] = False,
+    port: PortOption = None,
+    recipients_file: Annotated[Path | None, typer.Option(metavar="FILE.csv", help="Another list than the sample.")] = None,
+    script: Annotated[str | None, typer.Option(
+        metavar="TEXT", help="How the sandbox answers; see postroom sandbox --help.")] = None,
+) -> None:
+    """Try Postroom: a sandbox gateway, a sample account, and a job to 5,000 recipients that waits for your approval.
+
+    Nothing leaves this machine. Everything is kept below POSTROOM_HOME/demo, apart from real data; to start over, remove it.
+    With --auto the exit status is 0 only if every recipient is accounted for and the gateway counted the same.
+    """
+    given = read_settings()
+    settings = msgspec.structs.replace(
+        given, home=given.home / DEMO, database_url=None, secret_key=None, base_url=None, retry_base_s=RETRY_BASE_S,
+        workers=max(1, given.workers))
+    settings = with_changes(settings, port=0 if auto and port is None else port)
+    raise typer.Exit(run(_demo(settings, auto, recipients_file, script)))
+
+
+async def _demo(settings: Settings, auto: bool, recipients_file: Path | None, script: str | None) -> int:
+    stop = Stop()
+    answers = script if script is not None else REFUSALS + (DELAY_AUTO if auto else DELAY_TO_WATCH)
+    err().print("Starting a database, the workers and a sandbox gateway ...")
+    async with _stage(settings, stop, recipients_file, answers, from_the_start=auto) as stage:
+        console, job = out(), stage.told.job
+        console.print(f"Job {job.id}: {job.recipient_count:,} recipients.", style="bold")
+        print_exclusions(console, stage.told, [])
+        console.print(f"\nOpen this page: {stage.running.link(f'/accounts/{job.account_id}/jobs/{job.id}')}", soft_wrap=True)
+        console.file.flush()
+        if auto:
+            return await _run_to_the_end(stage, stop)
+        console.print("\nApprove the job there and watch it. Nothing is delivered to anybody. Stop with Ctrl-C.")
+        console.file.flush()
+        await stop.asked.wait()
+        err().print("Stopping.")
+    return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """The demo while it runs. `record` is what the sandbox gateway writes down."""
+
+    running: Installation
+    postroom: Postroom
+    told: JobReport
+    record: Path
+
+
+@contextlib.asynccontextmanager
+async def _stage(settings: Settings, stop: Stop, recipients_file: Path | None, answers: str, *,
+                 from_the_start: bool) -> AsyncGenerator[Stage]:
+    sandbox = Children(stop)
+    try:
+        async with (installation(settings, stop) as running,
+                    wiring.opened(running.settings, name="demo", connections=2) as postroom):
+            account = await _account(postroom)
+            if from_the_start:
+                await _end_earlier_jobs(postroom, account)
+            record = running.settings.home / f"sandbox-{time.time_ns()}.ndjson"
+            gateway, port = await _gateway(postroom, account)
+            sandbox.keep("sandbox", "postroom.doors.cli.main", "sandbox", "--port", str(port), "--record", str(record),
+                         "--script", answers, environment=environment_of(running.settings))
+            await _until_it_listens(port)
+            told = await _submit(postroom, account, gateway, recipients_file)
+            yield Stage(running, postroom, told, record)
+    finally:
+        # After the workers: what they still hand over while they drain is to be answered.
+        await sandbox.stop()
+
+
+async def _run_to_the_end(stage: Stage, stop: Stop) -> int:
+    postroom, job = stage.postroom, stage.told.job
+    if job.status is Status.PENDING_APPROVAL:
+        await approve(postroom.pool, job.account_id, job.id, by=DEMO, digest=job.digest)
+    told = await watch_to_the_end(postroom, job.account_id, job.id, interrupted=stop.asked.is_set)
+    job, console = told.job, out()
+    console.print()
+    print_accounting(console, job)
+    accepted, again = wiring.sandbox_tally(stage.record) if stage.record.exists() else (0, 0)
+    console.print(f"\nThe sandbox gateway accepted {accepted:,} messages, {again:,} of them a second time.")
+    if not job.status.is_over:
+        console.print("Stopped before the end: the next demo begins with a new job.")
+        return 1
+    adds_up = job.sent + job.failed + job.skipped + job.unconfirmed + job.unsent == job.recipient_count
+    # Each unconfirmed one the gateway may or may not have.
+    agrees = again == 0 and job.sent <= accepted <= job.sent + job.unconfirmed
+    if job.status is Status.COMPLETED and adds_up and agrees:
+        console.print("Every recipient is accounted for, and both sides agree.", style="bold green")
+        return 0
+    console.print(f"This is wrong: the job is {job.status.label}; the sum {'equals' if adds_up else 'is not'} the count; "
+                  f"ledger and gateway {'agree' if agrees else 'do not agree'}.", style="bold red", soft_wrap=True)
+    return 1
+
+
+# -- what the demo needs -------------------------------------------------------------------------------------------------
+
+
+async def _account(postroom: Postroom) -> Account:
+    """Of an earlier demo, or a new one with the sample's opt-outs."""
+    try:
+        return await accounts.find_account(postroom.pool, ACCOUNT)
+    except NotFound:
+        account = await accounts.create_account(postroom.pool, ACCOUNT)
+    opt_outs = io.BytesIO(_sample("opt_outs.csv").read_bytes())
+    await accounts.suppress(postroom.pool, account.id, (row.address for row in read_csv(opt_outs)))
+    return account
+
+
+async def _end_earlier_jobs(postroom: Postroom, account: Account) -> None:
+    """What a demo that was interrupted has left: it would go first, and its mail would be counted with ours."""
+    for status in (Status.QUEUED, Status.SENDING):
+        for job in await report.history(postroom.pool, account.id, status=status):
+            await finish.cancel(postroom.pool, account.id, job.id, by=DEMO, note="A new demo began.")
+
+
+async def _gateway(postroom: Postroom, account: Account) -> tuple[str, int]:
+    """(name, port) of a gateway for the sandbox: an earlier one where its port is free, so that earlier jobs find it again."""
+    for gateway in await accounts.gateways(postroom.pool, account.id):
+        with contextlib.suppress(Unavailable):
+            listen("127.0.0.1", gateway.port).close()
+            return gateway.name, gateway.port
+    with listen("127.0.0.1", 0) as probe:
+        port = int(probe.getsockname()[1])
+    name = f"sandbox-{port}"
+    await accounts.create_gateway(postroom.pool, postroom.secrets, account.id, name=name, host="127.0.0.1", port=port,
+                                  security="none", connections=LANES)
+    return name, port
+
+
+async def _until_it_listens(port: int) -> None:
+    deadline = time.monotonic() + SANDBOX_READY_S
+    while True:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except OSError:
+            if time.monotonic() > deadline:
+                raise Unavailable(f"The sandbox gateway did not start within {SANDBOX_READY_S:.0f} s.") from None
+            await asyncio.sleep(0.05)
+        else:
+            writer.close()
+            return
+
+
+async def _submit(postroom: Postroom, account: Account, gateway: str, recipients_file: Path | None) -> JobReport:
+    told = json.loads(_sample("message.json").read_text(encoding="utf-8"))
+    content = Content(
+        subject=told["subject"], from_address=told["from_address"], from_name=told["from_name"],
+        html=_sample("message.html").read_text(encoding="utf-8"), text=_sample("message.txt").read_text(encoding="utf-8"))
+    submission = Submission(account.id, DEMO, content, gateway=gateway)
+    if recipients_file is None:
+        job = await submit(postroom.pool, submission, read_csv(io.BytesIO(_sample("recipients.csv").read_bytes())))
+    else:
+        with opened_list(str(recipients_file), encoding="utf-8") as rows:
+            job = await submit(postroom.pool, submission, rows)
+    return await report.report(postroom.pool, account.id, job.id)
+
+
+def _sample(name: str) -> Traversable:
+    return resources.files("postroom.doors") / "sample" / name

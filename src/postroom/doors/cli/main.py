@@ -1,0 +1,76 @@
+"""The command `postroom`: its groups, and how its errors are told.
+
+Exit status: 0 done; 1 it could not be done, or a job did not complete; 2 the command or its input is wrong; 130 Ctrl-C.
+An error is one sentence on standard error, with the rows and columns where there are some; never a traceback.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+
+import typer
+
+from postroom.doors import logs
+from postroom.doors.cli import demo, jobs, operate, sandbox, send, setup
+from postroom.doors.cli.terminal import err, plain
+from postroom.errors import InvalidInput, PostroomError
+
+FAULTS_SHOWN = 10
+
+app = typer.Typer(
+    name="postroom", no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Sends one message to a large group and accounts for every single recipient.\n\n"
+         "Try it: [bold]postroom demo[/bold]. Run it: [bold]postroom serve[/bold]. "
+         "Settings come from the environment (POSTROOM_...): [bold]postroom settings[/bold] lists them.")
+
+app.command("demo")(demo.demo)
+app.command("serve")(operate.serve)
+app.command("worker")(operate.worker)
+app.command("send")(send.send)
+app.add_typer(jobs.app, name="jobs")
+app.add_typer(setup.account_app, name="account")
+app.add_typer(setup.gateway_app, name="gateway")
+app.add_typer(setup.key_app, name="key")
+app.add_typer(setup.contacts_app, name="contacts")
+app.command("suppress")(setup.suppress)
+app.command("sandbox")(sandbox.sandbox)
+app.command("check")(operate.check)
+app.command("settings")(operate.settings)
+app.command("migrate")(operate.migrate)
+app.command("version")(operate.version)
+
+
+def main() -> None:
+    """The console script."""
+    logs.configure(logging.WARNING)
+    try:
+        app()
+    except PostroomError as error:
+        _tell(error)
+        sys.exit(2 if isinstance(error, InvalidInput) else 1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; without this the interpreter complains once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _tell(error: PostroomError) -> None:
+    console = err()
+    console.print(f"postroom: {plain(error)}", soft_wrap=True)
+    if not isinstance(error, InvalidInput):
+        return
+    for fault in error.faults[:FAULTS_SHOWN]:
+        if fault.message == str(error):
+            continue  # it is the sentence above, and that names its row
+        places = (f"row {fault.row}" if fault.row else "", f'column "{fault.column}"' if fault.column else "")
+        place = ", ".join(filter(None, places)) or fault.field
+        console.print(plain(f"  {place}: {fault.message}" if place else f"  {fault.message}"), soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+"""Running an installation: `postroom serve`, `worker`, `check`, `settings`, `migrate`, `version`."""
+
+from __future__ import annotations
+
+import logging
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.table import Table
+
+from postroom import __version__
+from postroom.config import SECRETS, Settings, as_markdown, described, read_settings
+from postroom.doors import logs, supervisor, wiring
+from postroom.doors.check import Finding, Level, check_all
+from postroom.doors.cli.terminal import JsonOption, err, out, plain, print_json, table
+from postroom.doors.process import run
+from postroom.doors.worker import work
+from postroom.errors import InvalidInput
+
+PortOption = Annotated[int | None, typer.Option(
+    "--port", min=0, max=65535, help="Instead of POSTROOM_PORT; 0 takes any free one.")]
+
+STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.ERROR: "bold red"}
+
+
+def serve(
+    port: PortOption = None,
+    workers: Annotated[int | None, typer.Option(min=0, max=64, help="Worker processes, instead of POSTROOM_WORKERS.")] = None,
+) -> None:
+    """Run Postroom: the pages, the API and the workers; with them a PostgreSQL of its own, if no POSTROOM_DATABASE_URL is set.
+
+    Prints the address and a link that signs the operator in. SIGTERM or Ctrl-C stops it: workers finish what the gateway has in
+    hand, and the database stops last. A second one does not wait for the gateway.
+    """
+    logs.configure(logging.INFO)
+    settings = with_changes(read_settings(), port=port, workers=workers)
+    run(_serve(settings))
+
+
+async def _serve(settings: Settings) -> None:
+    stop = supervisor.Stop()
+    async with supervisor.installation(settings, stop) as running:
+        console = out()
+        console.print(f"Postroom is at {running.address}\nSign in:  {running.link()}", soft_wrap=True)
+        console.file.flush()
+        if settings.workers == 0:
+            err().print("No worker runs here (POSTROOM_WORKERS=0): jobs move when `postroom worker` runs somewhere.")
+        await stop.asked.wait()
+        err().print("Stopping: the workers finish what the gateway has in hand.")
+
+
+def worker() -> None:
+    """Run one more worker process, on this machine or on another.
+
+    On another machine it needs POSTROOM_DATABASE_URL, and POSTROOM_SECRET_KEY to open the passwords of gateways; nothing else.
+    SIGTERM or Ctrl-C: it takes nothing new, books what the gateway answers, and ends.
+    """
+    logs.configure(logging.INFO)
+    run(work(read_settings()))
+
+
+def check(as_json: JsonOption = False) -> None:
+    """Say in plain words what is wrong: settings, database, secret key, each account's gateways, the port.
+
+    Changes nothing and sends nothing. Exit status 1 if anything is an error.
+    """
+    try:
+        settings_in_force: Settings | None = read_settings()
+    except InvalidInput as error:
+        findings = [Finding(Level.ERROR, "settings", str(error))]
+        settings_in_force = None
+    else:
+        assert settings_in_force is not None
+        findings = run(check_all(settings_in_force))
+    if as_json:
+        shown = _shown(settings_in_force) if settings_in_force else None
+        print_json({"findings": msgspec.to_builtins(findings), "settings": shown})
+    else:
+        if settings_in_force is not None:
+            out().print(_settings_table(settings_in_force))
+            out().print()
+        for finding in findings:
+            out().print(f"{finding.level:<8}", style=STYLES[finding.level], end="")
+            out().print(f"{finding.subject}: {plain(finding.told)}", soft_wrap=True)
+    if any(finding.level is Level.ERROR for finding in findings):
+        raise typer.Exit(1)
+
+
+def settings(
+    markdown: Annotated[bool, typer.Option("--markdown", help="As the table of docs/operations.md.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List the settings: environment variables, what they mean, and what is in force."""
+    if markdown:
+        typer.echo(as_markdown())
+    elif as_json:
+        print_json(_shown(read_settings()))
+    else:
+        listed = table("Variable", "In force", "")
+        values = _shown(read_settings())
+        for one in described():
+            listed.add_row(one.variable, str(values[one.variable] or ""), one.description)
+        out().print(listed)
+
+
+def migrate(as_json: JsonOption = False) -> None:
+    """Bring the database to this version. `serve` and `worker` do the same at their start; several at once are safe."""
+    applied = run(wiring.migrate_database(read_settings()))
+    if as_json:
+        print_json({"applied": applied})
+    else:
+        out().print(f"Migrated: {', '.join(applied)}." if applied else "The database is up to date.")
+
+
+def version(as_json: JsonOption = False) -> None:
+    """Print the version."""
+    if as_json:
+        print_json({"version": __version__})
+    else:
+        typer.echo(__version__)
+
+
+def with_changes(given: Settings, **changes: int | None) -> Settings:
+    """The settings with what the command line says instead."""
+    return msgspec.structs.replace(given, **{name: value for name, value in changes.items() if value is not None})
+
+
+def _shown(in_force: Settings) -> dict[str, object]:
+    """By variable; secrets masked."""
+    values = {}
+    for one in described():
+        value = getattr(in_force, one.name)
+        values[one.variable] = logs.MASK if one.name in SECRETS and value else msgspec.to_builtins(value, enc_hook=str)
+    return values
+
+
+def _settings_table(in_force: Settings) -> Table:
+    """With where each value comes from."""
+    listed, defaults = table("Setting", "In force", ""), Settings()
+    for one in described():
+        is_default = getattr(defaults, one.name) == getattr(in_force, one.name)
+        value = _shown(in_force)[one.variable]
+        listed.add_row(one.variable, "" if value is None else str(value), "default" if is_default else "set")
+    return listed

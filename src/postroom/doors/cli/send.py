@@ -1,0 +1,153 @@
+"""`postroom send`: a list in, the gate asked in the terminal, progress until it is over."""
+
+from __future__ import annotations
+
+import re
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from postroom.domain.job import Status
+from postroom.doors.cli.jobs import EXCLUSIONS_SHOWN, print_exclusions
+from postroom.doors.cli.listing import STDIN, ListFile, opened_list
+from postroom.doors.cli.terminal import AccountOption, JsonOption, account_id_of, actor, err, plain, print_json, with_postroom
+from postroom.doors.cli.watching import print_accounting, watch_to_the_end
+from postroom.doors.shown import job_shown
+from postroom.doors.wiring import Postroom
+from postroom.errors import InvalidInput
+from postroom.flow import finish, report
+from postroom.flow.approve import approve
+from postroom.flow.report import Exclusion, JobReport
+from postroom.flow.submit import Content, Submission, submit
+
+# "Name <address>"; which address is a good one is not decided here.
+_NAMED_ADDRESS = re.compile(r'\s*(?:"(?P<quoted>[^"]*)"|(?P<name>[^<"]*?))\s*<(?P<address>[^<>]+)>\s*')
+
+
+class Duplicates(StrEnum):
+    EXCLUDE = "exclude"
+    SKIP = "skip"
+    SEND = "send"
+
+
+class Unusable(StrEnum):
+    EXCLUDE = "exclude"
+    FAIL = "fail"
+
+
+def send(
+    file: ListFile,
+    subject: Annotated[str, typer.Option(help="With merge fields, such as 'News for {{ name }}'.")],
+    sender: Annotated[str, typer.Option("--from", metavar='"NAME <ADDRESS>"', help="Who it comes from.")],
+    from_name: Annotated[str | None, typer.Option(help="The name beside --from, if that is only an address.")] = None,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="The HTML part.")] = None,
+    text: Annotated[Path | None, typer.Option(metavar="FILE", help="The text part; without it one comes from the HTML.")] = None,
+    reply_to: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Where answers go.")] = None,
+    account: AccountOption = None,
+    gateway: Annotated[str | None, typer.Option(metavar="NAME", help="By default the account's first one.")] = None,
+    duplicates: Annotated[Duplicates, typer.Option(
+        help="The same address again: leave it out, count it and skip it, or send to each row.")] = Duplicates.EXCLUDE,
+    unusable_addresses: Annotated[Unusable, typer.Option(
+        help="No or no good address: leave the row out, or count it and fail it.")] = Unusable.EXCLUDE,
+    encoding: Annotated[str, typer.Option(help="The CSV's encoding, if it is not UTF-8, such as cp1252.")] = "utf-8",
+    approve_it: Annotated[bool, typer.Option("--approve", help="Approve it without asking.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Send one message to the list in FILE, and watch it until it is over.
+
+    The list is counted and frozen first; what is left out is shown with its reasons. From the account's threshold on you are
+    asked to approve the exact count. A worker has to be running (postroom serve). Ctrl-C leaves the job running.
+
+    Example:
+
+      postroom send members.csv --from "The Club <news@club.example>" --subject "News for {{ name }}" --html news.html
+
+    Exit status: 0 only when the job completed; 1 when it did not, or waits for approval; 130 after Ctrl-C.
+    """
+    name, address = _named_address(sender)
+    content = Content(subject=subject, html=_body(html), text=_body(text), from_address=address,
+                      from_name=name if from_name is None else from_name, reply_to=reply_to)
+
+    async def make(postroom: Postroom) -> tuple[int, JobReport, list[Exclusion]]:
+        account_id = await account_id_of(postroom, account)
+        submission = Submission(account_id, actor(), content, duplicates=duplicates.value,
+                                unusable_addresses=unusable_addresses.value, gateway=gateway)
+        with opened_list(file, encoding=encoding) as rows:
+            made = await submit(postroom.pool, submission, rows)
+        return (account_id, await report.report(postroom.pool, account_id, made.id),
+                await report.exclusion_page(postroom.pool, account_id, made.id, limit=EXCLUSIONS_SHOWN))
+
+    account_id, told, exclusions = with_postroom(make)
+    job_id = told.job.id
+    err().print(f"Job {job_id}: {told.job.recipient_count:,} recipients.", style="bold")
+    print_exclusions(err(), told, exclusions)
+    if told.job.status is Status.PENDING_APPROVAL and not _pass_the_gate(account_id, told, approve_it, can_ask=file != STDIN):
+        _end(with_postroom(lambda postroom: report.report(postroom.pool, account_id, job_id)), as_json=as_json)
+    try:
+        told = with_postroom(lambda postroom: watch_to_the_end(postroom, account_id, job_id))
+    except KeyboardInterrupt:
+        err().print(f"\nNot watching any longer. Job {job_id} goes on without this command.\n"
+                    f"Look at it: postroom jobs show {job_id}. Stop it: postroom jobs cancel {job_id}.")
+        raise typer.Exit(130) from None
+    _end(told, as_json=as_json)
+
+
+def _pass_the_gate(account_id: int, told: JobReport, approve_it: bool, *, can_ask: bool) -> bool:
+    """Whether it was approved. Outside of a terminal nobody can be asked, and the job waits."""
+    job = told.job
+
+    async def approve_what_was_shown(postroom: Postroom) -> None:
+        await approve(postroom.pool, account_id, job.id, by=actor(), digest=job.digest)
+
+    async def cancel(postroom: Postroom) -> None:
+        await finish.cancel(postroom.pool, account_id, job.id, by=actor(), note="Not approved at the gate.")
+
+    if not approve_it:
+        if not can_ask or not sys.stdin.isatty():
+            err().print(f"Job {job.id} waits for approval. Approve it: postroom jobs approve {job.id}")
+            return False
+        err().print(f"\nNothing is sent yet. Type {job.recipient_count} to approve sending to exactly {job.recipient_count:,} "
+                    "recipients, c to cancel the job, or anything else to decide later.", soft_wrap=True)
+        answer = str(typer.prompt("Approve", default="later", err=True)).strip().replace(",", "")
+        if answer.lower() in ("c", "cancel"):
+            with_postroom(cancel)
+            return False
+        if answer != str(job.recipient_count):
+            err().print(f"Job {job.id} waits for approval. Approve it: postroom jobs approve {job.id}")
+            return False
+    with_postroom(approve_what_was_shown)
+    return True
+
+
+def _end(told: JobReport, *, as_json: bool) -> None:
+    job = told.job
+    if as_json:
+        print_json(job_shown(told).model_dump(mode="json"))
+    else:
+        err().print(f"\nJob {job.id} is {job.status.label}. {plain(told.sentence)}", soft_wrap=True)
+        print_accounting(err(), job)
+    raise typer.Exit(0 if job.status is Status.COMPLETED else 1)
+
+
+def _named_address(given: str) -> tuple[str, str]:
+    """("Name", "address") of 'Name <address>' or of an address alone."""
+    found = _NAMED_ADDRESS.fullmatch(given)
+    if found is None:
+        if "<" in given or ">" in given:
+            raise InvalidInput(f'"{given}" is neither an address nor "Name <address>".', field="from")
+        return "", given.strip()
+    return (found["quoted"] if found["quoted"] is not None else found["name"]), found["address"].strip()
+
+
+def _body(path: Path | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be read: {error.strerror}.", field="html") from None
+    except UnicodeDecodeError:
+        raise InvalidInput(f"{path} is not UTF-8. Save it as UTF-8.", field="html") from None

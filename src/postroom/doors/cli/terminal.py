@@ -1,0 +1,115 @@
+"""What all commands share: where they write, how they reach the database, and how they name who acts.
+
+Standard output is for data and results; everything else (progress, hints, errors) goes to standard error, so that a pipe
+gets only what it asked for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import json
+import unicodedata
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Annotated, Any, TypeVar
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from postroom.config import read_settings
+from postroom.doors import wiring
+from postroom.doors.process import run
+from postroom.doors.wiring import Postroom
+from postroom.errors import NotFound
+from postroom.flow import accounts, report
+
+CONNECTIONS = 2
+PIPE_WIDTH = 200  # where there is no terminal to ask
+
+AccountOption = Annotated[str | None, typer.Option(
+    "--account", metavar="NAME", help="The account. Needed only where there are several.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+
+Result = TypeVar("Result")
+
+
+def _console(*, stderr: bool) -> Console:
+    console = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+    if not console.is_terminal:
+        console = Console(stderr=stderr, highlight=False, markup=False, emoji=False, width=PIPE_WIDTH)
+    return console
+
+
+def out() -> Console:
+    """Standard output, as it is now."""
+    return _console(stderr=False)
+
+
+def err() -> Console:
+    """Standard error, as it is now."""
+    return _console(stderr=True)
+
+
+def with_postroom(act: Callable[[Postroom], Awaitable[Result]]) -> Result:
+    """Runs `act` with the database open; the embedded one is started for that long, or joined. Raises PostroomError."""
+    settings = read_settings()
+
+    async def main() -> Result:
+        async with contextlib.AsyncExitStack() as open_parts:
+            with err().status("Opening the database"):
+                postroom = await open_parts.enter_async_context(wiring.opened(settings, name="cli", connections=CONNECTIONS))
+            return await act(postroom)
+
+    return run(main())
+
+
+def actor() -> str:
+    """Who acts here: the user of the system."""
+    try:
+        return f"cli {getpass.getuser()}"
+    except (KeyError, OSError):
+        return "cli"
+
+
+async def account_id_of(postroom: Postroom, name: str | None) -> int:
+    """The named account, or the only one. Raises NotFound, InvalidInput."""
+    return (await accounts.find_account(postroom.pool, name)).id
+
+
+async def account_id_of_job(postroom: Postroom, name: str | None, job_id: int) -> int:
+    """The account of a job; an operator need not name it. Raises NotFound."""
+    if name is not None:
+        return await account_id_of(postroom, name)
+    for account in await accounts.all_accounts(postroom.pool):
+        try:
+            await report.progress(postroom.pool, account.id, job_id)
+        except NotFound:
+            continue
+        return account.id
+    raise NotFound(f"There is no job {job_id}.")
+
+
+def print_json(document: Any) -> None:
+    """One document on standard output."""
+    typer.echo(json.dumps(document, ensure_ascii=False, indent=2, default=str))
+
+
+def plain(text: object) -> str:
+    """Text of others, without the control characters that would steer the terminal."""
+    return "".join("\N{REPLACEMENT CHARACTER}" if unicodedata.category(char) in ("Cc", "Cf") and char != "\u200d" else char
+                   for char in str(text))
+
+
+def when(moment: datetime | None) -> str:
+    """A time in this machine's zone."""
+    return "" if moment is None else moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def table(*columns: str) -> Table:
+    """A plain table; a column whose name ends in # holds numbers."""
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        made.add_column(column.rstrip("#"), justify="right" if column.endswith("#") else "left", overflow="fold")
+    return made
