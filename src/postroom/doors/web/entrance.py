@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -14,13 +15,18 @@ from postroom.flow.accounts import all_accounts
 
 router = APIRouter(include_in_schema=False)
 
+OUR_PAGE = re.compile(r"/(?:[A-Za-z0-9_-]+/)*[A-Za-z0-9_-]*")
+
 
 @router.get("/sign-in")
-async def sign_in(sessions: AtEntrance, token: str = "") -> Response:
-    """The token is worth what the terminal it was printed on is worth; it is not kept anywhere after this."""
+async def sign_in(sessions: AtEntrance, token: str = "", go_to: Annotated[str, Query(alias="next")] = "/") -> Response:
+    """The token is worth what the terminal it was printed on is worth; it is not kept anywhere after this.
+
+    `next` is a page of ours: an address of another site would make the link a way to lead people there.
+    """
     if not sessions.opens(token):
         return page("sign_in.html", status=401, wrong=bool(token))
-    response = RedirectResponse("/", 303)
+    response = RedirectResponse(go_to if OUR_PAGE.fullmatch(go_to) else "/", 303)
     sessions.begin(response)
     return response
 
