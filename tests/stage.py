@@ -44,8 +44,8 @@ _MESSAGE_ID = re.compile(r"<(\d+)-[0-9a-f]+\.(\d+)@")
 
 # What must never be seen, in any status, at any instant.
 VIOLATIONS = """
-    SELECT 'job ' || j.id || ' (' || j.status || '): ' || c.sent || ' sent, ' || c.failed || ' failed, ' || c.skipped || ' skipped, '
-           || c.unconfirmed || ' unconfirmed, ' || c.unsent || ' unsent of ' || j.recipient_count
+    SELECT 'job ' || j.id || ' (' || j.status || '): ' || c.sent || ' sent, ' || c.failed || ' failed, '
+           || c.skipped || ' skipped, ' || c.unconfirmed || ' unconfirmed, ' || c.unsent || ' unsent of ' || j.recipient_count
     FROM job j CROSS JOIN LATERAL (
         SELECT sum(sent) AS sent, sum(failed) AS failed, sum(skipped) AS skipped, sum(unconfirmed) AS unconfirmed,
                sum(unsent) AS unsent, bool_or(window_open) AS in_hand
@@ -140,8 +140,9 @@ class Stage:
     async def gateway(self, account_id: int, name: str = "main", *, connections: int = 4, port: int | None = None,
                       login: tuple[str, str] | None = None) -> None:
         username, password = login or (None, None)
-        await accounts.create_gateway(self.pool, SecretBox(SECRET_KEY), account_id, name=name, host="127.0.0.1", security="none",
-                                      port=port or self.sandbox.port, connections=connections, username=username, password=password)
+        await accounts.create_gateway(
+            self.pool, SecretBox(SECRET_KEY), account_id, name=name, host="127.0.0.1", security="none",
+            port=port or self.sandbox.port, connections=connections, username=username, password=password)
 
     async def submit(self, account_id: int, list_rows: Iterable[IncomingRow] | int, **options: Any) -> JobOverview:
         content = options.pop("content", CONTENT)
@@ -245,7 +246,7 @@ class Stage:
 async def eventually(look: Callable[[], Any], *, every_s: float = 0.05, patience_s: float = PATIENCE_S) -> Any:
     """What `look` finds, as soon as it finds something."""
     async with asyncio.timeout(patience_s):
-        while not (found := await look()):
+        while not (found := await look()):  # noqa: ASYNC110 - it happens in another process, or in the database
             await asyncio.sleep(every_s)
         return found
 
