@@ -274,7 +274,7 @@ CREATE TABLE outcome (
     at             timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT one_outcome_per_attempt_and_evidence PRIMARY KEY (account_id, job_id, position, attempt_no, evidence),
     CONSTRAINT sent_is_only_what_the_gateway_accepted
-        CHECK (kind <> 'sent' OR (evidence = 'reply' AND code BETWEEN 200 AND 299))
+        CHECK (kind <> 'sent' OR (evidence = 'reply' AND code IS NOT NULL AND code BETWEEN 200 AND 299))
 );
 
 CREATE INDEX outcome_other_than_sent ON outcome (account_id, job_id, kind, position) WHERE kind <> 'sent';
