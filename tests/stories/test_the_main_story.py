@@ -27,7 +27,8 @@ def a_list_as_csv() -> io.BytesIO:
     table = csv.writer(text)
     table.writerow(["email", "name", "city"])
     table.writerows([f"person{n}@list.example", f"{NAMES[n % len(NAMES)]} {n}", "Łódź"] for n in range(1, COUNT + 1))
-    table.writerows([[address, "again", ""] for address in ("PERSON1@list.example", "person2@LIST.example", "person3@list.example")])
+    again = ("PERSON1@list.example", "person2@LIST.example", "person3@list.example")
+    table.writerows([[address, "again", ""] for address in again])
     table.writerows([["not an address", "x", ""], ["", "nobody", ""]])
     return io.BytesIO(text.getvalue().encode())
 
