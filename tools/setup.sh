@@ -3,7 +3,7 @@
 #
 #   tools/setup.sh run      to use Postroom          requirements.lock
 #   tools/setup.sh dev      to test it               requirements-dev.lock, Chromium, smtp-sink
-#   tools/setup.sh bench    to measure it            requirements-bench.lock, smtp-sink
+#   tools/setup.sh bench    to measure it            requirements-bench.lock, smtp-sink, redis-server
 #
 # Each lock holds all of the one before, every file of it pinned and hashed, so one .venv serves all three. The stamp in
 # .venv is a checksum of what was installed: a changed lock installs again, an unchanged one costs a few milliseconds.
@@ -46,7 +46,7 @@ install_packages() {
 }
 
 # need NAME PACKAGE COMMAND...: one of the commands is there, or is installed, or its lack is said. Never fatal: the tests
-# that need it fail, each for itself, and are not skipped.
+# that need it fail, each for itself, and are not skipped; a benchmark says what it could not measure.
 need() {
     local name=$1 package=$2 candidate
     shift 2
@@ -54,7 +54,7 @@ need() {
         if command -v "$candidate" >/dev/null; then return 0; fi
     done
     if can_install && install_packages "$package"; then return 0; fi
-    say "$name is missing: install it as root with 'apt-get install $package', or the tests that need it will fail."
+    say "$name is missing: install it as root with 'apt-get install $package', or what needs it will fail."
 }
 
 find_python() {
@@ -115,6 +115,7 @@ dev)
 bench)
     install_locked requirements-bench.lock bench dev run
     need "smtp-sink, Postfix's test server," postfix smtp-sink
+    need "Redis, the broker of a benchmark's peer," redis-server redis-server
     ;;
 *)
     die "usage: tools/setup.sh run|dev|bench"
