@@ -45,7 +45,7 @@ def _line(row: IncomingRow) -> bytes:
         head = f"{row.row_no}\t{address.address}\t{address.key}\t\\N\t"
     except AddressRefused as refused:
         raw = row.address.encode("utf-8", "replace").decode().translate(_ESCAPES)
-        head = f"{row.row_no}\t{raw}\t{raw}\t{refused.reason.translate(_ESCAPES)}\t"
+        head = f"{row.row_no}\t{raw}\t\t{refused.reason.translate(_ESCAPES)}\t"  # no key: it may be too long for an index
     try:
         return head.encode() + msgspec.json.encode(row.fields).replace(b"\\", b"\\\\") + b"\n"
     except UnicodeEncodeError:

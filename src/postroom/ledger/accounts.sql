@@ -16,8 +16,9 @@ SELECT id, name, approval_threshold, fields::text AS fields FROM account WHERE i
 SELECT id, name, approval_threshold, fields::text AS fields FROM account ORDER BY name
 
 -- name: lock_account
--- The first lock of every approval, start and ending: whoever holds it decides the account's queue alone.
-SELECT id FROM account WHERE id = %(account_id)s FOR UPDATE
+-- The first lock of every approval, start and ending: whoever holds it decides the account's queue alone. Not FOR UPDATE:
+-- a list being frozen holds its account by the foreign key, and a cancel of another job must not wait for that.
+SELECT id FROM account WHERE id = %(account_id)s FOR NO KEY UPDATE
 
 -- name: create_gateway
 -- The server that an account hands its mail to.

@@ -59,14 +59,15 @@ WHERE f.kind IS NULL
 
 -- name: create_deal
 -- The listing dealt into chunks, each with the digest of its rows: the list's digest is made of these, so that a million
--- rows are never one string.
+-- rows are never one string. The length keeps text from moving between values: an unusable address may hold tabs and lines.
 CREATE TEMPORARY TABLE deal ON COMMIT DROP AS
 SELECT (position - 1) / %(chunk_size)s AS chunk_no,
        min(position) AS first_position,
        count(*)::integer AS n,
        count(*) FILTER (WHERE booked = 'unusable')::integer AS failed,
        count(*) FILTER (WHERE booked = 'duplicate')::integer AS skipped,
-       sha256(convert_to(string_agg(concat_ws(E'\t', position, address, address_key, dedupe_key, booked, fields::text),
+       sha256(convert_to(string_agg(concat_ws(E'\t', position, length(address), address, address_key, dedupe_key, booked,
+                                              fields::text),
                                     E'\n' ORDER BY position), 'UTF8')) AS digest
 FROM listing GROUP BY 1
 

@@ -195,7 +195,7 @@ CREATE TABLE recipient (
     position     integer NOT NULL,
     row_no       integer NOT NULL,      -- the row of the list it came from, the header being row 1
     address      text NOT NULL,         -- as given where it is unusable
-    address_key  text NOT NULL,
+    address_key  text NOT NULL,         -- '' where it is unusable
     dedupe_key   text NOT NULL,         -- '' but where the job sends or books duplicates
     booked       text CONSTRAINT booked_at_the_freeze_is_known CHECK (booked IN ('duplicate', 'unusable')),
     fields       json NOT NULL,
