@@ -36,7 +36,8 @@ def opened_list(file: str, *, encoding: str) -> Generator[Iterator[IncomingRow]]
         raw.seek(0)
         if size >= BAR_FROM_BYTES:
             columns = (TextColumn("Reading the list"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-            bar = stack.enter_context(Progress(*columns, console=err(), transient=True))
+            console = err()
+            bar = stack.enter_context(Progress(*columns, console=console, transient=True, disable=not console.is_terminal))
             raw = io.BufferedReader(_Counted(raw, bar, size), BUFFER_BYTES)
         if file != STDIN and Path(file).suffix.lower() in NDJSON_SUFFIXES:
             yield read_ndjson(raw)

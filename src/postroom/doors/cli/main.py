@@ -14,7 +14,7 @@ import typer
 
 from postroom.doors import logs
 from postroom.doors.cli import demo, jobs, operate, sandbox, send, setup
-from postroom.doors.cli.terminal import err, plain
+from postroom.doors.cli.terminal import Interrupted, err, plain
 from postroom.errors import InvalidInput, PostroomError
 
 FAULTS_SHOWN = 10
@@ -51,7 +51,7 @@ def main() -> None:
     except PostroomError as error:
         _tell(error)
         sys.exit(2 if isinstance(error, InvalidInput) else 1)
-    except KeyboardInterrupt:
+    except (Interrupted, KeyboardInterrupt):
         sys.exit(130)
     except BrokenPipeError:
         # Whoever read our output has seen enough; without this the interpreter complains once more at its end.

@@ -13,7 +13,17 @@ import typer
 from postroom.domain.job import Status
 from postroom.doors.cli.jobs import EXCLUSIONS_SHOWN, print_exclusions
 from postroom.doors.cli.listing import STDIN, ListFile, opened_list
-from postroom.doors.cli.terminal import AccountOption, JsonOption, account_id_of, actor, err, plain, print_json, with_postroom
+from postroom.doors.cli.terminal import (
+    AccountOption,
+    Interrupted,
+    JsonOption,
+    account_id_of,
+    actor,
+    err,
+    plain,
+    print_json,
+    with_postroom,
+)
 from postroom.doors.cli.watching import print_accounting, watch_to_the_end
 from postroom.doors.shown import job_shown
 from postroom.doors.wiring import Postroom
@@ -88,7 +98,7 @@ def send(
         _end(with_postroom(lambda postroom: report.report(postroom.pool, account_id, job_id)), as_json=as_json)
     try:
         told = with_postroom(lambda postroom: watch_to_the_end(postroom, account_id, job_id))
-    except KeyboardInterrupt:
+    except Interrupted:
         err().print(f"\nNot watching any longer. Job {job_id} goes on without this command.\n"
                     f"Look at it: postroom jobs show {job_id}. Stop it: postroom jobs cancel {job_id}.")
         raise typer.Exit(130) from None
@@ -111,7 +121,10 @@ def _pass_the_gate(account_id: int, told: JobReport, approve_it: bool, *, can_as
             return False
         err().print(f"\nNothing is sent yet. Type {job.recipient_count} to approve sending to exactly {job.recipient_count:,} "
                     "recipients, c to cancel the job, or anything else to decide later.", soft_wrap=True)
-        answer = str(typer.prompt("Approve", default="later", err=True)).strip().replace(",", "")
+        try:
+            answer = str(typer.prompt("Approve", default="later", err=True)).strip().replace(",", "")
+        except typer.Abort:  # Ctrl-C or the end of the input
+            answer = "later"
         if answer.lower() in ("c", "cancel"):
             with_postroom(cancel)
             return False

@@ -35,6 +35,10 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON documen
 Result = TypeVar("Result")
 
 
+class Interrupted(Exception):
+    """Ctrl-C. Not KeyboardInterrupt, of which Typer makes an "Aborted!" of its own."""
+
+
 def _console(*, stderr: bool) -> Console:
     console = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
@@ -53,7 +57,10 @@ def err() -> Console:
 
 
 def with_postroom(act: Callable[[Postroom], Awaitable[Result]]) -> Result:
-    """Runs `act` with the database open; the embedded one is started for that long, or joined. Raises PostroomError."""
+    """Runs `act` with the database open; the embedded one is started for that long, or joined.
+
+    Raises PostroomError, Interrupted.
+    """
     settings = read_settings()
 
     async def main() -> Result:
@@ -62,7 +69,10 @@ def with_postroom(act: Callable[[Postroom], Awaitable[Result]]) -> Result:
                 postroom = await open_parts.enter_async_context(wiring.opened(settings, name="cli", connections=CONNECTIONS))
             return await act(postroom)
 
-    return run(main())
+    try:
+        return run(main())
+    except KeyboardInterrupt:
+        raise Interrupted from None
 
 
 def actor() -> str:

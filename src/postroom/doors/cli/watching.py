@@ -19,7 +19,7 @@ from postroom.flow.report import JobOverview, JobReport, report
 
 LOOK_EVERY_S = 0.3
 LINE_EVERY_S = 5.0  # where standard error is no terminal
-NOTHING_MOVES_AFTER_S = 6.0
+NOTHING_MOVES_AFTER_S = 5.0
 NO_WORKER = "Nothing moves yet. Is a worker running? Start one with `postroom serve` or `postroom worker`."
 
 

@@ -1,0 +1,265 @@
+"""The command line, told what is right and what is wrong: one sentence for each error, data alone on standard output."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from postroom.config import as_markdown
+from postroom.domain.job import Status
+from postroom.doors.cli.listing import opened_list
+from postroom.doors.cli.main import app
+from postroom.doors.logs import masked
+from postroom.flow import report
+from postroom.flow.accounts import holder_of
+from stage import Stage
+
+from .command import Ended, free_port, here, in_terminal, postroom
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMANDS = ["demo", "serve", "worker", "send", "jobs", "jobs list", "jobs show", "jobs approve", "jobs cancel", "account create",
+            "account list", "gateway create", "gateway list", "key create", "contacts import", "suppress", "sandbox", "check",
+            "settings", "migrate", "version"]
+MESSAGE = ("--subject", "News for {{ name }}", "--from", "The Club <news@club.example>")
+
+
+@pytest.fixture
+def files(home: Path):
+    """Writes a file and gives its path."""
+
+    def write(name: str, content: str | bytes) -> str:
+        path = home / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return str(path)
+
+    return write
+
+
+def one_sentence(ended: Ended, *words: str) -> None:
+    assert ended.err.startswith("postroom: ")
+    assert "Traceback" not in ended.err
+    for word in words:
+        assert word in ended.err
+    assert ended.out == ""
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command: str) -> None:
+    result = CliRunner().invoke(app, [*command.split(), "--help"])
+    assert result.exit_code == 0
+    assert "Usage" in result.output
+
+
+def test_the_documented_settings_are_the_settings() -> None:
+    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    documented = text.split("<!-- settings -->")[1].split("<!-- /settings -->")[0].strip()
+    assert documented == as_markdown(), "write it again with: postroom settings --markdown"
+
+
+@pytest.mark.parametrize(("given", "shown"), [
+    ("postgresql://me:s3cret@db/postroom refused", "postgresql://me:********@db/postroom refused"),
+    ("host=db password=s3cret user=me", "host=db password=******** user=me"),
+])
+def test_the_log_holds_no_password(given: str, shown: str) -> None:
+    assert masked(given) == shown
+
+
+# -- errors ------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_wrong_database_url_is_one_sentence_without_its_password(home: Path) -> None:
+    url = f"postgresql://me:s3cret@127.0.0.1:{free_port()}/nowhere"
+    ended = await postroom(home, "jobs", "list", POSTROOM_DATABASE_URL=url)
+    assert ended.status == 1
+    one_sentence(ended, "127.0.0.1", "POSTROOM_DATABASE_URL")
+    assert "s3cret" not in ended.err
+
+
+async def test_a_setting_that_is_none_is_named(home: Path) -> None:
+    ended = await here(home, "jobs", "list", POSTROOM_PORT="many")
+    assert ended.status == 2
+    one_sentence(ended, "POSTROOM_PORT")
+
+
+async def test_a_list_that_cannot_be_read_names_its_row_and_leaves_no_job(stage: Stage, cli, files) -> None:
+    await stage.account()
+    text = files("text.txt", "Hello")
+    for name, content, words in (
+        ("short.csv", "email,name\na@b.example,A\nb@c.example\n", ["Row 3"]),
+        ("latin.csv", "email,name\nz@b.example,Zoë\n".encode("latin-1"), ["Line 2", "cp1252"]),
+        ("twice.csv", "email,name,Name\n", ["name", "twice"]),
+        ("nobody.csv", "name\nA\n", ["email"]),
+        ("empty.csv", "", ["empty"]),
+        ("nul.csv", b"email\na@b.example\0\n", ["NUL"]),
+        ("long.csv", "email,name\na@b.example," + "x" * 10_000_000 + "\n", ["64 KiB"]),
+    ):
+        ended = await cli("send", files(name, content), *MESSAGE, "--text", text)
+        assert ended.status == 2, name
+        one_sentence(ended, *words)
+    one_sentence(await cli("send", "/nowhere.csv", *MESSAGE, "--text", text), "/nowhere.csv")
+    assert json.loads((await cli("jobs", "list", "--json")).out) == []
+
+
+async def test_a_message_that_is_wrong_is_told_with_all_its_faults(stage: Stage, cli, files) -> None:
+    await stage.account()
+    ended = await cli("send", files("list.csv", "email\na@b.example\n"), "--subject", "{{ name", "--from", "nobody",
+                      "--text", files("text.txt", "{% if %}"))
+    assert ended.status == 2
+    one_sentence(ended, "From", "subject", "text")
+
+
+async def test_unknown_things_and_things_that_are_over_are_refused_in_a_sentence(stage: Stage, cli) -> None:
+    account = await stage.account()
+    job = await stage.submit(account, 100)
+    one_sentence(await cli("jobs", "show", "999"), "There is no job 999")
+    one_sentence(await cli("jobs", "list", "--account", "Nobody"), "Nobody")
+    assert (await cli("jobs", "approve", str(job.id))).status == 0
+    assert (await cli("jobs", "approve", str(job.id))).status == 0, "approving again changes nothing"
+    assert (await cli("jobs", "cancel", str(job.id), "--note", "Wrong list.")).status == 0
+    assert (await cli("jobs", "cancel", str(job.id))).status == 0, "cancelling again changes nothing"
+    below = await stage.submit(account, 3)
+    async with stage.worker():
+        await stage.over(account, below.id)
+    ended = await cli("jobs", "cancel", str(below.id))
+    assert ended.status == 1
+    one_sentence(ended, "already Completed", "3 sent")
+
+
+async def test_several_accounts_have_to_be_told_apart_where_it_matters(stage: Stage, cli, files) -> None:
+    await stage.account("Club")
+    await stage.account("School")
+    ended = await cli("send", files("list.csv", "email\na@b.example\n"), *MESSAGE, "--text", files("t.txt", "x"))
+    assert ended.status == 2
+    one_sentence(ended, "Club", "School")
+
+
+# -- what it does ------------------------------------------------------------------------------------------------------
+
+
+async def test_from_nothing_to_a_finished_send_by_commands_alone(stage: Stage, cli, files) -> None:
+    assert (await cli("account", "create", "Club", "--threshold", "3")).status == 0
+    port = str(stage.sandbox.port)
+    ended = await cli("gateway", "create", "--host", "127.0.0.1", "--port", port, "--security", "none", "--json")
+    assert json.loads(ended.out)["port"] == stage.sandbox.port
+    listed = files("list.csv", "email,name\na@b.example,A\nb@b.example,B\nA@b.example,A again\nnone,C\nc@b.example,C\n")
+    body = files("text.txt", "Hello {{ name }}\n")
+    async with stage.worker():
+        ended = await cli("send", listed, *MESSAGE, "--text", body, "--approve", "--json")
+    assert ended.status == 0
+    job = json.loads(ended.out)
+    assert (job["status"], job["recipient_count"], job["sent"]) == ("completed", 3, 3)
+    assert "1 duplicates, 1 unusable" in ended.err
+    assert stage.sandbox.accepted == 3
+    shown = json.loads((await cli("jobs", "show", str(job["id"]), "--json")).out)
+    assert [event["verb"] for event in shown["trail"]] == ["submit", "approve", "start", "complete"]
+    assert shown["created_by"].startswith("cli")
+    assert "Completed" in (await cli("jobs", "list")).out
+    assert json.loads((await cli("jobs", "list", "--status", "failed", "--json")).out) == []
+
+
+async def test_outside_of_a_terminal_nobody_is_asked_and_the_job_waits(stage: Stage, cli) -> None:
+    account = await stage.account(threshold=2)
+    ended = await cli("send", "-", *MESSAGE, "--text", __file__.replace("test_cli.py", "__missing__"), stdin="email\n")
+    one_sentence(ended, "cannot be read")
+    ended = await cli("send", "-", *MESSAGE, "--text", str(ROOT / "LICENSE"), stdin="email\na@b.example\nb@b.example\n")
+    assert ended.status == 1
+    [job] = await report.history(stage.pool, account)
+    assert job.status is Status.PENDING_APPROVAL
+    assert f"postroom jobs approve {job.id}" in ended.err
+
+
+async def test_a_key_is_printed_once_and_alone(stage: Stage, cli) -> None:
+    account = await stage.account()
+    ended = await cli("key", "create", "--name", "website")
+    holder = await holder_of(stage.pool, ended.out.strip())
+    assert holder is not None
+    assert (holder.account_id, holder.name) == (account, "website")
+    assert ended.out.strip() not in ended.err
+
+
+async def test_a_gateway_s_password_comes_by_standard_input_and_is_never_shown(stage: Stage, cli) -> None:
+    await cli("account", "create", "Club")
+    ended = await cli("gateway", "create", "--host", "smtp.example", "--username", "club", "--password-stdin", stdin="s3cret\n")
+    assert ended.status == 0
+    told = ended.out + (await cli("gateway", "list")).out + (await cli("gateway", "list", "--json")).out
+    assert "club" in told
+    assert "s3cret" not in told
+    one_sentence(await cli("gateway", "create", "--host", "h", "--name", "b", "--username", "x"), "--password-stdin")
+
+
+async def test_contacts_and_opt_outs_come_from_the_command_line_too(stage: Stage, cli, files) -> None:
+    await stage.account()
+    ended = await cli("contacts", "import", files("people.csv", "email,name\na@b.example,A\nnobody,B\n"), "--json")
+    told = json.loads(ended.out)
+    assert told["contacts"] == 1
+    assert [problem["row"] for problem in told["problems"]] == [3]
+    assert json.loads((await cli("suppress", "a@b.example", "c@b.example", "--json")).out) == {"suppressed": 2, "already": 0}
+    one_sentence(await cli("suppress", "nobody"), "Row 1")
+
+
+async def test_check_says_what_is_wrong_and_hides_nothing_behind_it(stage: Stage, cli) -> None:
+    await stage.account("Club")
+    await stage.account("School", port=free_port())
+    ended = await cli("check", "--json")
+    levels = {finding["subject"]: finding["level"] for finding in json.loads(ended.out)["findings"]}
+    assert ended.status == 1
+    assert levels["gateway main of Club"] == "ok"
+    assert levels["gateway main of School"] == "error"
+    assert "test" not in json.loads(ended.out)["settings"]["POSTROOM_SECRET_KEY"]
+
+
+async def test_check_finds_a_database_that_is_away(home: Path) -> None:
+    ended = await here(home, "check", POSTROOM_DATABASE_URL=f"postgresql://me:s3cret@127.0.0.1:{free_port()}/nowhere")
+    assert ended.status == 1
+    assert "error   database" in ended.out
+    assert "s3cret" not in ended.out
+
+
+async def test_migrate_says_what_it_did(home: Path, bare_database: str) -> None:
+    settings = {"POSTROOM_DATABASE_URL": bare_database, "POSTROOM_UNSAFE_DATABASE": "true"}
+    assert "Migrated: 0001" in (await here(home, "migrate", **settings)).out
+    assert "up to date" in (await here(home, "migrate", **settings)).out
+
+
+def test_a_big_list_is_read_whole_with_its_bar(files) -> None:
+    rows = 40_000
+    path = files("big.csv", "email,name\n" + "".join(f"person{n}@list.example,Person {n}\n" for n in range(rows)))
+    with opened_list(path, encoding="utf-8") as read:
+        assert sum(1 for _ in read) == rows
+
+
+# -- in a terminal -----------------------------------------------------------------------------------------------------
+
+
+async def test_the_gate_is_asked_in_the_terminal_and_takes_only_the_exact_count(
+        stage: Stage, home: Path, files, url_settings: dict[str, str]) -> None:
+    account = await stage.account(threshold=2)
+    arguments = ("send", files("list.csv", "email\na@b.example\nb@b.example\n"), *MESSAGE, "--text", files("text.txt", "Hello\n"))
+    async with in_terminal(home, *arguments, **url_settings) as terminal:
+        await terminal.until("Approve")
+        terminal.type("1\n")
+        assert await terminal.ended() == 1
+    [job] = await report.history(stage.pool, account)
+    assert job.status is Status.PENDING_APPROVAL
+    async with stage.worker(), in_terminal(home, *arguments, **url_settings) as terminal:
+        await terminal.until("Approve")
+        terminal.type("2\n")
+        assert await terminal.ended() == 0
+    assert stage.sandbox.accepted == 2
+
+
+async def test_ctrl_c_leaves_the_job_running_and_says_how_to_stop_it(
+        stage: Stage, home: Path, files, url_settings: dict[str, str]) -> None:
+    account = await stage.account()
+    arguments = ("send", files("list.csv", "email\na@b.example\n"), *MESSAGE, "--text", files("text.txt", "Hello\n"))
+    async with in_terminal(home, *arguments, **url_settings) as terminal:
+        await terminal.until("unsent 1")
+        await terminal.until("Is a worker running?")
+        terminal.type("\x03")
+        assert await terminal.ended() == 130
+        assert "postroom jobs cancel" in terminal.said
+    [job] = await report.history(stage.pool, account)
+    assert job.status is Status.SENDING

@@ -1,0 +1,136 @@
+"""`postroom serve` as a service manager sees it: it starts, heals, stops in order, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import httpx
+import pytest
+
+from postroom.doors.supervisor import listen
+from postroom.errors import Unavailable
+from postroom.gateway.sandbox import Answer, Script
+from stage import Stage, eventually
+
+from .command import free_port, postroom, running
+
+
+def children_of(pid: int) -> dict[int, str]:
+    """Each child's command line, by its number."""
+    found = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            command = (entry / "cmdline").read_text().replace("\0", " ")
+        except OSError:
+            continue
+        if parent == pid and command:
+            found[int(entry.name)] = command
+    return found
+
+
+def is_alive(pid: int) -> bool:
+    """Not even as a zombie: a container may have nobody who reaps orphans."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+async def child(pid: int, module: str) -> int:
+    """The number of the child that runs `module`, as soon as there is one."""
+
+    async def look() -> int | None:
+        return next((number for number, command in children_of(pid).items() if module in command), None)
+
+    number: int = await eventually(look)
+    return number
+
+
+async def test_serve_prints_a_link_that_signs_in_and_stops_on_sigterm(home: Path, url_settings: dict[str, str]) -> None:
+    async with running(home, "serve", "--port", "0", until="Sign in:", **url_settings) as (process, lines):
+        link = lines[-1].removeprefix("Sign in:").strip()
+        async with httpx.AsyncClient(timeout=30) as client:
+            assert (await client.get(link)).status_code == 303
+            assert (await client.get(link.replace("token=", "token=x"))).status_code == 401
+        web = await child(process.pid, "web_process")
+        worker = await child(process.pid, "doors.worker")
+        process.send_signal(signal.SIGTERM)
+        assert await process.wait() == 0
+        assert not is_alive(web)
+        assert not is_alive(worker)
+
+
+async def test_a_child_that_dies_is_started_again_and_the_address_stays(home: Path, url_settings: dict[str, str]) -> None:
+    async with running(home, "serve", "--port", "0", until="Sign in:", **url_settings) as (process, lines):
+        address = lines[0].removeprefix("Postroom is at ")
+        for module in ("doors.worker", "web_process"):
+            died = await child(process.pid, module)
+            os.kill(died, signal.SIGKILL)
+
+            async def another(module: str = module, died: int = died) -> bool:
+                return await child(process.pid, module) != died
+
+            await eventually(another)
+        async with httpx.AsyncClient(timeout=30) as client:  # it waits, as a browser does; it is not refused
+            assert (await client.get(f"{address}/healthz")).json()["status"] == "ok"
+
+
+async def test_children_end_when_the_supervisor_is_killed(home: Path, url_settings: dict[str, str]) -> None:
+    async with running(home, "serve", "--port", "0", until="Sign in:", **url_settings) as (process, lines):
+        async with httpx.AsyncClient(timeout=30) as client:
+            await client.get(f"{lines[0].removeprefix('Postroom is at ')}/healthz")
+        numbers = [await child(process.pid, "web_process"), await child(process.pid, "doors.worker")]
+        process.kill()
+        await process.wait()
+
+        async def gone() -> bool:
+            return not any(map(is_alive, numbers))
+
+        await eventually(gone)
+
+
+async def test_sigterm_waits_for_the_gateway_s_answer_and_a_second_one_does_not(
+        stage: Stage, home: Path, url_settings: dict[str, str]) -> None:
+    stage.sandbox.script = Script(dot=Answer(delay_s=50))
+    account = await stage.account(connections=1)
+    job = await stage.submit(account, 3)
+    async with running(home, "serve", "--port", "0", until="Sign in:", **url_settings) as (process, _lines):
+
+        async def in_hand() -> bool:
+            return stage.sandbox.mail_at > 0 and bool(await stage.open_windows(account, job.id))
+
+        await eventually(in_hand)
+        await asyncio.sleep(0.5)  # until the content is with the gateway
+        process.send_signal(signal.SIGTERM)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(process.wait()), 1.5)
+        process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(20):
+            assert await process.wait() == 0
+
+
+async def test_a_port_that_is_taken_is_said_before_anything_starts(home: Path) -> None:
+    with listen("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        ended = await postroom(home, "serve", "--port", str(port))
+    assert ended.status == 1
+    assert f"Port {port} on 127.0.0.1 is taken" in ended.err
+    assert os.listdir(home) == [], "not even a database was made"
+
+
+async def test_a_wrong_database_url_ends_serve_and_worker_with_a_sentence(home: Path) -> None:
+    url = f"postgresql://me:s3cret@127.0.0.1:{free_port()}/nowhere"
+    for command in (("serve", "--port", "0"), ("worker",)):
+        ended = await postroom(home, *command, POSTROOM_DATABASE_URL=url, POSTROOM_SECRET_KEY="k")
+        assert ended.status == 1
+        assert "POSTROOM_DATABASE_URL" in ended.err
+        assert "s3cret" not in ended.err
+
+
+def test_a_host_that_is_not_this_machine_is_named() -> None:
+    with pytest.raises(Unavailable, match="POSTROOM_HOST"):
+        listen("192.0.2.1", 0)
