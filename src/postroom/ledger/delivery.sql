@@ -124,12 +124,19 @@ SELECT EXISTS (
       AND (available_at IS NULL OR available_at <= clock_timestamp())) AS found
 
 -- name: renew_leases
--- A worker's heartbeat for all its chunks at once. What does not come back is lost: it may begin nothing new there.
+-- A worker's heartbeat for all its chunks at once. What does not come back is lost: it may begin nothing new there. A chunk
+-- that was given back meanwhile has no owner, and stays free. Locked in order, as the end of a job locks them.
+WITH held AS MATERIALIZED (
+    SELECT c.account_id, c.job_id, c.chunk_no
+    FROM unnest(%(accounts)s::bigint[], %(jobs)s::bigint[], %(chunks)s::integer[], %(epochs)s::integer[])
+        AS mine(account_id, job_id, chunk_no, epoch)
+    JOIN chunk c USING (account_id, job_id, chunk_no)
+    WHERE c.lease_epoch = mine.epoch AND c.owner IS NOT NULL
+    ORDER BY c.account_id, c.job_id, c.chunk_no FOR NO KEY UPDATE OF c
+)
 UPDATE chunk c SET lease_until = clock_timestamp() + make_interval(secs => %(lease_s)s)
-FROM unnest(%(accounts)s::bigint[], %(jobs)s::bigint[], %(chunks)s::integer[], %(epochs)s::integer[])
-    AS mine(account_id, job_id, chunk_no, epoch)
-WHERE c.account_id = mine.account_id AND c.job_id = mine.job_id AND c.chunk_no = mine.chunk_no
-  AND c.lease_epoch = mine.epoch
+FROM held
+WHERE c.account_id = held.account_id AND c.job_id = held.job_id AND c.chunk_no = held.chunk_no
 RETURNING c.job_id, c.chunk_no, c.lease_epoch
 
 -- name: lock_chunk

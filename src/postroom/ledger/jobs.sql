@@ -43,8 +43,14 @@ WHERE account_id = %(account_id)s AND status = 'queued' AND (not_before IS NULL 
 ORDER BY queue_no LIMIT 1
 
 -- name: fence_chunks
--- The end of a job: no window of an older epoch can be opened after this commits.
-UPDATE chunk SET lease_epoch = lease_epoch + 1 WHERE account_id = %(account_id)s AND job_id = %(job_id)s AND unsent > 0
+-- The end of a job: no window of an older epoch can be opened after this commits. Locked in the order in which a heartbeat
+-- locks them, or the two would wait for one another.
+WITH held AS MATERIALIZED (
+    SELECT chunk_no FROM chunk WHERE account_id = %(account_id)s AND job_id = %(job_id)s AND unsent > 0
+    ORDER BY chunk_no FOR NO KEY UPDATE
+)
+UPDATE chunk c SET lease_epoch = lease_epoch + 1 FROM held
+WHERE c.account_id = %(account_id)s AND c.job_id = %(job_id)s AND c.chunk_no = held.chunk_no
 
 -- name: has_nothing_left
 -- The cheap look before a completion is tried under the locks.
