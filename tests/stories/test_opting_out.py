@@ -30,7 +30,7 @@ async def test_an_opt_out_in_the_middle_of_a_send_is_honoured_within_a_window(st
     assert sides.counts == (COUNT - len(skipped), 0, len(skipped), 0, 0)
     assert leaving - held == skipped, "whoever no window had held by then is skipped, and nobody else"
     assert skipped
-    assert {(sides.told[position].evidence, sides.told[position].reply) for position in skipped} == {("suppression", "Opted out.")}
+    assert {sides.told[position][2:] for position in skipped} == {("suppression", None, "Opted out.")}
 
 
 async def test_an_opt_out_before_the_approval_is_skipped_and_one_before_the_freeze_is_not_counted(stage: Stage) -> None:
