@@ -34,7 +34,8 @@ from postroom.ledger.engine import Engine
 from postroom.ledger.migrate import migrate, pending
 
 WEB_CONNECTIONS = 10
-WORKER_EXTRA_CONNECTIONS = 6  # heartbeat, sweep, the engine's own and what it listens on
+# A session needs one only while it turns a window, a few milliseconds of each 200: ten serve a worker's hundred sessions.
+WORKER_CONNECTIONS = 10
 LEASE_RENEWALS = 3  # in the time of one lease
 RESTART_AFTER_S = 1.0
 TRY_S = 5.0  # of each step when a gateway is only tried
@@ -115,7 +116,7 @@ def has_secret_key(settings: Settings) -> bool:
 
 async def work(settings: Settings, stop: asyncio.Event) -> None:
     """One worker process until `stop` is set: then it finishes its windows, gives the rest back, and returns."""
-    async with opened(settings, name="worker", connections=settings.concurrency + WORKER_EXTRA_CONNECTIONS) as postroom:
+    async with opened(settings, name="worker", connections=WORKER_CONNECTIONS) as postroom:
         letters = Letters(postroom.pool, postroom.secrets, helo_name=settings.helo_name, allow_plaintext=settings.allow_plaintext)
         deliveries = Deliveries(
             pool=postroom.pool, letters=letters, sessions=Sessions(), lease_s=settings.lease_s,

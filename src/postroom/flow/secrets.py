@@ -8,11 +8,12 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from typing import TYPE_CHECKING
 
 from postroom.errors import Unavailable
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 NONCE_OCTETS = 12
 KEY_PREFIX = "postroom_"
@@ -22,19 +23,26 @@ class SecretBox:
     """Seals and opens with the installation's secret key, which may be any text; 32 octets are derived from it."""
 
     def __init__(self, secret_key: str) -> None:
-        self._cipher = AESGCM(hashlib.sha256(b"postroom gateway passwords\0" + secret_key.encode()).digest())
+        self._key = hashlib.sha256(b"postroom gateway passwords\0" + secret_key.encode()).digest()
 
     def seal(self, plain: str) -> bytes:
         nonce = os.urandom(NONCE_OCTETS)
-        return nonce + self._cipher.encrypt(nonce, plain.encode(), None)
+        return nonce + self._cipher().encrypt(nonce, plain.encode(), None)
 
     def open(self, sealed: bytes) -> str:
         """Raises Unavailable where it was sealed with another key."""
+        from cryptography.exceptions import InvalidTag
+
         try:
-            return self._cipher.decrypt(sealed[:NONCE_OCTETS], sealed[NONCE_OCTETS:], None).decode()
+            return self._cipher().decrypt(sealed[:NONCE_OCTETS], sealed[NONCE_OCTETS:], None).decode()
         except InvalidTag:
             raise Unavailable("A gateway password was stored with another POSTROOM_SECRET_KEY. "
                               "Set the same key on every machine, or store the password again.") from None
+
+    def _cipher(self) -> AESGCM:
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # 6 MB that a worker without passwords does not need
+
+        return AESGCM(self._key)
 
 
 def new_api_key() -> str:
