@@ -70,6 +70,14 @@ async def running(home: Path, *arguments: str, until: str, **settings: str) -> A
             await process.wait()
 
 
+def is_alive(pid: int) -> bool:
+    """Not even as a zombie: a container may have nobody who reaps orphans."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

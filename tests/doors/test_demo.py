@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,15 +14,14 @@ import pytest
 
 from conftest import passable_directory
 from postroom.ledger.embedded import EmbeddedPostgres
+from stage import eventually
 
-from .command import postroom, running
+from .command import is_alive, postroom, running
 
 
 @pytest.fixture(scope="module")
 async def demo_home() -> AsyncIterator[Path]:
     """One for all: that a second demo finds what the first one left is part of what it promises."""
-    import shutil
-
     home = passable_directory("demo")
     yield home
     await EmbeddedPostgres(home / "demo").stop()
@@ -49,5 +51,19 @@ async def test_the_demo_waits_with_5000_recipients_and_its_link_leads_to_the_gat
         assert page.status_code == 200
         assert page.url.path.endswith("/jobs/2")
         assert "5,000" in page.text
+        # The database of its own is killed, and comes back.
+        address = link.partition("/sign-in")[0]
+        postmaster = int((demo_home / "demo" / "pgdata" / "postmaster.pid").read_text().split()[0])
+        os.kill(postmaster, signal.SIGKILL)
+
+        async def dead() -> bool:
+            return not is_alive(postmaster)
+
+        async def healthy() -> bool:
+            async with httpx.AsyncClient(timeout=30) as client:
+                return (await client.get(f"{address}/healthz")).status_code == 200
+
+        await eventually(dead)
+        await eventually(healthy, every_s=0.2)
         process.terminate()
         assert await process.wait() == 0

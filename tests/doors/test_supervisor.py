@@ -15,7 +15,7 @@ from postroom.errors import Unavailable
 from postroom.gateway.sandbox import Answer, Script
 from stage import Stage, eventually
 
-from .command import free_port, postroom, running
+from .command import free_port, is_alive, postroom, running
 
 
 def children_of(pid: int) -> dict[int, str]:
@@ -30,14 +30,6 @@ def children_of(pid: int) -> dict[int, str]:
         if parent == pid and command:
             found[int(entry.name)] = command
     return found
-
-
-def is_alive(pid: int) -> bool:
-    """Not even as a zombie: a container may have nobody who reaps orphans."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 async def child(pid: int, module: str) -> int:

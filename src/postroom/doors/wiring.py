@@ -38,6 +38,7 @@ WEB_CONNECTIONS = 10
 WORKER_CONNECTIONS = 10
 LEASE_RENEWALS = 3  # in the time of one lease
 RESTART_AFTER_S = 1.0
+DATABASE_LOOK_EVERY_S = 2.0
 TRY_S = 5.0  # of each step when a gateway is only tried
 
 log = structlog.get_logger(__name__)
@@ -68,7 +69,25 @@ async def database(settings: Settings) -> AsyncGenerator[str]:
         return
     async with EmbeddedPostgres(settings.home) as embedded:
         await migrate(embedded.url)
-        yield embedded.url
+        async with _kept_running(embedded):
+            yield embedded.url
+
+
+@contextlib.asynccontextmanager
+async def _kept_running(embedded: EmbeddedPostgres) -> AsyncGenerator[None]:
+    """A server of ours that dies (killed, out of memory) is started again, at the same address: pools find it there."""
+    url = embedded.url
+
+    async def look() -> None:
+        if await embedded.start() != url:
+            log.error("the embedded PostgreSQL came back at another address; restart postroom")
+
+    keeper = asyncio.create_task(_every(DATABASE_LOOK_EVERY_S, look))
+    try:
+        yield
+    finally:
+        keeper.cancel()
+        await asyncio.gather(keeper, return_exceptions=True)
 
 
 @contextlib.asynccontextmanager
