@@ -91,6 +91,9 @@ class Ahead:
     recipient_count: int
     unsent: int
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "status", Status(self.status))
+
 
 @dataclass(frozen=True, slots=True)
 class JobEvent:
