@@ -178,7 +178,7 @@ async def test_a_turn_books_counts_and_opens_in_one_statement(desk: Desk) -> Non
     assert await at.turn(claim, outcomes(last, Kind.SENT), 50) is None
     assert await at.counts() == (5, 1, 0, 0, 18)
     assert (await desk.query("SELECT in_hand FROM job_overview")) == [(0,)]
-    windows = await desk.query("SELECT window_no, lease_epoch, owner, positions, attempts FROM hand_off_window ORDER BY window_no")
+    windows = await desk.query("SELECT window_no, lease_epoch, owner, positions, attempts FROM hand_off_window ORDER BY 1")
     assert windows == [(1, 1, "one", [1, 2], [1, 1]), (2, 1, "one", [3, 4, 5], [1, 1, 1]), (3, 1, "one", [6], [1])]
 
 
