@@ -15,6 +15,7 @@ from postroom.doors.cli.terminal import (
     account_id_of,
     account_id_of_job,
     actor,
+    group,
     out,
     plain,
     print_json,
@@ -31,7 +32,7 @@ from postroom.flow.report import Exclusion, JobEvent, JobReport
 EXCLUSIONS_SHOWN = 10
 DATES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]
 
-app = typer.Typer(no_args_is_help=True, help="Message jobs: list them, look at one, approve it, cancel it.")
+app = group("Message jobs: list them, look at one, approve it, cancel it.")
 
 JobId = Annotated[int, typer.Argument(min=1, metavar="ID", help="The job's number.")]
 
@@ -40,14 +41,15 @@ JobId = Annotated[int, typer.Argument(min=1, metavar="ID", help="The job's numbe
 def list_jobs(
     status: Annotated[Status | None, typer.Option(help="Only those in this status.")] = None,
     account: AccountOption = None,
-    since: Annotated[datetime | None, typer.Option(formats=DATES, help="Only those made then or later, in local time.")] = None,
-    until: Annotated[datetime | None, typer.Option(formats=DATES, help="Only those made before.")] = None,
+    since: Annotated[datetime | None, typer.Option(
+        formats=DATES, metavar="DATE", help="Only those made then or later, in local time, such as 2030-01-31T09:00:00.")] = None,
+    until: Annotated[datetime | None, typer.Option(formats=DATES, metavar="DATE", help="Only those made before.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")] = 50,
     as_json: JsonOption = False,
 ) -> None:
     """List jobs, newest first. Without --account: those of all accounts.
 
-    Example: postroom jobs list --status sending --since 2030-01-31
+    Example: `postroom jobs list --status sending --since 2030-01-31`
     """
 
     async def act(postroom: Postroom) -> list[JobReport]:

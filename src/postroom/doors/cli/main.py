@@ -20,11 +20,11 @@ from postroom.errors import InvalidInput, PostroomError
 FAULTS_SHOWN = 10
 
 app = typer.Typer(
-    name="postroom", no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich",
+    name="postroom", no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Sends one message to a large group and accounts for every single recipient.\n\n"
-         "Try it: [bold]postroom demo[/bold]. Run it: [bold]postroom serve[/bold]. "
-         "Settings come from the environment (POSTROOM_...): [bold]postroom settings[/bold] lists them.")
+         "Try it: `postroom demo`. Run it: `postroom serve`. "
+         "Settings come from the environment (POSTROOM_...): `postroom settings` lists them.")
 
 app.command("demo")(demo.demo)
 app.command("serve")(operate.serve)

@@ -33,9 +33,9 @@ def sandbox(
 
     Examples of scripts:
 
-      postroom sandbox --script 'rcpt:temp=2%,perm=1%; dot:delay=20ms'
+    `postroom sandbox --script 'rcpt:temp=2%,perm=1%; dot:delay=20ms'`
 
-      postroom sandbox --script 'dot:drop=0.5%,drop_after=0.1%; throttle=500/s; seed=7'
+    `postroom sandbox --script 'dot:drop=0.5%,drop_after=0.1%; throttle=500/s; seed=7'`
 
     The phases are connect, ehlo, auth, mail, rcpt, data and dot; temp and perm may be followed by a reply of your own.
     """

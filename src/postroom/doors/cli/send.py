@@ -73,7 +73,7 @@ def send(
 
     Example:
 
-      postroom send members.csv --from "The Club <news@club.example>" --subject "News for {{ name }}" --html news.html
+    `postroom send members.csv --from "The Club <news@club.example>" --subject "News for {{ name }}" --html news.html`
 
     Exit status: 0 only when the job completed; 1 when it did not, or waits for approval; 130 after Ctrl-C.
     """

@@ -14,6 +14,7 @@ from postroom.doors.cli.terminal import (
     JsonOption,
     account_id_of,
     err,
+    group,
     out,
     plain,
     print_json,
@@ -27,10 +28,10 @@ from postroom.flow.accounts import Account, Gateway
 
 PROBLEMS_SHOWN = 10
 
-account_app = typer.Typer(no_args_is_help=True, help="Accounts: each has its own jobs, gateways, keys, contacts and opt-outs.")
-gateway_app = typer.Typer(no_args_is_help=True, help="Gateways: the mail servers that an account hands its mail to.")
-key_app = typer.Typer(no_args_is_help=True, help="API keys of an account.")
-contacts_app = typer.Typer(no_args_is_help=True, help="Contacts of an account.")
+account_app = group("Accounts: each has its own jobs, gateways, keys, contacts and opt-outs.")
+gateway_app = group("Gateways: the mail servers that an account hands its mail to.")
+key_app = group("API keys of an account.")
+contacts_app = group("Contacts of an account.")
 
 
 class Security(StrEnum):
@@ -90,7 +91,7 @@ def create_gateway(
 ) -> None:
     """Create a gateway. The password is never an argument, where other users of the machine could read it.
 
-    Example: postroom gateway create --host smtp.example.com --username club
+    Example: `postroom gateway create --host smtp.example.com --username club`
     """
     password = _password(password_stdin) if username is not None else None
 

@@ -75,6 +75,11 @@ def with_postroom(act: Callable[[Postroom], Awaitable[Result]]) -> Result:
         raise Interrupted from None
 
 
+def group(told: str) -> typer.Typer:
+    """A group of commands: `postroom jobs ...`."""
+    return typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", help=told)
+
+
 def actor() -> str:
     """Who acts here: the user of the system."""
     try:
