@@ -1,0 +1,117 @@
+"""The web process for tests: the application served by uvicorn on a loopback port, in the test's own loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import uvicorn
+
+from postroom.config import Settings
+from postroom.doors.app import create_app
+from postroom.doors.wiring import Postroom
+from postroom.flow import accounts
+from postroom.flow.secrets import SecretBox
+from postroom.ledger.db import Pool
+
+SECRET_KEY = "test"
+TOKEN = "the-sign-in-token"
+MESSAGE = {"subject": "News for {{ name }}", "text": "Hello {{ name }}\n", "html": "<p>Hello {{ name }}</p>",
+           "from": {"address": "news@club.example", "name": "The Club"}}
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self):
+        yield
+
+
+@dataclass
+class Site:
+    """A running web process. `stop` and `start` are what a restart looks like from outside: the port stays."""
+
+    pool: Pool
+    settings: Settings
+    app: Any = None
+    port: int = 0
+    _server: _Server | None = None
+    _serving: asyncio.Task[None] | None = None
+    clients: list[httpx.AsyncClient] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def start(self) -> None:
+        self.app = create_app(Postroom(self.settings, self.pool, SecretBox(SECRET_KEY)), sign_in_token=TOKEN)
+        listener = socket.create_server(("127.0.0.1", self.port), reuse_port=False)
+        self.port = listener.getsockname()[1]
+        self._server = _Server(uvicorn.Config(
+            self.app, log_config=None, access_log=False, timeout_graceful_shutdown=0, lifespan="off"))
+        self._serving = asyncio.create_task(self._server.serve(sockets=[listener]))
+        while not self._server.started:  # noqa: ASYNC110 - uvicorn has no event for it
+            await asyncio.sleep(0.01)
+
+    async def stop(self) -> None:
+        assert self._server is not None
+        assert self._serving is not None
+        self._server.should_exit = self._server.force_exit = True
+        for connection in list(self._server.server_state.connections):
+            if connection.transport is not None:
+                connection.transport.abort()
+        await self._serving
+
+    def client(self, **options: Any) -> httpx.AsyncClient:
+        client = httpx.AsyncClient(base_url=self.url, timeout=30, trust_env=False, **options)
+        self.clients.append(client)
+        return client
+
+    async def api(self, account_id: int, key_name: str = "website") -> httpx.AsyncClient:
+        """A program with a key of the account."""
+        key = await accounts.create_key(self.pool, account_id, key_name)
+        client = self.client(headers={"Authorization": f"Bearer {key}"})
+        client.base_url = httpx.URL(f"{self.url}/api/v1")
+        return client
+
+    async def operator(self) -> httpx.AsyncClient:
+        """The operator, signed in. Redirects are not followed, so that tests see them."""
+        client = self.client()
+        assert (await client.get("/sign-in", params={"token": TOKEN})).status_code == 303
+        return client
+
+    async def account(self, name: str = "Club", *, threshold: int = 100, port: int = 9) -> int:
+        """An account with a gateway; by default one to which nobody connects, because no worker runs."""
+        account = await accounts.create_account(self.pool, name, approval_threshold=threshold)
+        await accounts.create_gateway(self.pool, SecretBox(SECRET_KEY), account.id, name="main", host="127.0.0.1", port=port,
+                                      security="none", connections=2)
+        return account.id
+
+
+@contextlib.asynccontextmanager
+async def served(pool: Pool, url: str, **settings: Any) -> AsyncIterator[Site]:
+    site = Site(pool, Settings(database_url=url, secret_key=SECRET_KEY, unsafe_database=True, **settings))
+    await site.start()
+    try:
+        yield site
+    finally:
+        for client in site.clients:
+            await client.aclose()
+        await site.stop()
+
+
+def listed(count: int) -> list[dict[str, Any]]:
+    """Recipients as a program sends them."""
+    return [{"email": f"person{n}@list.example", "fields": {"name": f"Person {n}"}} for n in range(1, count + 1)]
+
+
+def job_of(count: int, **options: Any) -> dict[str, Any]:
+    return {"message": MESSAGE, "recipients": listed(count), **options}
+
+
+def csv_of(count: int) -> bytes:
+    return b"email,name\n" + b"".join(b"person%d@list.example,Person %d\n" % (n, n) for n in range(1, count + 1))

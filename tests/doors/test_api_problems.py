@@ -1,0 +1,126 @@
+"""Every way in which a request can fail is answered by a problem (RFC 9457), and nothing larger than allowed is taken in."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from postroom.doors.api import routes
+from postroom.ledger import db
+
+from .serving import Site, job_of, served
+
+
+@pytest.fixture
+async def site(pool, database) -> AsyncIterator[Site]:
+    async with served(pool, database, upload_max_mb=1) as site:
+        yield site
+
+
+def is_problem(answer, status: int) -> bool:
+    body = answer.json()
+    return (answer.status_code == status == body["status"] and answer.headers["content-type"] == "application/problem+json"
+            and bool(body["title"]) and bool(body["detail"]))
+
+
+async def test_without_a_key_nothing_is_told(site):
+    for headers in ({}, {"Authorization": "Bearer postroom_wrong"}, {"Authorization": "Basic eDp5"}, {"Authorization": "Bearer"}):
+        client = site.client(headers=headers)
+        for method, path in (("GET", "/jobs"), ("POST", "/jobs"), ("GET", "/jobs/1"), ("PUT", "/jobs/1/approval")):
+            answer = await client.request(method, f"/api/v1{path}")
+            assert is_problem(answer, 401)
+            assert answer.headers["www-authenticate"].startswith("Bearer")
+
+
+WRONG_ADDRESSES = [
+    ("GET", "/nothing", 404), ("GET", "/jobs/abc", 404), ("GET", f"/jobs/{2**70}", 404), ("GET", "/jobs/0", 404),
+    ("DELETE", "/jobs", 405), ("POST", "/jobs/1/approval", 405), ("GET", "/jobs?limit=0", 422), ("GET", "/jobs?since=soon", 422),
+    ("GET", "/jobs?cursor=x", 422)]
+
+
+async def test_an_address_or_a_parameter_that_is_wrong_is_a_problem(site):
+    api = await site.api(await site.account())
+    for method, path, status in WRONG_ADDRESSES:
+        assert is_problem(await api.request(method, path), status), path
+
+
+UNREADABLE_BODIES = [
+    (b"{", "application/json", 400), (b"[]", "application/json", 422), (b'{"message": NaN}', "application/json", 400),
+    (b'{"a": "\xff"}', "application/json", 400), (b"[" * 100_000, "application/json", 400), (b"x", "text/plain", 415),
+    (b"x", "multipart/form-data", 400), (b"x", "multipart/form-data; boundary=b", 400),
+    (b'--b\r\nContent-Disposition: form-data; name="message"\r\n\r\n{}', "multipart/form-data; boundary=b", 400),
+    (b'--b\r\nContent-Disposition: form-data; name="odd"\r\n\r\n{}\r\n--b--\r\n', "multipart/form-data; boundary=b", 422),
+    (b"--b\r\n\r\n{}\r\n--b--\r\n", "multipart/form-data; boundary=b", 400),
+    (b'--b\r\nContent-Disposition: form-data; name="message"\r\n\r\n{}\r\n' * 2 + b"--b--\r\n",
+     "multipart/form-data; boundary=b", 400)]
+
+
+async def test_a_body_that_cannot_be_read_is_a_problem(site):
+    api = await site.api(await site.account())
+    for body, content_type, status in UNREADABLE_BODIES:
+        assert is_problem(await api.post("/jobs", content=body, headers={"Content-Type": content_type}), status), body[:80]
+
+
+async def test_a_body_that_is_too_large_is_refused_however_it_is_sent(site):
+    api = await site.api(await site.account())
+
+    async def without_a_length() -> AsyncIterator[bytes]:
+        for _ in range(40):
+            yield b" " * 65_536
+
+    json_type = {"Content-Type": "application/json"}
+    assert is_problem(await api.post("/jobs", content=b" " * 2**21, headers=json_type), 413)
+    assert is_problem(await api.post("/jobs", content=without_a_length(), headers=json_type), 413)
+    assert is_problem(await api.put("/jobs/1/cancellation", content=b" " * 2**17, headers=json_type), 413)
+    assert is_problem(await api.put("/jobs/1/cancellation", json={"note": "x" * 2000}), 422)
+
+
+async def test_too_many_recipients_in_json_are_told_to_come_as_a_file(pool, database):
+    async with served(pool, database) as site:
+        api = await site.api(await site.account())
+        assert is_problem(await api.post("/jobs", json=job_of(10_001)), 422)
+
+
+async def test_a_bug_is_a_problem_that_tells_nothing(site, monkeypatch):
+    async def broken(*_args, **_more):
+        raise RuntimeError("secret detail")
+
+    api = await site.api(await site.account())
+    monkeypatch.setattr(routes, "reports", broken)
+    answer = await api.get("/jobs")
+    assert is_problem(answer, 500)
+    assert "secret" not in answer.text
+
+
+async def test_without_its_database_the_process_says_so_and_is_not_healthy(database):
+    async with await db.open_pool(database, size_max=2, name="going away", unsafe=True) as pool, served(pool, database) as site:
+        api = await site.api(await site.account())
+        assert (await site.client().get("/healthz")).json() == {"status": "ok", "database": "ok"}
+        await pool.close()
+        assert is_problem(await site.client().get("/healthz"), 503)
+        answer = await api.get("/jobs")
+        assert is_problem(answer, 503)
+        assert answer.headers["retry-after"]
+        assert (await site.client().get("/")).status_code == 401
+
+
+async def test_the_description_has_an_example_for_every_operation(site):
+    described = (await site.client().get("/api/v1/openapi.json")).json()
+    schemas = described["components"]["schemas"]
+    assert described["openapi"].startswith("3.1")
+    assert described["servers"] == [{"url": "/api/v1"}]
+    assert len(described["paths"]) == 7
+    for path, operations in described["paths"].items():
+        for operation in operations.values():
+            answer = next(answer for code, answer in operation["responses"].items() if code.startswith("2"))
+            content = next(iter(answer["content"].values()))
+            names = [content["schema"].get("$ref", "").rsplit("/", 1)[-1]]
+            items = schemas.get(names[0], {}).get("properties", {}).get("items", {}).get("items", {})
+            names.append(items.get("$ref", "").rsplit("/", 1)[-1])
+            assert "example" in content or any("examples" in schemas.get(name, {}) for name in names), path
+            assert operation["security"]
+            if path != "/jobs" or "requestBody" in operation:
+                assert {"401", "422", "503"} <= set(operation["responses"])
+    assert set(described["paths"]["/jobs"]["post"]["requestBody"]["content"]) == {"application/json", "multipart/form-data"}
+    assert "$ref" not in str(described["paths"]["/jobs"]["post"]["requestBody"])

@@ -1,0 +1,271 @@
+"""The pages as HTTP: who gets in, what is refused, what each page says. What moves is in test_pages_live.py."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+
+import pytest
+
+from postroom.doors.web import pages
+from postroom.flow.approve import approve
+from postroom.flow.finish import cancel
+from postroom.flow.report import history, report
+
+from .serving import MESSAGE, TOKEN, Site, csv_of, job_of, served
+
+
+@pytest.fixture
+async def site(pool, database) -> AsyncIterator[Site]:
+    async with served(pool, database) as site:
+        yield site
+
+
+async def made(site: Site, account_id: int, count: int = 100, **options) -> dict:
+    job = job_of(count, **options)
+    return (await (await site.api(account_id, f"key {count} {options.keys()}")).post("/jobs", json=job)).json()
+
+
+def token_in(answer) -> str:
+    return re.search(r'name="form_token" value="([0-9a-f]+)"', answer.text)[1]
+
+
+async def test_who_is_not_signed_in_is_told_how(site):
+    client = site.client()
+    for path in ("/", "/accounts/1/jobs", "/accounts/1/jobs/1", "/accounts/1/send", "/accounts/1/jobs/1/events"):
+        answer = await client.get(path)
+        assert answer.status_code == 401
+        assert "postroom serve" in answer.text
+    assert (await client.post("/accounts/1/jobs/1/approval")).status_code == 401
+
+
+async def test_only_the_printed_link_lets_in_and_the_cookie_cannot_be_forged(site):
+    await site.account()
+    client = site.client()
+    assert (await client.get("/sign-in", params={"token": TOKEN + "x"})).status_code == 401
+    assert "set-cookie" not in (await client.get("/sign-in")).headers
+    answer = await client.get("/sign-in", params={"token": TOKEN})
+    cookie = answer.headers["set-cookie"]
+    assert answer.status_code == 303
+    assert "HttpOnly" in cookie
+    assert "samesite=lax" in cookie.lower()
+    name, value = cookie.split(";")[0].split("=", 1)
+    expires, nonce, signature = value.split(".")
+    for forged in (f"{int(expires) + 1}.{nonce}.{signature}", f"{expires}.{nonce}.", "..", "x", f"{expires}.{nonce}.ü"):
+        assert (await site.client(headers={"Cookie": f"{name}={forged}".encode("latin-1")}).get("/")).status_code == 401
+    assert (await site.client(headers={"Cookie": f"{name}={value}"}).get("/")).status_code == 303
+
+
+async def test_behind_https_the_cookie_goes_nowhere_else(pool, database):
+    async with served(pool, database, base_url="https://post.example") as site:
+        cookie = (await site.client().get("/sign-in", params={"token": TOKEN})).headers["set-cookie"]
+    assert cookie.startswith("__Host-")
+    assert "Secure" in cookie
+
+
+async def test_a_form_that_was_sent_from_elsewhere_does_nothing(site):
+    account_id = await site.account()
+    job, operator = await made(site, account_id), await site.operator()
+    page = await operator.get(f"/accounts/{account_id}/jobs/{job['id']}")
+    form = {"form_token": token_in(page), "digest": job["digest"]}
+    where = f"/accounts/{account_id}/jobs/{job['id']}/approval"
+    for data, headers in (({**form, "form_token": ""}, {}), ({**form, "form_token": "0" * 64}, {}),
+                          (form, {"Sec-Fetch-Site": "cross-site"}), (form, {"Origin": "https://evil.example"})):
+        assert (await operator.post(where, data=data, headers=headers)).status_code == 403
+    assert (await report(site.pool, account_id, job["id"])).job.status == "pending_approval"
+    assert (await operator.post(where, data=form, headers={"Sec-Fetch-Site": "same-origin"})).status_code == 303
+    assert (await report(site.pool, account_id, job["id"])).job.approved_by == "operator"
+
+
+async def test_what_was_approved_is_what_the_page_showed(site):
+    account_id = await site.account()
+    job, operator = await made(site, account_id), await site.operator()
+    where = f"/accounts/{account_id}/jobs/{job['id']}"
+    token = token_in(await operator.get(where))
+    answer = await operator.post(f"{where}/approval", data={"form_token": token, "digest": "00" * 32})
+    assert answer.status_code == 409
+    assert f'href="{where}"' in answer.text
+    assert (await report(site.pool, account_id, job["id"])).job.status == "pending_approval"
+
+
+async def test_the_gate_shows_the_exact_count_what_was_left_out_and_the_content(site):
+    account_id = await site.account()
+    rows = [*job_of(1234)["recipients"], {"email": "person1@list.example"}, {"email": "nobody"}]
+    job = await made(site, account_id, 0, recipients=rows)
+    text = (await (await site.operator()).get(f"/accounts/{account_id}/jobs/{job['id']}")).text
+    assert "<strong>1,234</strong> recipients" in text
+    assert "locked at job creation" in text
+    assert "Duplicate" in text
+    assert "Unusable" in text
+    assert "Suppressed" not in text
+    assert "news@club.example" in text
+    assert job["digest"] in text
+    assert all(f">{label}</button>" in text for label in ("Approve", "Cancel"))
+
+
+async def test_every_answer_is_kept_to_itself(site):
+    await site.account()
+    operator = await site.operator()
+    for path in ("/accounts/1/jobs", "/nothing", "/static/live.js", "/accounts/1/send"):
+        headers = (await operator.get(path)).headers
+        assert "default-src 'none'" in headers["content-security-policy"]
+        assert "frame-ancestors 'none'" in headers["content-security-policy"]
+        assert (headers["x-content-type-options"], headers["referrer-policy"]) == ("nosniff", "no-referrer")
+    assert (await operator.get("/accounts/1/jobs")).headers["cache-control"] == "no-store"
+
+
+async def test_no_text_from_outside_becomes_markup(site):
+    account_id = await site.account("<b>Club</b>")
+    evil = "<script>alert(1)</script>"
+    message = {**MESSAGE, "subject": evil, "text": evil, "html": evil, "from": {"address": "a@b.example", "name": evil}}
+    job = await made(site, account_id, 3, message=message,
+                     recipients=[{"email": evil}, *job_of(2)["recipients"]], unusable_addresses="fail")
+    await cancel(site.pool, account_id, job["id"], by=evil, note=evil)
+    operator = await site.operator()
+    base = f"/accounts/{account_id}/jobs"
+    for path in (base, f"{base}/{job['id']}", f"{base}/{job['id']}/recipients", f"{base}/{job['id']}/exclusions",
+                 f"/accounts/{account_id}/send"):
+        answer = await operator.get(path)
+        assert answer.status_code == 200, path
+        assert "<script>alert" not in answer.text
+        assert "<b>Club" not in answer.text
+    preview = await operator.get(f"{base}/{job['id']}/message")
+    assert preview.headers["content-security-policy"].startswith("sandbox; default-src 'none'")
+
+
+async def test_the_history_is_filtered_and_paged(site, monkeypatch):
+    monkeypatch.setattr(pages, "JOBS_PER_PAGE", 2)
+    account_id = await site.account()
+    api = await site.api(account_id)
+    ids = [(await api.post("/jobs", json=job_of(count))).json()["id"] for count in (100, 1, 1, 1)]
+    operator, base = await site.operator(), f"/accounts/{account_id}/jobs"
+
+    async def shown(query: str) -> list[int]:
+        text = (await operator.get(base + query)).text
+        return [int(one) for one in re.findall(rf'<th scope="row"><a href="{base}/(\d+)"', text)]
+
+    assert await shown("") == [ids[3], ids[2]]
+    older = re.search(r'rel="next" href="([^"]+)"', (await operator.get(base)).text)[1]
+    assert await shown(older) == [ids[1], ids[0]]
+    assert await shown("?status=pending_approval&since=&until=") == [ids[0]]
+    assert await shown("?until=2020-01-01") == []
+    assert (await operator.get(base + "?since=soon")).status_code == 422
+    assert (await operator.get(base + "?status=paused")).status_code == 422
+
+
+async def test_the_ledger_is_shown_by_state_with_its_reasons(site, monkeypatch):
+    monkeypatch.setattr(pages, "ROWS_PER_PAGE", 2)
+    account_id = await site.account()
+    job = await made(site, account_id, 0, recipients=[*job_of(3)["recipients"], {"email": "nobody"}], unusable_addresses="fail")
+    operator, where = await site.operator(), f"/accounts/{account_id}/jobs/{job['id']}/recipients"
+    first = await operator.get(where)
+    assert "person2@list.example" in first.text
+    assert "person3@list.example" not in first.text
+    second = await operator.get(where + re.search(r'rel="next" href="([^"]+)"', first.text)[1].replace("&amp;", "&"))
+    assert "person3@list.example" in second.text
+    failed = await operator.get(where + "?state=failed")
+    assert "There is no @ in the address." in failed.text
+    assert "person1@list.example" not in failed.text
+    assert (await operator.get(where + "?state=lost")).status_code == 422
+
+
+async def test_what_is_not_there_and_what_is_not_possible_have_friendly_pages(site):
+    account_id = await site.account()
+    other_id = await site.account("Other")
+    job, operator = await made(site, account_id), await site.operator()
+    for path in ("/nothing", "/accounts/999/jobs", f"/accounts/{account_id}/jobs/999", "/accounts/x/jobs",
+                 f"/accounts/{other_id}/jobs/{job['id']}", f"/accounts/{other_id}/jobs/{job['id']}/message"):
+        answer = await operator.get(path)
+        assert (answer.status_code, "There is nothing here" in answer.text) == (404, True), path
+    await cancel(site.pool, account_id, job["id"], by="somebody")
+    where = f"/accounts/{account_id}/jobs/{job['id']}"
+    form = {"form_token": token_in(await operator.get(where)), "digest": job["digest"]}
+    answer = await operator.post(f"{where}/approval", data=form)
+    assert (answer.status_code, "not possible now" in answer.text) == (409, True)
+    assert (await operator.post(f"{where}/cancellation", data=form)).status_code == 303
+
+
+async def test_a_bug_is_a_page_that_tells_nothing(site, monkeypatch):
+    async def broken(*_args, **_more):
+        raise RuntimeError("secret detail")
+
+    account_id = await site.account()
+    monkeypatch.setattr(pages, "history", broken)
+    answer = await (await site.operator()).get(f"/accounts/{account_id}/jobs")
+    assert answer.status_code == 500
+    assert "Something went wrong" in answer.text
+    assert "secret" not in answer.text
+
+
+async def test_without_an_account_the_first_page_says_how_to_make_one(site):
+    answer = await (await site.operator()).get("/")
+    assert "postroom account create" in answer.text
+
+
+async def test_signing_out_ends_the_session_in_this_browser(site):
+    await site.account()
+    operator = await site.operator()
+    token = token_in(await operator.get("/accounts/1/jobs"))
+    assert (await operator.post("/sign-out", data={"form_token": token})).status_code == 200
+    assert (await operator.get("/accounts/1/jobs")).status_code == 401
+
+
+FORM = {"subject": "News", "from_address": "news@club.example", "text": "Hello", "source": "file"}
+
+
+async def send(operator, account_id: int, recipients: bytes | None = None, page=None, **fields: str):
+    page = page or await operator.get(f"/accounts/{account_id}/send")
+    hidden = dict(re.findall(r'name="(form_\w+)" value="([^"]+)"', page.text))
+    parts = {name: (None, value) for name, value in {**FORM, **hidden, **fields}.items()}
+    return await operator.post(f"/accounts/{account_id}/send", files={
+        **parts, "recipients": ("list.csv", recipients or b"", "text/csv")})
+
+
+async def test_the_form_leads_to_the_gate(site):
+    account_id = await site.account()
+    operator = await site.operator()
+    answer = await send(operator, account_id, csv_of(100))
+    job = (await history(site.pool, account_id))[0]
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/accounts/{account_id}/jobs/{job.id}")
+    assert (job.status, job.recipient_count, job.created_by) == ("pending_approval", 100, "operator")
+    assert (await approve(site.pool, account_id, job.id, by="x")).status == "sending"
+
+
+async def test_what_is_wrong_is_said_at_its_field_and_what_was_written_stays(site):
+    account_id = await site.account()
+    operator = await site.operator()
+
+    async def complaint(field: str, recipients: bytes = csv_of(3), **fields: str) -> str:
+        answer = await send(operator, account_id, recipients, **fields)
+        assert answer.status_code == 422
+        assert "Nothing was created" in answer.text
+        assert ">Hello</textarea>" in answer.text.replace("\n", "") or "text" in fields
+        return re.search(rf'id="{field}-complaints">(.*?)</ul>', answer.text, re.DOTALL)[1]
+
+    assert "Choose a CSV file" in await complaint("recipients", b"")
+    assert "Row 3" in await complaint("recipients", b"email,name\na@list.example,b\nc@list.example\n")
+    assert "column “<bdi>name</bdi>”" in await complaint("recipients", b"email,name,name\n")
+    assert "no @" in await complaint("from_address", from_address="nobody")
+    assert "empty" in await complaint("subject", subject="")
+    assert "no gateway" in await complaint("gateway", gateway="other")
+    assert "no time" in await complaint("not_before", not_before="soon")
+    assert "NUL" in await complaint("text", text="a\0b")
+    assert await history(site.pool, account_id) == []
+
+
+async def test_a_form_that_is_sent_twice_makes_one_job_and_after_an_edit_another(site):
+    account_id = await site.account()
+    operator = await site.operator()
+    page = await operator.get(f"/accounts/{account_id}/send")
+    first = await send(operator, account_id, csv_of(100), page)
+    again = await send(operator, account_id, csv_of(100), page)
+    edited = await send(operator, account_id, csv_of(100), page, subject="Other news")
+    assert first.headers["location"] == again.headers["location"] != edited.headers["location"]
+    assert len(await history(site.pool, account_id)) == 2
+
+
+async def test_the_form_too_is_refused_from_elsewhere(site):
+    account_id = await site.account()
+    operator = await site.operator()
+    assert (await send(operator, account_id, csv_of(100), form_token="0" * 64)).status_code == 403
+    assert await history(site.pool, account_id) == []

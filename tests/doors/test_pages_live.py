@@ -1,0 +1,205 @@
+"""The pages in a real browser: the gate is approved with a click, numbers move by themselves, and nothing is ever reloaded."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Browser, Page, async_playwright, expect
+
+from postroom.flow.approve import approve
+from postroom.flow.finish import cancel
+from postroom.flow.report import report
+from postroom.gateway.sandbox import Answer, Script
+from stage import Stage, staged
+
+from .serving import MESSAGE, TOKEN, Site, job_of, served
+
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync"]
+QUEUE_SENTENCE = "Your send is queued. Sending will start automatically when the current send finishes."
+STATES = ("sent", "failed", "skipped", "unconfirmed", "unsent")
+
+
+@pytest.fixture(scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    names = ("chromium", "chromium-browser", "google-chrome")
+    found = next(path for path in map(shutil.which, names) if path)
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=found, args=FLAGS)
+        yield browser
+        await browser.close()
+
+
+@pytest.fixture
+async def site(pool, database) -> AsyncIterator[Site]:
+    async with served(pool, database) as site:
+        yield site
+
+
+@pytest.fixture
+async def slow_stage(pool, database) -> AsyncIterator[Stage]:
+    async with staged(pool, database, Script(dot=Answer(delay_s=0.02))) as stage:
+        yield stage
+
+
+@pytest.fixture
+async def page(browser, site) -> AsyncIterator[Page]:
+    """The operator's tab. It remembers whether it was ever loaded again, and no script on it may fail."""
+    context = await browser.new_context(viewport={"width": 1200, "height": 900})
+    page = await context.new_page()
+    troubles: list[str] = []
+    page.on("pageerror", lambda error: troubles.append(str(error)))
+    page.on("console", lambda said: troubles.append(said.text) if "Content Security Policy" in said.text else None)
+    await page.goto(f"{site.url}/sign-in?token={TOKEN}")
+    yield page
+    await context.close()
+    assert troubles == []
+
+
+async def shot(page: Page, name: str) -> None:
+    """For whoever wants to look: POSTROOM_TEST_SHOTS names a directory."""
+    if directory := os.environ.get("POSTROOM_TEST_SHOTS"):
+        await page.screenshot(path=Path(directory) / f"{name}.png", full_page=True)
+
+
+async def numbers(page: Page) -> dict[str, int]:
+    return {state: int((await page.locator(f"dd [data-field={state}]").inner_text()).replace(",", "")) for state in STATES}
+
+
+async def mark(page: Page) -> None:
+    await page.evaluate("window.neverReloaded = true")
+
+
+async def assert_never_reloaded(page: Page) -> None:
+    assert await page.evaluate("window.neverReloaded") is True
+
+
+async def test_an_approval_is_a_click_and_the_progress_moves_by_itself_to_the_end(page, site, slow_stage):
+    account_id = await slow_stage.account()
+    job = (await (await site.api(account_id)).post("/jobs", json=job_of(400))).json()
+    await page.goto(f"{site.url}/accounts/{account_id}/jobs/{job['id']}")
+    await expect(page.locator(".count")).to_have_text("400 recipients")
+    await shot(page, "gate")
+    async with slow_stage.worker():
+        await page.get_by_role("button", name="Approve").click()
+        await expect(page.locator(".badge")).to_have_text("Sending")
+        await mark(page)
+        seen = []
+        while await page.locator(".badge").inner_text() != "Completed":
+            if (now := await numbers(page)) not in seen:
+                seen.append(now)
+            if len(seen) == 3:
+                await shot(page, "sending")
+            await page.wait_for_timeout(50)
+        await expect(page.get_by_text("All recipients are processed.")).to_be_visible()
+        await expect(page.locator(".trail li")).to_have_count(4)
+        await expect(page.get_by_role("button", name="Cancel")).to_have_count(0)
+    assert len(seen) > 2
+    assert all(sum(one.values()) == 400 for one in seen)
+    assert (await numbers(page))["sent"] == 400 == slow_stage.sandbox.accepted
+    await assert_never_reloaded(page)
+    await shot(page, "completed")
+
+
+async def test_a_cancel_is_one_click_and_the_page_says_who_got_it_and_who_did_not(page, site, slow_stage):
+    account_id = await slow_stage.account()
+    job = await slow_stage.started(account_id, 600)
+    async with slow_stage.worker():
+        await slow_stage.until_accepted(20)
+        await page.goto(f"{site.url}/accounts/{account_id}/jobs/{job.id}")
+        await page.get_by_role("button", name="Cancel").click()
+        await expect(page.locator(".badge")).to_have_text("Cancelled")
+        over = (await slow_stage.over(account_id, job.id))
+        await expect(page.locator("dd [data-field=sent]")).to_have_text(str(over.sent))
+    now = await numbers(page)
+    assert sum(now.values()) == 600
+    assert now["unsent"] > 0
+    await shot(page, "cancelled")
+
+
+async def test_a_queued_send_says_so_and_starts_on_the_page_when_the_one_before_it_ends(page, site):
+    account_id = await site.account()
+    api = await site.api(account_id)
+    first, second = [(await api.post("/jobs", json=job_of(9))).json()["id"] for _ in range(2)]
+    await page.goto(f"{site.url}/accounts/{account_id}/jobs/{second}")
+    await expect(page.locator("[data-field=sentence]")).to_contain_text(QUEUE_SENTENCE)
+    await expect(page.locator("[data-field=queue_position]")).to_have_text("1")
+    await shot(page, "queued")
+    await mark(page)
+    await cancel(site.pool, account_id, first, by="somebody")
+    await expect(page.locator(".badge")).to_have_text("Sending")
+    await expect(page.locator("[data-field=queue_position]")).to_have_count(0)
+    await assert_never_reloaded(page)
+
+
+async def test_after_a_dropped_connection_the_page_is_right_again(page, site):
+    account_id = await site.account()
+    job = (await (await site.api(account_id)).post("/jobs", json=job_of(100))).json()
+    await page.goto(f"{site.url}/accounts/{account_id}/jobs/{job['id']}")
+    await mark(page)
+    while not site.app.state.door.live._watched:
+        await page.wait_for_timeout(20)
+    await site.stop()
+    await approve(site.pool, account_id, job["id"], by="somebody else")
+    await site.start()
+    await expect(page.locator(".badge")).to_have_text("Sending", timeout=15_000)
+    await assert_never_reloaded(page)
+
+
+async def test_the_preview_runs_nothing_and_fetches_nothing(site, browser):
+    fetched = 0
+
+    async def tracker(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal fetched
+        fetched += 1
+        writer.close()
+
+    account_id = await site.account()
+    context = await browser.new_context()
+    tab = await context.new_page()
+    await tab.goto(f"{site.url}/sign-in?token={TOKEN}")
+    async with await asyncio.start_server(tracker, "127.0.0.1", 0) as elsewhere:
+        port = elsewhere.sockets[0].getsockname()[1]
+        html = ('<h1 style="color: green">Hello</h1><script>top.document.title = "taken"</script>'
+                f'<img src="http://127.0.0.1:{port}/open.png"><link rel="stylesheet" href="http://127.0.0.1:{port}/a.css">')
+        job = (await (await site.api(account_id)).post("/jobs", json=job_of(100, message={**MESSAGE, "html": html}))).json()
+        await tab.goto(f"{site.url}/accounts/{account_id}/jobs/{job['id']}")
+        await tab.locator("iframe.preview").scroll_into_view_if_needed()
+        heading = tab.frame_locator("iframe.preview").get_by_role("heading", name="Hello")
+        await expect(heading).to_have_css("color", "rgb(0, 128, 0)")
+        assert "taken" not in await tab.title()
+    assert fetched == 0
+    await context.close()
+
+
+async def test_a_message_is_sent_from_the_form_to_the_gate_without_scripts(site, browser):
+    account_id = await site.account()
+    context = await browser.new_context(java_script_enabled=False)
+    tab = await context.new_page()
+    await tab.goto(f"{site.url}/sign-in?token={TOKEN}")
+    await tab.get_by_role("link", name="Send message").first.click()
+    await tab.get_by_label("Subject").fill("Spring")
+    await tab.get_by_label("From: address").fill("news@club.example")
+    await tab.get_by_label("Plain text").fill("Hello {{ name }}")
+    wrong = {"name": "list.csv", "mimeType": "text/csv", "buffer": b"email,name\na@list.example\n"}
+    await tab.get_by_label("CSV file", exact=True).set_input_files(wrong)
+    await tab.get_by_role("button", name="Count the recipients").click()
+    await expect(tab.locator("#recipients-complaints")).to_contain_text("Row 2")
+    await shot(tab, "form")
+    right = b"email,name\n" + b"".join(b"person%d@list.example,P\n" % n for n in range(120))
+    await tab.get_by_label("CSV file", exact=True).set_input_files({**wrong, "buffer": right})
+    await tab.get_by_role("button", name="Count the recipients").click()
+    await expect(tab.locator(".count")).to_have_text("120 recipients")
+    await tab.get_by_role("button", name="Cancel").click()
+    await expect(tab.locator(".badge")).to_have_text("Cancelled")
+    await expect(tab.get_by_text("No emails were dispatched.")).to_be_visible()
+    job_id = int(tab.url.rsplit("/", 1)[1])
+    assert (await report(site.pool, account_id, job_id)).job.sent == 0
+    await tab.get_by_role("link", name="History").click()
+    await shot(tab, "history")
+    await context.close()
