@@ -22,7 +22,7 @@ import psycopg
 import structlog
 
 from postroom.domain.outcome import Outcome
-from postroom.domain.pace import WINDOW_SIZE_MAX, retry_delay_s, window_size
+from postroom.domain.pace import window_size
 from postroom.errors import Unavailable
 from postroom.flow import finish
 from postroom.flow.hands import Hands
@@ -36,7 +36,6 @@ from postroom.ledger.delivery import Claim, LeaseLost, Window
 
 FIRST_WINDOW_SIZE = 10
 LEASE_MARGIN = 0.25  # of the lease: past its last quarter no message is begun, whatever the database may think
-GATEWAY_RETRY_BASE_S = 2.0
 GATEWAY_RETRY_MAX_S = 300.0
 DATABASE_RETRY_S = 0.5
 
@@ -191,7 +190,7 @@ class Deliveries:
         finally:
             work.outcomes = hands.outcomes()
         elapsed = time.monotonic() - began
-        work.size = min(WINDOW_SIZE_MAX, max(window_size(len(work.outcomes) / max(elapsed, 1e-6)), 1))
+        work.size = window_size(len(work.outcomes) / max(elapsed, 1e-6))
         if hands.accepted and not work.moving:
             work.moving = True
             async with self.pool.connection() as conn:
@@ -239,8 +238,8 @@ class Deliveries:
     async def _set_condition(self, claim: Claim, kind: str, reason: str) -> None:
         async with self.pool.connection() as conn:
             times = await jobs.condition_times(conn, claim.account_id, claim.job_id, kind)
-            # Half fixed, half jitter: a wait of nearly nothing would be no backoff at all.
-            delay_s = min(GATEWAY_RETRY_MAX_S, (self.retry_base_s / 5 + retry_delay_s(times, 0.5, GATEWAY_RETRY_BASE_S)))
+            # Without jitter: when the wait is over a single lane goes to see, so there is no herd to scatter.
+            delay_s = min(GATEWAY_RETRY_MAX_S, self.retry_base_s / 2 * 2.0 ** min(times, 20))
             await jobs.set_condition(conn, claim.account_id, claim.job_id, kind, reason=reason, delay_s=delay_s)
 
     # -- the end of a chunk -------------------------------------------------------------------------------------------
