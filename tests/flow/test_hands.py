@@ -1,0 +1,138 @@
+"""What a gateway's answer makes of a recipient, and what becomes of those who were never begun."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from postroom.domain.outcome import Evidence, Kind
+from postroom.domain.pace import REFUSALS_MAX
+from postroom.flow.hands import Hands
+from postroom.flow.letters import Letter
+from postroom.gateway.replies import Phase, Reply, Verdict
+from postroom.gateway.session import Endpoint, Envelope
+from postroom.ledger.delivery import InHand, Window
+from postroom.message.compile import Stamp
+from postroom.message.compile import compile as compile_content
+from stage import CONTENT
+
+STAMP = Stamp("1-key", datetime(2030, 1, 1, tzinfo=UTC))
+ENDPOINT = Endpoint("127.0.0.1", 25, security="none")
+LETTER = Letter(compile_content(CONTENT, STAMP, {"name": "Club"}), b"news@club.example", ENDPOINT)
+RETRY_BASE_S = 0.5
+
+
+def in_hand(position: int, *, name: str = "Ann", refusals: int = 0, attempt_no: int = 1) -> InHand:
+    return InHand(position, attempt_no, f"person{position}@list.example", f'{{"name": "{name}"}}', refusals)
+
+
+def hands_of(*recipients: InHand, may_go_on=lambda: True) -> Hands:
+    return Hands(Window(1, recipients), LETTER, may_go_on, retry_base_s=RETRY_BASE_S)
+
+
+def begun(hands: Hands) -> Envelope:
+    envelope = hands.next()
+    assert envelope is not None
+    return envelope
+
+
+def test_an_envelope_says_who_it_is_for_and_its_content_is_the_message_of_that_one() -> None:
+    hands = hands_of(in_hand(1, name="Ann"), in_hand(2, name="Bob"))
+    first, second = begun(hands), begun(hands)
+    assert (first.sender, first.recipient) == (b"news@club.example", b"person1@list.example")
+    assert second.recipient == b"person2@list.example"
+    content = hands.content(second)
+    assert content is not None
+    assert b"\r\nSubject: News for Bob\r\n" in content
+    assert second.size == len(content)
+    assert hands.next() is None
+
+
+def test_what_the_gateway_accepted_is_sent_with_its_own_words() -> None:
+    hands = hands_of(in_hand(1))
+    hands.replied(begun(hands), Phase.DOT, Reply(250, "2.0.0", "2.0.0 Ok: queued as 42"))
+    (one,) = hands.outcomes()
+    assert (one.kind, one.evidence, one.code, one.enhanced_code, one.reply) == (
+        Kind.SENT, Evidence.REPLY, 250, "2.0.0", "2.0.0 Ok: queued as 42")
+    assert hands.accepted == 1
+
+
+def test_a_permanent_refusal_fails_this_one_and_the_window_goes_on() -> None:
+    hands = hands_of(in_hand(1), in_hand(2))
+    hands.replied(begun(hands), Phase.RCPT, Reply(550, "5.1.1", "5.1.1 No such mailbox"))
+    hands.replied(begun(hands), Phase.DOT, Reply(250, "", "Ok"))
+    first, second = hands.outcomes()
+    assert (first.kind, first.code, first.reply, first.retry_in_s) == (Kind.FAILED, 550, "5.1.1 No such mailbox", None)
+    assert second.kind is Kind.SENT
+    assert hands.trouble is None
+
+
+def test_a_temporary_refusal_leaves_it_unsent_and_counts_against_it() -> None:
+    hands = hands_of(in_hand(1, refusals=2, attempt_no=3))
+    hands.replied(begun(hands), Phase.RCPT, Reply(450, "4.2.1", "4.2.1 Busy"))
+    (one,) = hands.outcomes()
+    assert (one.kind, one.attempt_no, one.refusals) == (Kind.REFUSED, 3, 3)
+    assert one.retry_in_s is not None
+    assert 0 <= one.retry_in_s < RETRY_BASE_S * 2**3
+    assert hands.trouble is None
+
+
+def test_the_last_temporary_refusal_that_is_put_up_with_fails_it() -> None:
+    hands = hands_of(in_hand(1, refusals=REFUSALS_MAX - 1))
+    hands.replied(begun(hands), Phase.RCPT, Reply(450, "4.2.1", "4.2.1 Busy"))
+    (one,) = hands.outcomes()
+    assert (one.kind, one.reply) == (Kind.FAILED, "4.2.1 Busy")
+
+
+@pytest.mark.parametrize(("phase", "reply", "verdict"), [
+    (Phase.DOT, Reply(454, "4.7.0", "4.7.0 Throttling failure"), Verdict.THROTTLED),
+    (Phase.MAIL, Reply(550, "5.7.1", "5.7.1 Sender refused"), Verdict.GATEWAY_FAULT),
+    (Phase.MAIL, Reply(552, "5.3.4", "5.3.4 Message too big"), Verdict.JOB_FAULT),
+])
+def test_what_is_no_recipients_fault_never_counts_against_one_and_ends_the_window(
+        phase: Phase, reply: Reply, verdict: Verdict) -> None:
+    hands = hands_of(in_hand(1, refusals=REFUSALS_MAX - 1), in_hand(2, refusals=4))
+    hands.replied(begun(hands), phase, reply)
+    assert hands.next() is None, "nobody else is begun"
+    first, second = hands.outcomes()
+    assert (first.kind, first.refusals) == (Kind.REFUSED, REFUSALS_MAX - 1)
+    assert (second.kind, second.refusals, second.retry_in_s) == (Kind.RELEASED, 4, 0)
+    assert hands.trouble == (verdict, reply)
+
+
+def test_a_connection_lost_after_the_dot_is_doubt_and_the_others_are_certain() -> None:
+    hands = hands_of(in_hand(1), in_hand(2))
+    hands.lost(begun(hands), "the connection broke")
+    first, second = hands.outcomes()
+    assert (first.kind, first.evidence) == (Kind.UNCONFIRMED, Evidence.CONNECTION_LOST)
+    assert first.reply == "No answer to the end of the message: the connection broke."
+    assert (second.kind, second.evidence) == (Kind.RELEASED, Evidence.WORKER)
+
+
+def test_one_that_was_announced_and_never_answered_goes_back() -> None:
+    hands = hands_of(in_hand(1))
+    begun(hands)
+    (one,) = hands.outcomes()
+    assert (one.kind, one.retry_in_s) == (Kind.RELEASED, 0)
+
+
+def test_after_a_cancel_nobody_is_begun_and_content_is_withheld() -> None:
+    going = [True]
+    hands = hands_of(in_hand(1), in_hand(2), may_go_on=lambda: going[0])
+    envelope = begun(hands)
+    going[0] = False
+    assert hands.content(envelope) is None
+    assert hands.next() is None
+    assert {one.kind for one in hands.outcomes()} == {Kind.RELEASED}
+
+
+def test_values_that_no_message_can_hold_fail_their_own_recipient_only() -> None:
+    hands = hands_of(in_hand(1, name="two\\nlines"), in_hand(2))
+    envelope = begun(hands)
+    assert envelope.recipient == b"person2@list.example"
+    first, second = hands.outcomes()
+    assert (first.kind, first.evidence) == (Kind.FAILED, Evidence.WORKER)
+    assert first.reply
+    assert first.reply.startswith("The message could not be made: The Subject contains")
+    assert second.kind is Kind.RELEASED
