@@ -26,6 +26,7 @@ from postroom.message.template import Content as Content
 
 DUPLICATES = ("exclude", "skip", "send")
 UNUSABLE_ADDRESSES = ("exclude", "fail")
+IDEMPOTENCY_KEY_MAX = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,8 @@ async def submit(pool: Pool, submission: Submission, rows: Iterable[IncomingRow]
     options, list unreadable, nobody left, an idempotency key used for something else), NotFound, Conflict (key in use).
     """
     check(submission)
+    if idempotency:
+        _check_key(idempotency.key)
     async with pool.connection() as conn, conn.transaction():
         if idempotency and (job_id := await _earlier_job(conn, submission.account_id, idempotency)) is not None:
             return await jobs.view_job(conn, submission.account_id, job_id)
@@ -83,6 +86,11 @@ def check(submission: Submission) -> None:
     if submission.not_before is not None and submission.not_before.tzinfo is None:
         raise InvalidInput('"not_before" needs a time zone, such as 2030-01-31T09:00:00+01:00.', field="not_before")
     template.check(submission.content)
+
+
+def _check_key(key: str) -> None:
+    if not 1 <= len(key) <= IDEMPOTENCY_KEY_MAX or not key.isprintable():
+        raise InvalidInput(f"An Idempotency-Key has 1 to {IDEMPOTENCY_KEY_MAX} printable characters.", field="Idempotency-Key")
 
 
 async def _earlier_job(conn: Connection, account_id: int, idempotency: IdempotencyKey) -> int | None:

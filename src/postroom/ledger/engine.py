@@ -12,8 +12,9 @@ import contextlib
 from collections.abc import Awaitable, Callable
 
 import procrastinate
-from procrastinate.exceptions import ConnectorException
+from procrastinate.exceptions import AppNotOpen, ConnectorException
 
+from postroom.errors import Unavailable
 from postroom.ledger.db import Connection, Pool
 
 TASK = "deliver"
@@ -73,9 +74,18 @@ class Engine:
                 await worker
 
     async def rescue(self) -> None:
-        """Gives the tasks of dead workers back. Procrastinate does not do so by itself, and a periodic task would stall too."""
+        """Gives the tasks of dead workers back. Procrastinate does not do so by itself, and a periodic task would stall too.
+
+        Nothing while this engine does not run. Raises Unavailable.
+        """
         manager = self._app.job_manager
-        for task in await manager.get_stalled_jobs(queue=QUEUE, seconds_since_heartbeat=STALLED_AFTER_S):
+        try:
+            stalled = list(await manager.get_stalled_jobs(queue=QUEUE, seconds_since_heartbeat=STALLED_AFTER_S))
+        except AppNotOpen:
+            return
+        except ConnectorException as error:
+            raise Unavailable(f"The tasks of dead workers could not be looked for: {error}") from error
+        for task in stalled:
             try:
                 await manager.retry_job(task)
             except ConnectorException:
