@@ -147,7 +147,8 @@ class Deliveries:
             await self._recover(work)
             if not isinstance(error, (Unavailable, psycopg.OperationalError)):
                 raise
-            log.warning("the database went away in the middle of a chunk", job=claim.job_id, chunk=claim.chunk_no, error=str(error))
+            log.warning("the database went away in the middle of a chunk", job=claim.job_id, chunk=claim.chunk_no,
+                        error=str(error))
             return
         finally:
             self.sessions.give_back(letter.endpoint, work.session)
@@ -217,7 +218,7 @@ class Deliveries:
     async def _heed(self, work: Work, verdict: Verdict, reply: Reply) -> None:
         """What the gateway's reply asks of more than one recipient: a slower pace, patience, or a person."""
         claim, work.troubled = work.lease.claim, True
-        said = f"{reply.code} {reply.text}"
+        said = f"“{reply}”."
         if verdict is Verdict.JOB_FAULT:
             async with self.pool.connection() as conn:
                 await delivery.turn_window(conn, claim, work.outcomes, 0)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from postroom.errors import Unavailable
+from postroom.errors import InvalidInput, Unavailable
 from postroom.flow.secrets import SecretBox
 from postroom.gateway.session import Endpoint
 from postroom.ledger import jobs
@@ -63,6 +63,6 @@ class Letters:
                 stored.host, stored.port, security=stored.security,  # type: ignore[arg-type]  # held by a CHECK
                 username=stored.username, password=self._secrets.open(stored.password) if stored.password else None,
                 helo_name=self._helo_name, allow_plaintext=self._allow_plaintext)
-        except ValueError as error:
+        except InvalidInput as error:
             raise Unavailable(str(error)) from None
         return Letter(message, parse_address(content.from_address).envelope, endpoint)
