@@ -9,7 +9,7 @@ import pytest
 
 from desk import Desk
 from postroom.domain.job import Status
-from postroom.errors import Conflict, NotFound
+from postroom.errors import Conflict, InvalidInput, NotFound
 from postroom.flow import finish, report
 from postroom.flow.approve import approve
 from postroom.flow.finish import cancel
@@ -163,6 +163,14 @@ async def test_cancelling_twice_or_by_two_answers_the_same(desk: Desk) -> None:
     views = await asyncio.gather(*(cancel(desk.pool, account, job.id, by=by, note=by) for by in ("ann", "bob")))
     assert views[0] == views[1] == await cancel(desk.pool, account, job.id, by="cy")
     assert [event.verb for event in await report.trail(desk.pool, account, job.id)] == ["submit", "start", "cancel"]
+
+
+async def test_a_note_that_cannot_be_kept_is_refused_and_cancels_nothing(desk: Desk) -> None:
+    account = await desk.account()
+    job = await desk.submit(account, 3)
+    with pytest.raises(InvalidInput):
+        await cancel(desk.pool, account, job.id, by="me", note="nul\0")
+    assert (await now(desk, job)).status is Status.SENDING
 
 
 async def test_a_cancel_after_the_end_is_refused_with_the_counts(desk: Desk) -> None:

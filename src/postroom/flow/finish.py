@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from postroom.domain.job import Status, origins
-from postroom.errors import Conflict
+from postroom.errors import Conflict, InvalidInput
 from postroom.flow.start import POSTROOM, start_next
 from postroom.ledger import jobs
 from postroom.ledger.accounts import lock_account
@@ -15,8 +15,10 @@ async def cancel(pool: Pool, account_id: int, job_id: int, *, by: str, note: str
     """Ends a job that is not over, at once: when this returns, no new window can be opened.
 
     Messages whose window was open may still be answered by the gateway; their workers book what it says. Cancelling again
-    answers the same. Raises NotFound; Conflict, with the final counts, where the job was over before.
+    answers the same. Raises NotFound; InvalidInput; Conflict, with the final counts, where the job was over before.
     """
+    if note is not None and "\0" in note:
+        raise InvalidInput("The note contains a NUL character.", field="note")
     async with pool.connection() as conn, conn.transaction():
         await lock_account(conn, account_id)
         job = await jobs.lock_job(conn, account_id, job_id)

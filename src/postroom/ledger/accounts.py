@@ -56,6 +56,8 @@ async def create_account(conn: Connection, name: str, *, approval_threshold: int
         raise Conflict(f'There is already an account named "{name}".') from None
     except psycopg.errors.CheckViolation as error:
         raise InvalidInput(f"The account is not valid: {error.diag.constraint_name}.".replace("_", " ")) from None
+    except psycopg.DataError as error:
+        raise InvalidInput(f"The account is not valid: {error}.", field="name") from None
     return await _number(cursor)
 
 
