@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from postroom.doors.api import routes
 from postroom.ledger import db
 
-from .serving import Site, job_of, served
+from .serving import TOKEN, Site, job_of, served
 
 
 @pytest.fixture
@@ -74,6 +75,23 @@ async def test_a_body_that_is_too_large_is_refused_however_it_is_sent(site):
     assert is_problem(await api.post("/jobs", content=without_a_length(), headers=json_type), 413)
     assert is_problem(await api.put("/jobs/1/cancellation", content=b" " * 2**17, headers=json_type), 413)
     assert is_problem(await api.put("/jobs/1/cancellation", json={"note": "x" * 2000}), 422)
+
+
+async def test_whoever_hangs_up_in_the_middle_of_an_upload_leaves_nothing_behind(site, caplog):
+    api = await site.api(await site.account())
+    for path in ("/api/v1/jobs", "/accounts/1/send"):
+        reader, writer = await asyncio.open_connection("127.0.0.1", site.port)
+        cookie = (await site.client().get("/sign-in", params={"token": TOKEN})).headers["set-cookie"].split(";")[0]
+        head = (f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: {api.headers['authorization']}\r\nCookie: {cookie}\r\n"
+                "Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 1000\r\n\r\n")
+        writer.write(head.encode() + b'--b\r\nContent-Disposition: form-data; name="recipients"\r\n\r\nemail\r\n')
+        await writer.drain()
+        await asyncio.sleep(0.1)
+        writer.transport.abort()
+        assert await reader.read() == b""
+    await asyncio.sleep(0.1)
+    assert (await api.get("/jobs")).json()["items"] == []
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 async def test_too_many_recipients_in_json_are_told_to_come_as_a_file(pool, database):

@@ -25,7 +25,7 @@ HEALTH_DEADLINE_S = 3.0
 health = APIRouter(include_in_schema=False)
 
 
-@health.get("/healthz")
+@health.api_route("/healthz", methods=["GET", "HEAD"])
 async def is_healthy(door: AtDoor) -> JSONResponse:
     """200 where a request can use the database now."""
     try:

@@ -11,8 +11,8 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
 
 from postroom.errors import Conflict, Fault, InvalidInput, NotFound, PostroomError, Unavailable
 
@@ -83,6 +83,7 @@ def of_postroom_error(error: PostroomError) -> JSONResponse:
         case Conflict(job_id=job_id):
             return problem(409, detail, job_id=job_id)
         case Unavailable():
+            log.warning("a request was put off", error=detail)  # it names the server, which is not for everybody
             return problem(503, "Postroom cannot use its database now. Try again in a moment.", headers={"Retry-After": "5"})
     raise TypeError(f"{type(error).__name__} has no problem")
 
@@ -143,10 +144,17 @@ def install(app: FastAPI) -> None:
     async def _http(request: Request, error: HTTPException) -> JSONResponse:
         return of_http(error)
 
+    app.add_exception_handler(ClientDisconnect, gone)
+
     @app.exception_handler(Exception)
     async def _bug(request: Request, error: Exception) -> JSONResponse:
         log.error("a request failed", path=request.url.path, error=repr(error))
         return problem(500, "Something went wrong inside Postroom. It is in the log of the server.")
+
+
+async def gone(request: Request, error: Exception) -> Response:
+    """For whoever hung up in the middle of a request: nothing was done, and nobody reads this."""
+    return Response(status_code=400)
 
 
 def of_http(error: HTTPException) -> JSONResponse:

@@ -6,12 +6,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -21,6 +22,8 @@ from postroom.doors.door import Door
 from postroom.doors.web.session import Forged, Session, SignInNeeded
 from postroom.errors import Conflict, InvalidInput, NotFound, PostroomError, Unavailable
 from postroom.flow.accounts import account_by_id, all_accounts
+
+log = structlog.get_logger(__name__)
 
 STATIC = Path(__file__).parent / "static"
 PAGE_HEADERS = {
@@ -111,6 +114,7 @@ def install_troubles(app: FastAPI) -> None:
     app.add_exception_handler(PostroomError, _postroom_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(ClientDisconnect, problems.gone)
     app.add_exception_handler(Exception, _bug)
 
 
@@ -133,6 +137,7 @@ async def _postroom_error(request: Request, error: Exception) -> Response:
             account_id = request.path_params.get("account_id")
             return _trouble(request, 409, str(error), f"/accounts/{account_id}/jobs/{job_id}" if job_id else "/")
         case Unavailable():
+            log.warning("a page was put off", error=str(error))
             return _trouble(request, 503, "Postroom cannot use its database now. Sending goes on when it is back; "
                                           "load this page again in a moment.")
     raise error
@@ -154,4 +159,5 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 
 async def _bug(request: Request, error: Exception) -> Response:
+    log.error("a page failed", path=request.url.path, error=repr(error))
     return _trouble(request, 500, "It is in the log of the server. Nothing that was already counted is lost.")
