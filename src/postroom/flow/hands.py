@@ -48,7 +48,8 @@ class Hands:
                 return None
             try:
                 content = letter.message.render(one.address, one.position, _decode_fields(one.fields))
-                return Envelope(letter.sender, envelope_of(one.address), (one, content), len(content))
+                # `Compiled` promises that no line begins with a dot, so there is nothing to stuff.
+                return Envelope(letter.sender, envelope_of(one.address), (one, content), len(content), stuffed=True)
             except (Unrenderable, InvalidInput, ValueError) as error:
                 # This recipient's own values are at fault; it is said of this one, and the window goes on.
                 self._outcomes[one.position] = Outcome(one.position, one.attempt_no, Kind.FAILED, Evidence.WORKER,

@@ -350,7 +350,7 @@ class Session(Conversation):
         if not content.endswith(b"\r\n"):
             raise ValueError("the content of a message must end in CRLF")
         # From the end, because CPython finds a short needle twice as fast that way: 3.5 us for 10 KB.
-        if content.rfind(b"\r\n.") >= 0 or content.startswith(b"."):
+        if not envelope.stuffed and (content.rfind(b"\r\n.") >= 0 or content.startswith(b".")):
             content = (b"\r\n" + content).replace(b"\r\n.", b"\r\n..")[2:]
         self._announced = following
         tail = b".\r\n" + self._commands(following) if following is not None else b".\r\n"

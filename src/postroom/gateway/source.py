@@ -17,19 +17,23 @@ _ADDRESS: Final = re.compile(rb"[!-;=?-~]{0,254}")
 class Envelope:
     """Whom a message comes from and goes to. An empty sender is the null path; `token` is the source's own.
 
-    `size` is the message's size in octets if known: it is told to gateways that ask for it (RFC 1870).
+    `size` is the message's size in octets if known: it is told to gateways that ask for it (RFC 1870). `stuffed` says that
+    no line of the content begins with a dot that is not doubled; the session then does not look for one, which for 10 KB
+    takes a fifth of its time.
     ValueError for an address with anything in it that could be read as another command.
     """
 
-    __slots__ = ("recipient", "sender", "size", "token")
+    __slots__ = ("recipient", "sender", "size", "stuffed", "token")
 
-    def __init__(self, sender: bytes, recipient: bytes, token: object = None, size: int | None = None) -> None:
+    def __init__(self, sender: bytes, recipient: bytes, token: object = None, size: int | None = None, *,
+                 stuffed: bool = False) -> None:
         if not _ADDRESS.fullmatch(sender) or not recipient or not _ADDRESS.fullmatch(recipient):
             raise ValueError(f"not an address that can be spoken: {sender!r} or {recipient!r}")
         self.sender = sender
         self.recipient = recipient
         self.token = token
         self.size = size
+        self.stuffed = stuffed
 
 
 class Source(Protocol):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from psycopg.rows import class_row
+from psycopg.types.numeric import Int4, Int8
 
 from postroom.domain.job import Status
 from postroom.domain.outcome import Evidence, Kind, Outcome
@@ -35,8 +36,10 @@ class Claim:
 
     @property
     def key(self) -> dict[str, object]:
-        return {"account_id": self.account_id, "job_id": self.job_id, "chunk_no": self.chunk_no, "epoch": self.epoch,
-                "owner": self.owner, "lease_s": self.lease_s}
+        """The parameters that every statement about it has. Typed, because the driver would send 7 and 70,000 as different
+        types, and the server would plan the same statement once for each combination."""
+        return {"account_id": Int8(self.account_id), "job_id": Int8(self.job_id), "chunk_no": Int4(self.chunk_no),
+                "epoch": Int4(self.epoch), "owner": self.owner, "lease_s": float(self.lease_s)}
 
 
 class InHand(NamedTuple):
@@ -97,8 +100,8 @@ async def turn_window(conn: Connection, claim: Claim, outcomes: Sequence[Outcome
     columns = booked(outcomes)
     while True:
         cursor = await conn.execute(SQL.turn_window, {
-            **claim.key, **columns, "next_position": claim.next_position, "last_position": claim.last_position,
-            "size": size})
+            **claim.key, **columns, "next_position": Int4(claim.next_position), "last_position": Int4(claim.last_position),
+            "size": Int4(size)}, prepare=True)
         rows = await cursor.fetchall()
         if not rows:
             raise LeaseLost

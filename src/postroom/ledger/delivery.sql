@@ -75,11 +75,11 @@ WITH booked AS MATERIALIZED (
 ), opened AS (
     INSERT INTO hand_off_window (account_id, job_id, chunk_no, window_no, lease_epoch, owner, positions, attempts)
     SELECT %(account_id)s, %(job_id)s, %(chunk_no)s, held.window_no, %(epoch)s, %(owner)s,
-           array_agg(position ORDER BY position), array_agg(1::smallint)
+           array_agg(position), array_agg(1::smallint)
     FROM fresh, held WHERE suppressed IS NULL GROUP BY held.window_no
 )
 SELECT held.window_no, held.next_position, fresh.position, fresh.address, fresh.fields
-FROM held LEFT JOIN fresh ON fresh.suppressed IS NULL ORDER BY fresh.position
+FROM held LEFT JOIN fresh ON fresh.suppressed IS NULL
 
 -- name: take_due_retries
 -- Those of this chunk whose time has come, with what became of them since the freeze. They go into the next window.
