@@ -74,7 +74,14 @@ async def test_a_body_that_is_too_large_is_refused_however_it_is_sent(site):
     assert is_problem(await api.post("/jobs", content=b" " * 2**21, headers=json_type), 413)
     assert is_problem(await api.post("/jobs", content=without_a_length(), headers=json_type), 413)
     assert is_problem(await api.put("/jobs/1/cancellation", content=b" " * 2**17, headers=json_type), 413)
-    assert is_problem(await api.put("/jobs/1/cancellation", json={"note": "x" * 2000}), 422)
+
+
+async def test_a_note_that_cannot_be_kept_is_refused(site):
+    api = await site.api(await site.account())
+    for note in (b"x" * 2000, b"a\\u0000b", b"half a \\ud800 character"):
+        answer = await api.put("/jobs/1/cancellation", content=b'{"note": "' + note + b'"}',
+                               headers={"Content-Type": "application/json"})
+        assert is_problem(answer, 422), answer.text
 
 
 async def test_whoever_hangs_up_in_the_middle_of_an_upload_leaves_nothing_behind(site, caplog):

@@ -18,6 +18,7 @@ from postroom.errors import Conflict, Fault, InvalidInput, NotFound, PostroomErr
 
 MEDIA_TYPE = "application/problem+json"
 ERRORS_MAX = 20
+TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}  # as RFC 9110 has them, whatever Python does
 # Where in the JSON of a new job the things stand that flow names by their own fields.
 POINTERS = {
     "subject": "#/message/subject", "html": "#/message/html", "text": "#/message/text",
@@ -67,8 +68,8 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 
 def problem(status: int, detail: str, *, headers: Mapping[str, str] | None = None, **members: Any) -> JSONResponse:
     """The one renderer. Members that are None are left out."""
-    phrase = "Unprocessable Content" if status == 422 else HTTPStatus(status).phrase  # the name of RFC 9110
-    body = {"type": "about:blank", "title": phrase, "status": status, "detail": detail}
+    title = TITLES.get(status) or HTTPStatus(status).phrase
+    body = {"type": "about:blank", "title": title, "status": status, "detail": detail}
     body |= {name: value for name, value in members.items() if value is not None}
     return JSONResponse(body, status, headers, media_type=MEDIA_TYPE)
 

@@ -25,7 +25,7 @@ from postroom.doors.uploads import Part, read_parts
 from postroom.errors import InvalidInput
 from postroom.flow.submit import Content, IdempotencyKey, Submission
 
-JSON_BODY_BYTES_MAX = 16 * 1024 * 1024
+JSON_BODY_BYTES_MAX = 8 * 1024 * 1024  # parsed it takes several times that
 JSON_RECIPIENTS_MAX = 10_000
 KEY_LENGTH_MAX = 255
 
@@ -40,13 +40,15 @@ class BodyInvalid(Exception):
         self.errors = errors
 
 
-def _without_nul(value: str) -> str:
+def _storable(value: str) -> str:
     if "\0" in value:
         raise ValueError("the text contains a NUL character")
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise ValueError("the text contains half a character (a lone surrogate)")
     return value
 
 
-Text = Annotated[str, AfterValidator(_without_nul)]
+Text = Annotated[str, AfterValidator(_storable)]
 Line = Annotated[Text, Field(max_length=1_000)]
 
 
