@@ -4,20 +4,12 @@ from __future__ import annotations
 
 import socket
 
-import pytest
-
 from postroom.domain.job import Status
 from postroom.domain.pace import REFUSALS_MAX
-from postroom.flow import deliver, report
+from postroom.flow import report
 from postroom.flow.secrets import SecretBox
 from postroom.gateway.sandbox import DROP, DROP_AFTER_RECORDING, Answer, Refusal, Sandbox, Script
 from stage import SECRET_KEY, Stage, eventually, staged
-
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The waits between two tries are real, and shorter than in production."""
-    monkeypatch.setattr(deliver, "GATEWAY_RETRY_BASE_S", 0.2)
 
 
 def free_port() -> int:
@@ -182,6 +174,16 @@ async def test_throttling_slows_a_job_down_and_fails_nobody(stage: Stage) -> Non
         await stage.over(account, job.id)
     sides = await stage.sides(account, job.id)
     assert (sides.numbers.status, sides.counts) == (Status.COMPLETED, (150, 0, 0, 0, 0))
+
+
+async def test_a_gateway_with_fewer_places_than_the_job_has_lanes_is_used_as_far_as_it_goes(stage: Stage) -> None:
+    stage.sandbox.script = Script(connections_max=2, messages_per_connection_max=40)
+    account = await stage.account(connections=6)
+    async with stage.worker():
+        job = await stage.started(account, 400)
+        await stage.over(account, job.id)
+    sides = await stage.sides(account, job.id)
+    assert (sides.numbers.status, sides.counts) == (Status.COMPLETED, (400, 0, 0, 0, 0))
 
 
 async def test_a_gateway_that_answers_slowly_loses_no_lease(stage: Stage) -> None:

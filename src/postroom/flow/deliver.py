@@ -69,6 +69,7 @@ class Work:
     size: int = FIRST_WINDOW_SIZE
     troubled: bool = False  # a condition of the job was met: the sweeper decides when it goes on
     moving: bool = False
+    accepted: int = 0  # on the present session, in this chunk
 
 
 @dataclass(slots=True)
@@ -196,21 +197,24 @@ class Deliveries:
             work.moving = True
             async with self.pool.connection() as conn:
                 await jobs.clear_conditions(conn, claim.account_id, claim.job_id)
-        if hands.trouble is not None:
+        work.accepted += hands.accepted
+        # After some messages 421 is a gateway's way to say "enough on this connection"; only on a fresh one it means "slower".
+        had_enough = lost is not None and work.accepted > 0 and hands.trouble is not None and hands.trouble[1].code == 421
+        if hands.trouble is not None and not had_enough:
             await self._heed(work, *hands.trouble)
         elif lost is not None and work.lease.may_go_on():
-            await self._reconnect(work, lost, progress=hands.accepted > 0)
+            await self._reconnect(work, lost)
 
-    async def _reconnect(self, work: Work, lost: SessionLost, *, progress: bool) -> None:
+    async def _reconnect(self, work: Work, lost: SessionLost) -> None:
         """Goes on with a new session where this one did some good; one that only ever fails is a condition to wait on."""
         if lost.lost_count:
             self.sessions.distrust_pipelining(work.letter.endpoint)
-        elif not progress:
+        elif work.accepted == 0:
             work.troubled = True
             await self._wait_for_gateway(work.lease.claim, str(lost))
             return
         try:
-            work.session = await self.sessions.take(work.letter.endpoint)
+            work.session, work.accepted = await self.sessions.take(work.letter.endpoint), 0
         except GatewayError as error:
             work.troubled = True
             await self._wait_for_gateway(work.lease.claim, str(error))
