@@ -144,6 +144,24 @@ async def test_a_refused_sender_is_the_gateways_trouble_and_the_job_waits(stage:
     assert await stage.query(LANES, job_id) == [(0,)]
 
 
+async def test_a_gateway_that_always_says_more_than_it_was_asked_is_waited_for(stage: Stage, deliveries: Deliveries) -> None:
+    """Its replies cannot be counted, one command at a time neither: trying again at once would never end."""
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 talkative\r\n")
+        while line := await reader.readline():
+            writer.write(b"250-talkative\r\n250 PIPELINING\r\n" if line.startswith(b"EHLO") else b"250 Ok\r\n250 And more\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(talk, "127.0.0.1", 0)
+    account, job_id = await started(stage, 40)
+    await stage.query("UPDATE gateway SET port = %s RETURNING 1", server.sockets[0].getsockname()[1])
+    async with server, asyncio.timeout(10):
+        await deliveries.deliver(account, job_id)
+    told = await report.report(stage.pool, account, job_id)
+    assert "The connection to the gateway ended" in told.sentence
+    assert (told.job.unsent, told.job.in_hand) == (40, 0)
+
+
 async def test_a_gateway_that_is_set_up_wrongly_is_waited_for_with_the_reason(stage: Stage, deliveries: Deliveries) -> None:
     account, job_id = await started(stage, 40)
     await stage.query("UPDATE gateway SET host = 'mail.example.com' RETURNING 1")

@@ -69,7 +69,8 @@ async def test_only_what_lay_idle_for_long_enough_is_closed() -> None:
 async def test_a_gateway_that_lost_count_is_spoken_to_command_by_command_from_then_on() -> None:
     async with Sandbox() as sandbox:
         sessions, endpoint = Sessions(), endpoint_of(sandbox)
-        sessions.distrust_pipelining(endpoint)
+        assert sessions.distrust_pipelining(endpoint) is True
+        assert sessions.distrust_pipelining(endpoint) is False, "it is no news the second time"
         session = await sessions.take(endpoint)
         assert "PIPELINING" in session.extensions
         assert session._pipelining is False

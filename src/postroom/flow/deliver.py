@@ -207,9 +207,8 @@ class Deliveries:
 
     async def _reconnect(self, work: Work, lost: SessionLost) -> None:
         """Goes on with a new session where this one did some good; one that only ever fails is a condition to wait on."""
-        if lost.lost_count:
-            self.sessions.distrust_pipelining(work.letter.endpoint)
-        elif work.accepted == 0:
+        may_mend = lost.lost_count and self.sessions.distrust_pipelining(work.letter.endpoint)
+        if work.accepted == 0 and not may_mend:
             work.troubled = True
             await self._wait_for_gateway(work.lease.claim, str(lost))
             return

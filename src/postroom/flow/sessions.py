@@ -35,9 +35,11 @@ class Sessions:
         else:
             session.abort()
 
-    def distrust_pipelining(self, endpoint: Endpoint) -> None:
-        """The gateway lost count of pipelined commands: from now on one command at a time with it."""
+    def distrust_pipelining(self, endpoint: Endpoint) -> bool:
+        """The gateway lost count of pipelined commands: from now on one command at a time with it. False: so it was already."""
+        trusted = endpoint not in self._lock_step
         self._lock_step.add(endpoint)
+        return trusted
 
     async def close_idle(self, older_than_s: float = IDLE_MAX_S) -> None:
         limit = asyncio.get_running_loop().time() - older_than_s
