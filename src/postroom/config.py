@@ -30,7 +30,8 @@ class Settings(Struct, frozen=True, kw_only=True):
         description="PostgreSQL 15 or newer, postgresql://user:password@host:5432/database. "
                     "Without it Postroom runs a PostgreSQL of its own under POSTROOM_HOME.")] = None
     unsafe_database: Annotated[bool, Meta(
-        description="Accepts a database that may forget what it committed (fsync or full_page_writes off). For tests only.")] = False
+        description="Accepts a database that may forget what it committed (fsync or full_page_writes off). "
+                    "For tests only.")] = False
     home: Annotated[Path, Meta(
         description="Where the embedded database, its password and the generated secret key are kept.")] = Path(".postroom")
     secret_key: Annotated[str | None, Meta(
@@ -57,7 +58,8 @@ class Settings(Struct, frozen=True, kw_only=True):
         ge=1, description="The largest request that creates a job, in MiB; it is spooled to disk, not held in memory.")] = 1_024
 
     def __repr__(self) -> str:
-        shown = (f"{name}={'***' if name in SECRETS and value else repr(value)}" for name, value in msgspec.structs.asdict(self).items())
+        shown = (f"{name}={'***' if name in SECRETS and value else repr(value)}"
+                 for name, value in msgspec.structs.asdict(self).items())
         return f"Settings({', '.join(shown)})"
 
     def environment(self) -> dict[str, str]:

@@ -97,7 +97,17 @@ async def turn_window(conn: Connection, claim: Claim, outcomes: Sequence[Outcome
 
     Raises LeaseLost: then nothing was booked, and the outcomes are evidence for `settle_window`.
     """
-    columns = booked(outcomes)
+    again = [one for one in outcomes if one.retry_in_s is not None]
+    if not again:
+        return await _turn(conn, claim, outcomes, size)
+    async with conn.transaction():
+        window = await _turn(conn, claim, outcomes, size)
+        await conn.execute(SQL.book_retries, {**claim.key, **_columns(again), **_retry_columns(again)})
+        return window
+
+
+async def _turn(conn: Connection, claim: Claim, outcomes: Sequence[Outcome], size: int) -> Window | None:
+    columns = _columns(outcomes)
     while True:
         cursor = await conn.execute(SQL.turn_window, {
             **claim.key, **columns, "next_position": Int4(claim.next_position), "last_position": Int4(claim.last_position),
@@ -110,7 +120,7 @@ async def turn_window(conn: Connection, claim: Claim, outcomes: Sequence[Outcome
             return Window(window_no, tuple(InHand(row[2], 1, row[3], row[4], 0) for row in rows))
         if size == 0 or claim.next_position > claim.last_position:
             return None
-        columns = booked(())  # all of these were suppressed since the freeze; their skipping is booked, go on behind them
+        columns = _columns(())  # all of these were suppressed since the freeze; their skipping is booked, go on behind them
 
 
 async def turn_to_retries(conn: Connection, claim: Claim, outcomes: Sequence[Outcome], size: int) -> Window | None:
@@ -159,7 +169,8 @@ async def settle_window(conn: Connection, claim: Claim, window_no: int, outcomes
             outcomes = [_never_sent(one) if one.kind in (Kind.RELEASED, Kind.REFUSED) else one for one in outcomes]
         await conn.execute(SQL.lock_chunk, claim.key)
         await conn.execute(SQL.settle_window, {
-            **claim.key, **booked(outcomes), "window_no": window_no, "still_sending": status is Status.SENDING})
+            **claim.key, **_columns(outcomes), **_retry_columns(outcomes), "window_no": window_no,
+            "still_sending": status is Status.SENDING})
 
 
 def _never_sent(outcome: Outcome) -> Outcome:
@@ -201,11 +212,9 @@ async def accounts_with_an_idle_queue(conn: Connection) -> list[int]:
     return [row[0] for row in await (await conn.execute(SQL.accounts_with_an_idle_queue)).fetchall()]
 
 
-def booked(outcomes: Sequence[Outcome]) -> dict[str, str]:
-    """The parameters of `unnest(...) AS b(p, a, k, e, c, x, r, d, f)`: an array literal for each column.
-
-    Literals written here cost a tenth of what lists cost in the driver, or JSON in the server, where this is the hot path.
-    """
+def _columns(outcomes: Sequence[Outcome]) -> dict[str, str]:
+    """An array literal for each column of `outcome`. Literals written here cost a tenth of what lists cost in the driver,
+    or JSON in the server, where this is the hot path."""
     return {
         "positions": _literal([str(one.position) for one in outcomes]),
         "attempts": _literal([str(one.attempt_no) for one in outcomes]),
@@ -214,6 +223,12 @@ def booked(outcomes: Sequence[Outcome]) -> dict[str, str]:
         "codes": _literal(["NULL" if one.code is None else str(one.code) for one in outcomes]),
         "enhanced_codes": _literal([_quoted(one.enhanced_code) for one in outcomes]),
         "replies": _literal([_quoted(one.reply) for one in outcomes]),
+    }
+
+
+def _retry_columns(outcomes: Sequence[Outcome]) -> dict[str, str]:
+    """The same for what only a retry has."""
+    return {
         "delays_s": _literal(["NULL" if one.retry_in_s is None else repr(one.retry_in_s) for one in outcomes]),
         "refusals": _literal([str(one.refusals) for one in outcomes]),
     }

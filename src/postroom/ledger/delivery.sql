@@ -35,8 +35,7 @@ WHERE account_id = %(account_id)s AND job_id = %(job_id)s AND chunk_no = %(chunk
 WITH booked AS MATERIALIZED (
     SELECT * FROM unnest(%(positions)s::integer[], %(attempts)s::smallint[], %(kinds)s::outcome_kind[],
                          %(evidences)s::outcome_evidence[], %(codes)s::smallint[], %(enhanced_codes)s::text[],
-                         %(replies)s::text[], %(delays_s)s::double precision[], %(refusals)s::smallint[])
-        AS b(p, a, k, e, c, x, r, d, f)
+                         %(replies)s::text[]) AS b(p, a, k, e, c, x, r)
 ), tally AS MATERIALIZED (
     SELECT count(*) FILTER (WHERE k = 'sent') AS sent, count(*) FILTER (WHERE k = 'failed') AS failed,
            count(*) FILTER (WHERE k = 'skipped') AS skipped, count(*) FILTER (WHERE k = 'unconfirmed') AS unconfirmed
@@ -64,14 +63,9 @@ WITH booked AS MATERIALIZED (
 ), written AS (
     INSERT INTO outcome (account_id, job_id, position, attempt_no, kind, evidence, code, enhanced_code, reply)
     SELECT %(account_id)s, %(job_id)s, p, a, k, e, c, x, r FROM booked, held
-), skipped AS (
-    INSERT INTO outcome (account_id, job_id, position, attempt_no, kind, evidence, reply)
-    SELECT %(account_id)s, %(job_id)s, position, 1, 'skipped', 'suppression', suppressed FROM fresh, held
+    UNION ALL
+    SELECT %(account_id)s, %(job_id)s, position, 1, 'skipped', 'suppression', NULL, NULL, suppressed FROM fresh, held
     WHERE suppressed IS NOT NULL
-), again AS (
-    INSERT INTO retry (account_id, job_id, chunk_no, position, attempt_no, refusals, not_before)
-    SELECT %(account_id)s, %(job_id)s, %(chunk_no)s, p, a + 1, f, clock_timestamp() + make_interval(secs => d)
-    FROM booked, held WHERE k IN ('refused', 'released')
 ), opened AS (
     INSERT INTO hand_off_window (account_id, job_id, chunk_no, window_no, lease_epoch, owner, positions, attempts)
     SELECT %(account_id)s, %(job_id)s, %(chunk_no)s, held.window_no, %(epoch)s, %(owner)s,
@@ -80,6 +74,14 @@ WITH booked AS MATERIALIZED (
 )
 SELECT held.window_no, held.next_position, fresh.position, fresh.address, fresh.fields
 FROM held LEFT JOIN fresh ON fresh.suppressed IS NULL
+
+-- name: book_retries
+-- Who stays unsent after a window is due again later. Apart from turn_window, because few windows need it and each target
+-- of an INSERT costs that statement whether it gets rows or not.
+INSERT INTO retry (account_id, job_id, chunk_no, position, attempt_no, refusals, not_before)
+SELECT %(account_id)s, %(job_id)s, %(chunk_no)s, p, a + 1, f, clock_timestamp() + make_interval(secs => d)
+FROM unnest(%(positions)s::integer[], %(attempts)s::smallint[], %(delays_s)s::double precision[],
+            %(refusals)s::smallint[]) AS again(p, a, d, f)
 
 -- name: take_due_retries
 -- Those of this chunk whose time has come, with what became of them since the freeze. They go into the next window.
