@@ -127,13 +127,17 @@ async def turn_to_retries(conn: Connection, claim: Claim, outcomes: Sequence[Out
     """The same for recipients that had a window before and whose time has come. Raises LeaseLost."""
     async with conn.transaction():
         await turn_window(conn, claim, outcomes, 0)
-        due = await (await conn.execute(SQL.take_due_retries, {**claim.key, "size": size})).fetchall()
-        skipped = [Outcome(position, attempt_no, Kind.SKIPPED, Evidence.SUPPRESSION, reply=suppressed)
-                   for position, attempt_no, _, _, _, suppressed in due if suppressed is not None]
+        due = {position: (attempt_no, refusals) for position, attempt_no, refusals in await (
+            await conn.execute(SQL.take_due_retries, {**claim.key, "size": size})).fetchall()}
+        if not due:
+            return None
+        rows = await (await conn.execute(SQL.recipients_at, {**claim.key, "positions": list(due)})).fetchall()
+        skipped = [Outcome(position, due[position][0], Kind.SKIPPED, Evidence.SUPPRESSION, reply=suppressed)
+                   for position, _, _, suppressed in rows if suppressed is not None]
         if skipped:
             await turn_window(conn, claim, skipped, 0)
-        taken = tuple(InHand(position, attempt_no, address, fields, refusals)
-                      for position, attempt_no, refusals, address, fields, suppressed in due if suppressed is None)
+        taken = tuple(InHand(position, due[position][0], address, fields, due[position][1])
+                      for position, address, fields, suppressed in rows if suppressed is None)
         if not taken:
             return None
         row = await (await conn.execute(SQL.open_retry_window, {

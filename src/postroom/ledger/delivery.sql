@@ -84,20 +84,21 @@ FROM unnest(%(positions)s::integer[], %(attempts)s::smallint[], %(delays_s)s::do
             %(refusals)s::smallint[]) AS again(p, a, d, f)
 
 -- name: take_due_retries
--- Those of this chunk whose time has come, with what became of them since the freeze. They go into the next window.
-WITH due AS (
-    DELETE FROM retry WHERE (account_id, job_id, chunk_no, position) IN (
-        SELECT account_id, job_id, chunk_no, position FROM retry
-        WHERE account_id = %(account_id)s AND job_id = %(job_id)s AND chunk_no = %(chunk_no)s
-          AND not_before <= clock_timestamp()
-        ORDER BY position LIMIT %(size)s)
-    RETURNING position, attempt_no, refusals
-)
-SELECT due.position, due.attempt_no, due.refusals, r.address, r.fields::text AS fields, s.reason AS suppressed
-FROM due
-JOIN recipient r ON r.account_id = %(account_id)s AND r.job_id = %(job_id)s AND r.position = due.position
-LEFT JOIN suppression s ON s.account_id = r.account_id AND s.address_key = r.address_key
-ORDER BY due.position
+-- Those of this chunk whose time has come; they go into the next window.
+DELETE FROM retry WHERE (account_id, job_id, chunk_no, position) IN (
+    SELECT account_id, job_id, chunk_no, position FROM retry
+    WHERE account_id = %(account_id)s AND job_id = %(job_id)s AND chunk_no = %(chunk_no)s
+      AND not_before <= clock_timestamp()
+    ORDER BY position LIMIT %(size)s)
+RETURNING position, attempt_no, refusals
+
+-- name: recipients_at
+-- What became of them since the freeze. By a list of positions: joined to the statement above, the planner read the whole
+-- job for it, 44 ms a chunk of 100,000.
+SELECT r.position, r.address, r.fields::text AS fields, s.reason AS suppressed
+FROM recipient r LEFT JOIN suppression s ON s.account_id = r.account_id AND s.address_key = r.address_key
+WHERE r.account_id = %(account_id)s AND r.job_id = %(job_id)s AND r.position = ANY(%(positions)s::integer[])
+ORDER BY r.position
 
 -- name: open_retry_window
 -- The same intent as in turn_window, for recipients that had a window before.
