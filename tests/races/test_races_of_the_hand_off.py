@@ -6,11 +6,14 @@ import asyncio
 import random
 from functools import partial
 
+import pytest
+
 from contest import all_sent, at_once, claimed, hand_off_everything, turned
 from postroom.domain.job import Status
+from postroom.errors import Unavailable
 from postroom.flow import finish, report
 from postroom.flow.recover import sweep
-from postroom.ledger import delivery, jobs
+from postroom.ledger import db, delivery, jobs
 from postroom.ledger.delivery import Claim, LeaseLost
 from stage import LATEST_OUTCOMES, MISCOUNTS, Stage
 
@@ -93,6 +96,25 @@ async def test_a_cancel_and_a_heartbeat_never_lock_each_other_out(stage: Stage) 
         answers = await at_once(*(partial(heartbeat, claims[n::4]) for n in range(4)),
                                 partial(finish.cancel, stage.pool, account, job.id, by="boss"))
         assert [answer for answer in answers if isinstance(answer, Exception)] == []
+
+
+async def test_a_worker_that_is_frozen_in_the_middle_of_a_transaction_holds_up_neither_a_cancel_nor_the_next_owner(
+        database: str, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its locks would stay as long as its connection does, and a host that has vanished does not hang up."""
+    monkeypatch.setattr(db, "IDLE_IN_TRANSACTION_S_MAX", 1)
+    account = await stage.account(connections=1)
+    job = await stage.submit(account, 4)
+    claim = await claimed(stage.pool, account, job.id, "frozen")
+    assert claim is not None
+    frozen = await db.connect(database, name="frozen worker")
+    await frozen.execute("BEGIN")
+    assert await delivery.turn_window(frozen, claim, [], 50) is not None
+    async with asyncio.timeout(10):
+        cancelled = await finish.cancel(stage.pool, account, job.id, by="boss")
+    assert (cancelled.status, cancelled.in_hand) == (Status.CANCELLED, 0), "what it had not committed never was"
+    with pytest.raises(Unavailable, match="idle-in-transaction"), db.translate(database):
+        await frozen.execute("COMMIT")
+    await frozen.close()
 
 
 async def test_a_heartbeat_that_comes_after_the_release_does_not_take_the_chunk_back(stage: Stage) -> None:

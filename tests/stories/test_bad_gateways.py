@@ -168,12 +168,12 @@ async def test_throttling_slows_a_job_down_and_fails_nobody(stage: Stage) -> Non
     stage.sandbox.script = Script(throttle_per_s=200)
     account = await stage.account(connections=2)
     async with stage.worker(retry_base_s=0.01):
-        job = await stage.started(account, 150)
+        job = await stage.started(account, 100)
         sentence = await waiting_sentence(stage, account, job.id)
         assert "454 4.7.0 Throttling failure" in sentence
         await stage.over(account, job.id)
     sides = await stage.sides(account, job.id)
-    assert (sides.numbers.status, sides.counts) == (Status.COMPLETED, (150, 0, 0, 0, 0))
+    assert (sides.numbers.status, sides.counts) == (Status.COMPLETED, (100, 0, 0, 0, 0))
 
 
 async def test_a_gateway_with_fewer_places_than_the_job_has_lanes_is_used_as_far_as_it_goes(stage: Stage) -> None:

@@ -36,9 +36,13 @@ CHECKOUT_TIMEOUT_S = 30.0
 PREPARE_AFTER_EXECUTIONS = 2
 LISTEN_BACKOFF_S_MAX = 5.0
 # A host that has vanished is noticed after about 45 s, instead of the two hours of the kernel's defaults.
+# A process that was frozen, or whose host has vanished, in the middle of a transaction keeps its row locks: nobody could take
+# over its chunk, and a cancel would wait for it. Ours never pause that long between two statements.
+IDLE_IN_TRANSACTION_S_MAX = 5
 KEEPALIVE = {"keepalives_idle": 30, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 45_000}
-# SQLSTATEs that mean "not now" of the whole server: connection, resources, shutdown, a standby that takes no writes.
-UNAVAILABLE_CLASSES = ("08", "53", "57P", "28", "3D000", "25006")
+# SQLSTATEs that mean "not now" of the whole server: connection, resources, shutdown, a standby that takes no writes, and
+# that it hung up on a transaction that stood still.
+UNAVAILABLE_CLASSES = ("08", "53", "57P", "28", "3D000", "25006", "25P03")
 
 Connection = psycopg.AsyncConnection[TupleRow]
 
@@ -69,18 +73,20 @@ class Pool(AsyncConnectionPool[Connection]):
                 raise
 
 
-async def open_pool(url: str, *, size_max: int, name: str, size_min: int = 1, unsafe: bool = False) -> Pool:
+async def open_pool(url: str, *, size_max: int, name: str, size_min: int = 1, unsafe: bool = False,
+                    generic_plans: bool = False) -> Pool:
     """Open a pool on a server that was looked at first. Close it with `await pool.close()` or `async with`.
 
     `name` is the application_name that the server shows. `unsafe` accepts a server without fsync, for tests.
-    Raises Unavailable.
+    `generic_plans` is for a worker, which says the same few statements thousands of times: planning each anew would cost as
+    much as a tenth of the server's time. Raises Unavailable.
     """
     async with await connect(url, name=name) as connection:
         require_version(connection)
         await require_writable(connection, unsafe=unsafe)
     pool = Pool(
         url,
-        kwargs=_arguments(url, name),
+        kwargs=_arguments(url, name, "-c plan_cache_mode=force_generic_plan" if generic_plans else ""),
         min_size=min(size_min, size_max),
         max_size=size_max,
         name=name,
@@ -194,7 +200,7 @@ def _sentence(url: str, error: psycopg.Error) -> str:
     return f"{describe(url)} {remedy.rstrip('?.')}{'?' if remedy.endswith('?') else '.'} It said: {words}"
 
 
-def _arguments(url: str, name: str) -> dict[str, Any]:
+def _arguments(url: str, name: str, options: str = "") -> dict[str, Any]:
     """Our connection settings; what the URL says of timeouts and keepalives stays."""
     describe(url)
     given = conninfo_to_dict(url)
@@ -202,7 +208,8 @@ def _arguments(url: str, name: str) -> dict[str, Any]:
     return {
         "prepare_threshold": PREPARE_AFTER_EXECUTIONS,
         "application_name": name,
-        "options": f"{given.get('options') or ''} -c timezone=UTC".strip(),
+        "options": f"-c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_S_MAX}s {given.get('options') or ''} "
+                   f"-c timezone=UTC {options}",
         **{key: value for key, value in defaults.items() if key not in given},
     }
 
