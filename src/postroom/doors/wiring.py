@@ -91,10 +91,12 @@ async def _kept_running(embedded: EmbeddedPostgres) -> AsyncGenerator[None]:
 
 
 @contextlib.asynccontextmanager
-async def opened(settings: Settings, *, name: str, connections: int = WEB_CONNECTIONS) -> AsyncGenerator[Postroom]:
+async def opened(settings: Settings, *, name: str, connections: int = WEB_CONNECTIONS,
+                 generic_plans: bool = False) -> AsyncGenerator[Postroom]:
     """Everything a short command or the web process needs. Raises Unavailable."""
     async with database(settings) as url, await db.open_pool(
-            url, size_max=connections, name=f"postroom {name}", unsafe=settings.unsafe_database) as pool:
+            url, size_max=connections, name=f"postroom {name}", unsafe=settings.unsafe_database,
+            generic_plans=generic_plans) as pool:
         yield Postroom(settings, pool, SecretBox(secret_key(settings)))
 
 
@@ -137,7 +139,7 @@ async def work(settings: Settings, stop: asyncio.Event) -> None:
     """One worker process until `stop` is set: then it finishes its windows, gives the rest back, and returns."""
     from postroom.message import merge  # noqa: F401 - the templates' language takes 0.3 s to load: now, not in the first job
 
-    async with opened(settings, name="worker", connections=WORKER_CONNECTIONS) as postroom:
+    async with opened(settings, name="worker", connections=WORKER_CONNECTIONS, generic_plans=True) as postroom:
         letters = Letters(postroom.pool, postroom.secrets, helo_name=settings.helo_name, allow_plaintext=settings.allow_plaintext)
         deliveries = Deliveries(
             pool=postroom.pool, letters=letters, sessions=Sessions(), lease_s=settings.lease_s,
