@@ -47,9 +47,9 @@ async def test_hundreds_of_small_jobs_in_twenty_accounts_are_not_starved_by_a_la
     large = await stage.account("Large", connections=4)
     crowd = [await stage.account(f"Account {n}", connections=2) for n in range(20)]
     # As many sessions as the large job alone would take: without taking turns nobody else would be served until it is over.
+    big = await stage.started(large, 6_000)
+    small = [(account, (await stage.submit(account, 1)).id) for _ in range(20) for account in crowd]
     async with stage.worker(concurrency=4):
-        big = await stage.started(large, 6_000)
-        small = [(account, (await stage.submit(account, 1)).id) for _ in range(20) for account in crowd]
         big_done = await stage.over(large, big.id)
 
         async def all_over() -> bool:
