@@ -44,13 +44,21 @@ async def started(stage: Stage, count: int, *, connections: int = 1) -> tuple[in
     return account, job.id
 
 
-async def test_a_turn_takes_one_chunk_and_rejoins_the_tail(stage: Stage, deliveries: Deliveries) -> None:
+async def test_a_turn_takes_one_chunk_and_keeps_its_place_while_nobody_waits(stage: Stage, deliveries: Deliveries) -> None:
     account, job_id = await started(stage, 40)
-    await deliveries.deliver(account, job_id)
+    assert await deliveries.deliver(account, job_id), "there is more of the job, and no other lane"
     sides = await stage.sides(account, job_id)
     assert sides.counts == (10, 0, 0, 0, 30)
-    assert await stage.query(LANES, job_id) == [(1,)], "one lane, which waits its turn for the next chunk"
+    assert await stage.query(LANES, job_id) == [(0,)]
     assert await stage.query("SELECT count(*) FROM chunk WHERE owner IS NOT NULL") == [(0,)]
+
+
+async def test_a_lane_rejoins_the_tail_when_another_one_waits(stage: Stage, deliveries: Deliveries) -> None:
+    account, job_id = await started(stage, 40)
+    other = await stage.started(await stage.account("Other", connections=1), 5)
+    assert not await deliveries.deliver(account, job_id)
+    assert await stage.query(LANES, job_id) == [(1,)], "one lane, which waits its turn for the next chunk"
+    assert await stage.query(LANES, other.id) == [(1,)]
 
 
 async def test_the_last_chunk_completes_the_job_and_leaves_no_lane(stage: Stage, deliveries: Deliveries) -> None:

@@ -4,7 +4,7 @@
     T(k): one transaction, fenced by the epoch: book window k-1, open window k
     hand off window k; each recipient ends as sent, failed, unconfirmed or still unsent
     ... until none is left, the worker drains, or the gateway asks for patience
-    release the chunk and, in the same transaction, put the lane back at the tail of the queue
+    release the chunk; when other lanes wait, put this one back at the tail of the queue in the same transaction
 
 Promises: a recipient is in one window at a time and windows are committed before a word is said about it; nothing is booked
 as sent but what the gateway accepted; a worker that lost its lease books what it knows and begins nothing new.
@@ -85,21 +85,21 @@ class Deliveries:
     draining: bool = False
     _held: dict[int, Lease] = field(default_factory=dict)
 
-    async def deliver(self, account_id: int, job_id: int) -> None:
-        """One lane's turn: at most one chunk of this job."""
+    async def deliver(self, account_id: int, job_id: int) -> bool:
+        """One lane's turn: at most one chunk of this job. True: there is more of it, and no other lane waits for the place."""
         if self.draining:
-            return  # the sweeper of another worker sees that a lane is missing
+            return False  # the sweeper of another worker sees that a lane is missing
         granted_at = time.monotonic()
         async with self.pool.connection() as conn:
             claim = await delivery.claim_chunk(conn, account_id, job_id, owner=self.owner, lease_s=self.lease_s)
         if claim is None:
             await self._complete_if_done(account_id, job_id)
-            return
+            return False
         lease = Lease(claim, 0.0)
         lease.renewed(granted_at)
         self._held[id(lease)] = lease
         try:
-            await self._deliver_chunk(lease)
+            return await self._deliver_chunk(lease)
         finally:
             del self._held[id(lease)]
 
@@ -128,32 +128,31 @@ class Deliveries:
 
     # -- one chunk ----------------------------------------------------------------------------------------------------
 
-    async def _deliver_chunk(self, lease: Lease) -> None:
+    async def _deliver_chunk(self, lease: Lease) -> bool:
         claim = lease.claim
         try:
             letter = await self.letters.of_job(claim.account_id, claim.job_id)
             session = await self.sessions.take(letter.endpoint)
         except Unavailable as error:
             await self._wait_for_gateway(claim, str(error))
-            await self._give_back(claim, rejoin=False)
-            return
+            return await self._give_back(claim, rejoin=False)
         work = Work(lease, letter, session)
         try:
             await self._hand_off_windows(work)
         except LeaseLost:
             lease.lost = True
             await self._settle(work)
-            return
+            return False
         except Exception as error:  # whatever it is, what the gateway said is known only here
             await self._recover(work)
             if not isinstance(error, (Unavailable, psycopg.OperationalError)):
                 raise
             log.warning("the database went away in the middle of a chunk", job=claim.job_id, chunk=claim.chunk_no,
                         error=str(error))
-            return
+            return False
         finally:
             self.sessions.give_back(letter.endpoint, work.session)
-        await self._give_back(claim, rejoin=not work.troubled)
+        return await self._give_back(claim, rejoin=not work.troubled)
 
     async def _hand_off_windows(self, work: Work) -> None:
         while not self.draining and not work.troubled:
@@ -248,14 +247,18 @@ class Deliveries:
 
     # -- the end of a chunk -------------------------------------------------------------------------------------------
 
-    async def _give_back(self, claim: Claim, *, rejoin: bool) -> None:
-        """Releases the chunk; the lane rejoins the tail in the same transaction, so that it is never lost in between."""
+    async def _give_back(self, claim: Claim, *, rejoin: bool) -> bool:
+        """Releases the chunk. While other lanes wait, this one rejoins the tail in the same transaction, so that it is never
+        lost in between; while none does, True: it keeps its place and spares the engine the way round."""
         async with self.pool.connection() as conn, conn.transaction():
             await delivery.release_chunk(conn, claim)
             if rejoin and await delivery.has_claimable_chunk(conn, claim.account_id, claim.job_id):
+                if not self.draining and not await engine.a_lane_waits(conn):
+                    return True
                 await engine.defer_lanes(conn, claim.account_id, claim.job_id, 1)
-                return
+                return False
         await self._complete_if_done(claim.account_id, claim.job_id)
+        return False
 
     async def _complete_if_done(self, account_id: int, job_id: int) -> None:
         async with self.pool.connection() as conn:

@@ -1,7 +1,8 @@
 """The engine's seam: which worker does what when. Procrastinate is named here and nowhere else in our code.
 
-A *lane* is a job's right to one session: a task `deliver(account, job)` that takes whichever chunk is free, and rejoins the
-tail of the engine's queue in the transaction that finishes the chunk, so that accounts take turns. Tasks carry no state:
+A *lane* is a job's right to one session: a task `deliver(account, job)` that takes whichever chunk is free. While other lanes
+wait it rejoins the tail of the engine's queue in the transaction that finishes a chunk, so that accounts take turns; while
+none does it goes straight on. Tasks carry no state:
 the engine may lose, repeat or delay one, and the ledger makes that harmless.
 """
 
@@ -23,12 +24,14 @@ HEARTBEAT_S = 1.0
 STALLED_AFTER_S = 3.0
 POLL_S = 2.0
 
-Deliver = Callable[[int, int], Awaitable[None]]
+Deliver = Callable[[int, int], Awaitable[bool]]
 
 LIVE_LANES = """
     SELECT (args ->> 'job_id')::bigint, count(*) FROM procrastinate_jobs
     WHERE task_name = %(task)s AND status IN ('todo', 'doing') GROUP BY 1
 """
+
+WAITING_LANE = "SELECT EXISTS (SELECT FROM procrastinate_jobs WHERE status = 'todo' AND queue_name = %(queue)s)"
 
 _deferring = procrastinate.App(connector=procrastinate.PsycopgConnector())
 
@@ -39,6 +42,12 @@ async def defer_lanes(conn: Connection, account_id: int, job_id: int, lanes: int
         task = _deferring.configure_task(TASK, queue=QUEUE, connection=conn)
         lane: procrastinate.types.JSONDict = {"account_id": account_id, "job_id": job_id}
         await task.batch_defer_async(*[lane] * lanes)
+
+
+async def a_lane_waits(conn: Connection) -> bool:
+    """Whether any account's lane waits for a place."""
+    row = await (await conn.execute(WAITING_LANE, {"queue": QUEUE})).fetchone()
+    return bool(row and row[0])
 
 
 async def live_lanes(conn: Connection) -> dict[int, int]:
@@ -57,7 +66,8 @@ class Engine:
 
         @self._app.task(name=TASK, queue=QUEUE, retry=procrastinate.RetryStrategy(max_attempts=10, wait=1))
         async def run(account_id: int, job_id: int) -> None:
-            await deliver(account_id, job_id)
+            while await deliver(account_id, job_id):
+                pass
 
     async def run(self, stop: asyncio.Event) -> None:
         """Works until `stop` is set, then waits for the lanes that are running: they drain at their window's end."""
