@@ -27,6 +27,7 @@ UVLOOP = "Postroom, uvloop"
 STDLIB = "Postroom, stdlib asyncio"
 
 SMTP_SOURCE = "smtp-source -s 20"
+SMTP_SOURCE_KEEPING = "smtp-source -d -s 20"  # -d: its connections are kept, as ours are; the harder yardstick
 AIOSMTPLIB = "aiosmtplib, pool of 10, ready bytes"
 AIOSMTPLIB_COMPOSING = "aiosmtplib, pool of 10, Jinja2 + EmailMessage"
 NODEMAILER = "nodemailer, pool of 10, ready bytes"
@@ -40,12 +41,13 @@ class RatioGoal:
     goal: str
     ours: str
     peer: str
-    target: float
+    target: float | None
 
 
 RATIO_GOALS = (
     RatioGoal("G1", UVLOOP, SMTP_SOURCE, 1.2),
     RatioGoal("G1", STDLIB, SMTP_SOURCE, 1.0),
+    RatioGoal("G1", UVLOOP, SMTP_SOURCE_KEEPING, None),
     RatioGoal("G2", UVLOOP, AIOSMTPLIB, 6),
     RatioGoal("G2", UVLOOP, AIOSMTPLIB_COMPOSING, 40),
     RatioGoal("G3", UVLOOP, NODEMAILER, 5),
@@ -58,7 +60,7 @@ MEMORY_TARGET_MB = 64
 MEMORY_GROWTH_TARGET_PERCENT = 5
 
 # Messages of one run: three to six seconds each on two shared cores, so that starting up does not show.
-JOB_RECIPIENTS = 60_000
+JOB_RECIPIENTS = 100_000
 
 
 def peer_contenders(scale: float) -> dict[str, Contender]:
@@ -68,7 +70,8 @@ def peer_contenders(scale: float) -> dict[str, Contender]:
         return max(50, round(messages * scale))
 
     return {
-        SMTP_SOURCE: peer("smtp_source.py", count(80_000), 20),
+        SMTP_SOURCE: peer("smtp_source.py", count(50_000), 20),
+        SMTP_SOURCE_KEEPING: peer("smtp_source.py", count(80_000), 20, "keep"),
         AIOSMTPLIB: peer("aiosmtplib_pool.py", count(12_000), 10, needs=("aiosmtplib",)),
         AIOSMTPLIB_COMPOSING: peer("aiosmtplib_pool.py", count(1_600), 10, "compose", needs=("aiosmtplib", "jinja2")),
         NODEMAILER: node_peer("nodemailer_pool.js", count(8_000), 10),
@@ -104,11 +107,13 @@ def pairs() -> dict[str, list[str]]:
 
 
 def speed_figures(comparison: Comparison) -> list[Figure]:
-    figures = [
-        Figure.at_least(goal.goal, f"{goal.ours}: rate as a multiple", comparison.ratio(goal.ours, goal.peer), "x",
-                        goal.target, goal.peer)
-        for goal in RATIO_GOALS
-    ]  # fmt: skip
+    figures = []
+    for goal in RATIO_GOALS:
+        name, ratio = f"{goal.ours}: rate as a multiple", comparison.ratio(goal.ours, goal.peer)
+        if goal.target is None:
+            figures.append(Figure.plain(goal.goal, name, ratio, "x", goal.peer))
+        else:
+            figures.append(Figure.at_least(goal.goal, name, ratio, "x", goal.target, goal.peer))
     for ours, target in CPU_TARGETS_US.items():
         name = f"{ours}: CPU of the sender for the whole job"
         figures.append(Figure.at_most("G4", name, comparison.median_cpu_us(ours), "us/message", target))

@@ -1,4 +1,7 @@
-"""Peer: Postfix's `smtp-source`, the usual yardstick, with persistent connections and the very bytes of our sample."""
+"""Peer: Postfix's `smtp-source`, the usual yardstick, with the very bytes of our sample.
+
+As it comes it opens a connection for each message; with --keep it goes on using the ones it has (its option -d).
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,9 @@ from sink import postfix_tool
 
 
 def main() -> None:
-    options = arguments(__doc__)
-    command = [postfix_tool("smtp-source"), "-d", "-s", str(options.connections), "-m", str(options.count)]
+    options = arguments(__doc__, "keep")
+    command = [postfix_tool("smtp-source"), "-s", str(options.connections), "-m", str(options.count)]
+    command += ["-d"] if options.keep else []
     command += ["-f", sample.SENDER, "-t", sample.address(1)]
     with tempfile.NamedTemporaryFile() as message:
         message.write(sample.ready_message().replace(b"\r\n", b"\n"))  # It appends the CR itself.
