@@ -179,6 +179,12 @@ def test_an_unknown_encoding_is_refused() -> None:
     assert '"klingon" is not an encoding' in str(refusal(b"email\n", "klingon"))
 
 
+@pytest.mark.parametrize(("encoding", "shown"), [("undefined", "undefined"), ("utf-8\0", r"utf-8\u0000"), ("\ud800", r"\ud800"),
+                                                 ("", "")])
+def test_a_name_that_no_file_can_be_encoded_in_is_refused_as_an_unknown_encoding(encoding: str, shown: str) -> None:
+    assert str(refusal(b"email\na@b.example\n", encoding)).startswith(f'"{shown}" is not an encoding that is known here;')
+
+
 @pytest.mark.parametrize("codec", ["base64", "rot13", "idna"])
 def test_a_codec_that_is_no_encoding_of_text_is_refused(codec: str) -> None:
     with pytest.raises(Unreadable):
@@ -249,6 +255,23 @@ def test_records_of_a_request_are_numbered_from_1() -> None:
     assert list(read_records([{"email": "a"}, {"email": None}])) == [IncomingRow(1, "a", {}), IncomingRow(2, "", {})]
     with pytest.raises(Unreadable, match="Row 2 is not an object"):
         list(read_records([{"email": "a"}, "b"]))
+
+
+@pytest.mark.parametrize(("record", "column", "words"), [
+    ({"email": "a" * (ROW_BYTES_MAX + 1)}, "email", '"email" is longer than 64 KiB'),
+    ({"fields": {"bio": "a" * (ROW_BYTES_MAX + 1)}}, "bio", 'the field "bio" is longer than 64 KiB'),
+    ({"fields": {"b" * (ROW_BYTES_MAX + 1): 1}}, "b" * 60, f'the name of the field "{"b" * 60}..." is longer than 64 KiB'),
+])
+def test_a_record_of_a_request_has_the_limits_of_a_cell(record: object, column: str, words: str) -> None:
+    with pytest.raises(Unreadable) as caught:
+        list(read_records([{"email": "a"}, record]))
+    assert (caught.value.row, caught.value.column) == (2, column)
+    assert str(caught.value) == f"Row 2: {words}."
+
+
+def test_a_value_of_64_kib_is_taken() -> None:
+    longest = "a" * ROW_BYTES_MAX
+    assert list(read_records([{"email": longest, "fields": {longest: longest}}])) == [IncomingRow(1, longest, {longest: longest})]
 
 
 # -- properties ---------------------------------------------------------------------------------------------------------

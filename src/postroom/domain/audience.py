@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 ROWS_MAX = 2_000_000
 COLUMNS_MAX = 200
 ROW_BYTES_MAX = 64 * 1024
+NAME_SHOWN_MAX = 60
 INTEGER_MIN, INTEGER_MAX = -(2**63), 2**64 - 1
 ADDRESS_COLUMNS = ("email", "e-mail", "email address", "e-mail address", "email_address", "mail", "address")
 DELIMITERS = (",", ";", "\t")
@@ -53,9 +54,10 @@ def read_csv(stream: BinaryIO, *, encoding: str = "utf-8") -> Iterator[IncomingR
     csv.field_size_limit(ROW_BYTES_MAX)
     codec = "utf-8-sig" if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding
     try:
-        text = io.TextIOWrapper(stream, encoding=codec, errors="strict", newline="")
-    except LookupError:
-        raise Unreadable(f'"{encoding}" is not an encoding that is known here; try utf-8 or cp1252.') from None
+        "\n".encode(codec)
+    except (LookupError, ValueError):  # a name with a NUL is a ValueError; so is "undefined", which encodes nothing at all
+        raise Unreadable(f"{json.dumps(encoding)} is not an encoding that is known here; try utf-8 or cp1252.") from None
+    text = io.TextIOWrapper(stream, encoding=codec, errors="strict", newline="")
     try:
         yield from _rows(text)
     except UnicodeError:  # UTF-16 without its mark is no UnicodeDecodeError
@@ -212,6 +214,8 @@ def incoming_row(row_no: int, record: Any) -> IncomingRow:
     if not isinstance(fields, dict) or len(fields) > COLUMNS_MAX:
         raise Unreadable(f'Row {row_no}: "fields" is not an object of at most {COLUMNS_MAX} values.', row=row_no, column="fields")
     _check_fields(row_no, fields)
+    if address is not None and len(address) > ROW_BYTES_MAX:
+        raise Unreadable(f'Row {row_no}: "email" is longer than {ROW_BYTES_MAX // 1024} KiB.', row=row_no, column="email")
     if address is not None and "\0" in address:
         raise Unreadable(f'Row {row_no}: "email" contains a NUL character.', row=row_no, column="email")
     return IncomingRow(row_no, address or "", fields)
@@ -219,6 +223,13 @@ def incoming_row(row_no: int, record: Any) -> IncomingRow:
 
 def _check_fields(row_no: int, fields: dict[str, Any]) -> None:
     for name, value in fields.items():
+        if len(name) > ROW_BYTES_MAX:
+            start = name[:NAME_SHOWN_MAX]
+            raise Unreadable(f'Row {row_no}: the name of the field "{start}..." is longer than {ROW_BYTES_MAX // 1024} KiB.',
+                             row=row_no, column=start)
+        if isinstance(value, str) and len(value) > ROW_BYTES_MAX:
+            raise Unreadable(f'Row {row_no}: the field "{name}" is longer than {ROW_BYTES_MAX // 1024} KiB.',
+                             row=row_no, column=name)
         if not isinstance(value, (str, int, float, bool, type(None))):
             raise Unreadable(f'Row {row_no}: the field "{name}" is neither text, number, true, false nor null.',
                              row=row_no, column=name)
