@@ -835,6 +835,14 @@ async def test_a_port_where_nobody_listens_and_a_name_that_does_not_exist():
     assert "cannot be resolved" in str(await refusal(Endpoint("gateway.invalid", port)))
 
 
+@pytest.mark.parametrize("host", ["a..example", ".example", "a" * 64 + ".example", "ü" * 60 + ".example"])
+@pytest.mark.parametrize("security", ["implicit", "none"])
+async def test_a_host_name_that_cannot_be_asked_for_is_a_fault_of_the_gateway(host: str, security: str):
+    error = await refusal(Endpoint(host, 465, security, allow_plaintext=True))  # type: ignore[arg-type]
+    assert (error.phase, error.verdict) == (Phase.CONNECT, Verdict.GATEWAY_FAULT)
+    assert f"“{host}” is no host name" in str(error)
+
+
 @pytest.mark.parametrize(
     ("change", "field"),
     [

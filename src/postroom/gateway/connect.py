@@ -154,6 +154,9 @@ class _Setup:
             raise self._unreachable(Phase.CONNECT, detail) from None
         except ssl.SSLError as error:
             raise self._tls_failed(error) from error
+        except UnicodeError as error:  # between two dots of a name stand 1 to 63 octets (RFC 1035, 2.3.4)
+            detail = f"“{host}” is no host name: a part of it is empty, longer than 63 characters or not text"
+            raise self._unreachable(Phase.CONNECT, detail, Verdict.GATEWAY_FAULT) from error
         except socket.gaierror as error:
             raise self._unreachable(Phase.CONNECT, f"its name cannot be resolved ({error.strerror})") from error
         except ConnectionRefusedError as error:
