@@ -37,6 +37,15 @@ class InvalidInput(PostroomError):
         self.faults = faults or (Fault(message, field, row, column),)
 
 
+def storable(text: str, field: str) -> str:
+    """The same text, which a person gave as `field`. Raises InvalidInput for what no database keeps: NUL, half a character."""
+    if "\0" in text:
+        raise InvalidInput(f"The {field} contains a NUL character.", field=field)
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise InvalidInput(f"The {field} is not valid text: it holds half a character or a stray byte.", field=field)
+    return text
+
+
 class NotFound(PostroomError):
     """There is no such thing, or it belongs to another account: the two are never told apart."""
 

@@ -25,7 +25,8 @@ async def test_a_name_belongs_to_one_account_also_when_two_ask_at_once(pool: Poo
     assert [one.name for one in await accounts.all_accounts(pool)] == ["Club"]
 
 
-@pytest.mark.parametrize(("name", "threshold"), [("", 100), ("   ", 100), ("x" * 201, 100), ("Club", 0), ("nul\0", 100)])
+@pytest.mark.parametrize(("name", "threshold"), [("", 100), ("   ", 100), ("x" * 201, 100), ("Club", 0), ("nul\0", 100),
+                                                 ("byte \udcff", 100)])
 async def test_an_account_that_cannot_be_is_refused(pool: Pool, name: str, threshold: int) -> None:
     with pytest.raises(InvalidInput):
         await accounts.create_account(pool, name, approval_threshold=threshold)
@@ -44,6 +45,13 @@ async def test_the_only_account_needs_no_name_and_of_several_one_must_be_named(p
         await accounts.find_account(pool, "third")
 
 
+@pytest.mark.parametrize("name", ["nul\0", "half \ud800", "byte \udcff"])
+async def test_a_name_that_no_account_can_have_is_not_found(pool: Pool, name: str) -> None:
+    with pytest.raises(NotFound, match="There is no account named") as caught:
+        await accounts.find_account(pool, name)
+    str(caught.value).encode()  # a terminal and JSON can take it
+
+
 async def test_a_gateways_password_is_sealed_and_opens_again(pool: Pool) -> None:
     account = await accounts.create_account(pool, "Club")
     await gateway(pool, account.id, username="u", password="secret")
@@ -54,12 +62,30 @@ async def test_a_gateways_password_is_sealed_and_opens_again(pool: Pool) -> None
         await gateway(pool, account.id)
 
 
-@pytest.mark.parametrize("changes", [{"security": "ssl"}, {"port": 0}, {"port": 65536}, {"connections": 0}, {"connections": 101},
-                                     {"username": "u"}, {"password": "p"}])
-async def test_a_gateway_that_cannot_be_is_refused(pool: Pool, changes: dict[str, object]) -> None:
+@pytest.mark.parametrize(("changes", "field"), [
+    ({"security": "ssl"}, "security"), ({"port": 0}, "port"), ({"port": 65536}, "port"), ({"connections": 0}, "connections"),
+    ({"connections": 101}, "connections"), ({"username": "u"}, "password"), ({"password": "p"}, "password"),
+    ({"host": ""}, "host"), ({"host": "a b"}, "host"), ({"host": "a\0b"}, "host"), ({"host": "\udcff"}, "host"),
+    ({"name": "nul\0"}, "name"), ({"name": "\ud800"}, "name"), ({"username": "\udcff", "password": "p"}, "username"),
+    ({"username": "u", "password": "\udcff"}, "password"),
+])
+async def test_a_gateway_that_cannot_be_is_refused(pool: Pool, changes: dict[str, object], field: str) -> None:
     account = await accounts.create_account(pool, "Club")
-    with pytest.raises(InvalidInput):
+    with pytest.raises(InvalidInput) as caught:
         await gateway(pool, account.id, **changes)
+    assert caught.value.faults[0].field == field
+    assert await accounts.gateways(pool, account.id) == []
+
+
+@pytest.mark.parametrize("text", ["nul\0", "half \ud800", "byte \udcff"])
+async def test_a_text_that_cannot_be_kept_names_no_key_no_field_and_no_reason(pool: Pool, text: str) -> None:
+    account = await accounts.create_account(pool, "Club")
+    for attempt in (accounts.create_key(pool, account.id, text), accounts.suppress(pool, account.id, ["a@x.example"], text),
+                    accounts.create_account(pool, "Other", fields={"city": text}),
+                    accounts.create_account(pool, "Other", fields={text: "Oslo"})):
+        with pytest.raises(InvalidInput):
+            await attempt
+    assert await accounts.all_accounts(pool) == [account]
 
 
 async def test_a_key_speaks_for_its_account_until_it_is_revoked(pool: Pool) -> None:

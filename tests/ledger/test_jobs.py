@@ -165,11 +165,12 @@ async def test_cancelling_twice_or_by_two_answers_the_same(desk: Desk) -> None:
     assert [event.verb for event in await report.trail(desk.pool, account, job.id)] == ["submit", "start", "cancel"]
 
 
-async def test_a_note_that_cannot_be_kept_is_refused_and_cancels_nothing(desk: Desk) -> None:
+@pytest.mark.parametrize("note", ["nul\0", "half \ud800", "byte \udcff"])
+async def test_a_note_that_cannot_be_kept_is_refused_and_cancels_nothing(desk: Desk, note: str) -> None:
     account = await desk.account()
     job = await desk.submit(account, 3)
     with pytest.raises(InvalidInput):
-        await cancel(desk.pool, account, job.id, by="me", note="nul\0")
+        await cancel(desk.pool, account, job.id, by="me", note=note)
     assert (await now(desk, job)).status is Status.SENDING
 
 

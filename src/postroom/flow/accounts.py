@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from postroom.domain.audience import IncomingRow
-from postroom.errors import InvalidInput, NotFound
+from postroom.errors import InvalidInput, NotFound, storable
 from postroom.flow.intake import fill_intake
 from postroom.flow.secrets import SecretBox, hash_of, new_api_key
+from postroom.gateway.session import Endpoint
 from postroom.ledger import accounts
 from postroom.ledger.accounts import Account as Account
 from postroom.ledger.accounts import ContactProblem
@@ -16,7 +17,6 @@ from postroom.ledger.accounts import KeyHolder as KeyHolder
 from postroom.ledger.db import Pool
 from postroom.message.address import AddressRefused, parse_address
 
-SECURITIES = ("implicit", "starttls", "none")
 PORTS = {"implicit": 465, "starttls": 587, "none": 25}
 
 
@@ -25,9 +25,11 @@ async def create_account(pool: Pool, name: str, *, approval_threshold: int = 100
     """A new tenant. `fields` are its own merge fields, `{{ account.… }}`. Raises Conflict, InvalidInput."""
     if approval_threshold < 1:
         raise InvalidInput("The approval threshold is at least 1.", field="approval_threshold")
+    name = storable(name, "name").strip()
+    own = {storable(key, "fields"): storable(value, "fields") for key, value in (fields or {}).items()}
     async with pool.connection() as conn:
         account_id = await accounts.create_account(
-            conn, name.strip(), approval_threshold=approval_threshold, fields={"name": name.strip(), **(fields or {})})
+            conn, name, approval_threshold=approval_threshold, fields={"name": name, **own})
         return await accounts.account_by_id(conn, account_id)
 
 
@@ -58,16 +60,20 @@ async def all_accounts(pool: Pool) -> list[Account]:
 async def create_gateway(pool: Pool, secrets: SecretBox, account_id: int, *, name: str, host: str, port: int | None = None,
                          security: str = "implicit", username: str | None = None, password: str | None = None,
                          connections: int = 10) -> int:
-    """The server that the account hands its mail to; the first one is its default. Raises Conflict, InvalidInput."""
-    if security not in SECURITIES:
-        raise InvalidInput(f'Security is one of {", ".join(SECURITIES)}, not "{security}".', field="security")
-    if (username is None) != (password is None):
-        raise InvalidInput("A username and a password come together.", field="password")
+    """The server that the account hands its mail to; the first one is its default. Raises Conflict, InvalidInput.
+
+    Whether mail may travel to it unencrypted is asked when it is spoken to: that is a setting of each process.
+    """
+    if security not in PORTS:
+        raise InvalidInput(f'Security is one of {", ".join(PORTS)}, not "{security}".', field="security")
     if not 1 <= connections <= 100:
         raise InvalidInput("A gateway has 1 to 100 connections.", field="connections")
+    for field, text in (("name", name), ("host", host), ("username", username), ("password", password)):
+        if text is not None:
+            storable(text, field)
     port = PORTS[security] if port is None else port
-    if not 1 <= port <= 65535:
-        raise InvalidInput("A port is a number from 1 to 65535.", field="port")
+    Endpoint(host, port, security=security, username=username, password=password,  # type: ignore[arg-type]  # in PORTS
+             allow_plaintext=True)
     async with pool.connection() as conn:
         return await accounts.create_gateway(
             conn, account_id, name=name, host=host, port=port, security=security, username=username,
@@ -80,10 +86,10 @@ async def gateways(pool: Pool, account_id: int) -> list[Gateway]:
 
 
 async def create_key(pool: Pool, account_id: int, name: str) -> str:
-    """A new API key, in clear: it cannot be shown again. Raises Conflict."""
+    """A new API key, in clear: it cannot be shown again. Raises Conflict, InvalidInput."""
     key = new_api_key()
     async with pool.connection() as conn:
-        await accounts.create_api_key(conn, account_id, name, hash_of(key))
+        await accounts.create_api_key(conn, account_id, storable(name, "name"), hash_of(key))
     return key
 
 
@@ -103,6 +109,7 @@ async def import_contacts(pool: Pool, account_id: int, rows: Iterable[IncomingRo
 async def suppress(pool: Pool, account_id: int, addresses: Iterable[str], reason: str = "Opted out.") -> int:
     """The account never mails these again, jobs that are already frozen included. Raises InvalidInput with the row."""
     keys = []
+    storable(reason, "reason")
     for row_no, address in enumerate(addresses, start=1):
         try:
             keys.append(parse_address(address).key)

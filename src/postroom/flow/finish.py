@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from postroom.domain.job import Status, origins
-from postroom.errors import Conflict, InvalidInput
+from postroom.errors import Conflict, storable
 from postroom.flow.start import POSTROOM, start_next
 from postroom.ledger import jobs
 from postroom.ledger.accounts import lock_account
@@ -17,8 +17,8 @@ async def cancel(pool: Pool, account_id: int, job_id: int, *, by: str, note: str
     Messages whose window was open may still be answered by the gateway; their workers book what it says. Cancelling again
     answers the same. Raises NotFound; InvalidInput; Conflict, with the final counts, where the job was over before.
     """
-    if note is not None and "\0" in note:
-        raise InvalidInput("The note contains a NUL character.", field="note")
+    if note is not None:
+        storable(note, "note")
     async with pool.connection() as conn, conn.transaction():
         await lock_account(conn, account_id)
         job = await jobs.lock_job(conn, account_id, job_id)

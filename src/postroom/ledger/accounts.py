@@ -62,9 +62,13 @@ async def create_account(conn: Connection, name: str, *, approval_threshold: int
 
 
 async def account_by_name(conn: Connection, name: str) -> Account:
-    """Raises NotFound."""
+    """Raises NotFound, also for a name that no account can have."""
     async with conn.cursor(row_factory=class_row(Account)) as cursor:
-        await cursor.execute(SQL.account_by_name, {"name": name})
+        try:
+            await cursor.execute(SQL.account_by_name, {"name": name})
+        except (psycopg.DataError, UnicodeEncodeError):  # NUL, a lone surrogate
+            shown = name.encode("utf-8", "replace").decode().replace("\0", "?")
+            raise NotFound(f'There is no account named "{shown}".') from None
         if (account := await cursor.fetchone()) is None:
             raise NotFound(f'There is no account named "{name}".')
         return account
