@@ -15,7 +15,7 @@ from postroom.flow.letters import Letters
 from postroom.flow.secrets import SecretBox
 from postroom.flow.sessions import Sessions
 from postroom.gateway.sandbox import Answer, Script
-from postroom.ledger import delivery
+from postroom.ledger import delivery, engine
 from stage import SECRET_KEY, Stage, eventually, staged
 
 LANES = "SELECT count(*) FROM procrastinate_jobs WHERE (args ->> 'job_id')::bigint = %s"
@@ -41,12 +41,13 @@ async def started(stage: Stage, count: int, *, connections: int = 1) -> tuple[in
     account = await stage.account(connections=connections)
     job = await stage.started(account, count)
     await stage.query("DELETE FROM procrastinate_jobs RETURNING 1")
+    await stage.query("INSERT INTO procrastinate_workers DEFAULT VALUES RETURNING 1")  # as if one ran
     return account, job.id
 
 
 async def test_a_turn_takes_one_chunk_and_keeps_its_place_while_nobody_waits(stage: Stage, deliveries: Deliveries) -> None:
     account, job_id = await started(stage, 40)
-    assert await deliveries.deliver(account, job_id), "there is more of the job, and no other lane"
+    assert await deliveries.deliver(account, job_id, may_stay=True), "there is more of the job, and no other lane"
     sides = await stage.sides(account, job_id)
     assert sides.counts == (10, 0, 0, 0, 30)
     assert await stage.query(LANES, job_id) == [(0,)]
@@ -56,9 +57,35 @@ async def test_a_turn_takes_one_chunk_and_keeps_its_place_while_nobody_waits(sta
 async def test_a_lane_rejoins_the_tail_when_another_one_waits(stage: Stage, deliveries: Deliveries) -> None:
     account, job_id = await started(stage, 40)
     other = await stage.started(await stage.account("Other", connections=1), 5)
-    assert not await deliveries.deliver(account, job_id)
+    assert not await deliveries.deliver(account, job_id, may_stay=True)
     assert await stage.query(LANES, job_id) == [(1,)], "one lane, which waits its turn for the next chunk"
     assert await stage.query(LANES, other.id) == [(1,)]
+
+
+async def test_a_lane_that_stayed_long_enough_rejoins_the_tail(stage: Stage, deliveries: Deliveries) -> None:
+    account, job_id = await started(stage, 40)
+    assert not await deliveries.deliver(account, job_id, may_stay=False)
+    assert await stage.query(LANES, job_id) == [(1,)], "so that a worker that joins late gets its share"
+
+
+async def test_a_copy_of_a_lane_ends_by_itself(stage: Stage, deliveries: Deliveries) -> None:
+    account, job_id = await started(stage, 40)
+    async with stage.pool.connection() as conn:
+        await engine.defer_lanes(conn, account, job_id, 2)  # two where the gateway takes one connection
+    assert not await deliveries.deliver(account, job_id, may_stay=True)
+    assert await stage.query(LANES, job_id) == [(2,)], "it neither stays nor rejoins"
+
+
+async def test_a_worker_that_joins_late_gets_its_share(stage: Stage) -> None:
+    stage.sandbox.script = Script(dot=Answer(delay_s=0.02))
+    account = await stage.account(connections=6)
+    async with stage.worker(concurrency=6):
+        job = await stage.started(account, 2_400)
+        await stage.until_accepted(100)
+        async with stage.worker(concurrency=6):
+            await stage.over(account, job.id)
+    owners = await stage.query("SELECT DISTINCT owner FROM hand_off_window WHERE job_id = %s", job.id)
+    assert len(owners) == 2
 
 
 async def test_the_last_chunk_completes_the_job_and_leaves_no_lane(stage: Stage, deliveries: Deliveries) -> None:

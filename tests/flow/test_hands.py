@@ -8,7 +8,7 @@ import pytest
 
 from postroom.domain.outcome import Evidence, Kind
 from postroom.domain.pace import REFUSALS_MAX
-from postroom.flow.hands import Hands
+from postroom.flow.hands import Hands, Streak
 from postroom.flow.letters import Letter
 from postroom.gateway.replies import Phase, Reply, Verdict
 from postroom.gateway.session import Endpoint, Envelope
@@ -19,7 +19,7 @@ from stage import CONTENT
 
 STAMP = Stamp("1-key", datetime(2030, 1, 1, tzinfo=UTC))
 ENDPOINT = Endpoint("127.0.0.1", 25, security="none")
-LETTER = Letter(compile_content(CONTENT, STAMP, {"name": "Club"}), b"news@club.example", ENDPOINT)
+LETTER = Letter(compile_content(CONTENT, STAMP, {"name": "Club"}), b"news@club.example", ENDPOINT, lanes=1)
 RETRY_BASE_S = 0.5
 
 
@@ -27,8 +27,8 @@ def in_hand(position: int, *, name: str = "Ann", refusals: int = 0, attempt_no: 
     return InHand(position, attempt_no, f"person{position}@list.example", f'{{"name": "{name}"}}', refusals)
 
 
-def hands_of(*recipients: InHand, may_go_on=lambda: True) -> Hands:
-    return Hands(Window(1, recipients), LETTER, may_go_on, retry_base_s=RETRY_BASE_S)
+def hands_of(*recipients: InHand, may_go_on=lambda: True, streak: Streak | None = None) -> Hands:
+    return Hands(Window(1, recipients), LETTER, may_go_on, retry_base_s=RETRY_BASE_S, streak=streak or Streak())
 
 
 def begun(hands: Hands) -> Envelope:
@@ -82,13 +82,24 @@ def test_the_last_temporary_refusal_that_is_put_up_with_fails_it() -> None:
     hands = hands_of(in_hand(1, refusals=REFUSALS_MAX - 1))
     hands.replied(begun(hands), Phase.RCPT, Reply(450, "4.2.1", "4.2.1 Busy"))
     (one,) = hands.outcomes()
-    assert (one.kind, one.reply) == (Kind.FAILED, "4.2.1 Busy")
+    assert (one.kind, one.reply) == (Kind.FAILED, f"Refused for now {REFUSALS_MAX} times, the last time: 4.2.1 Busy")
+
+
+def test_a_message_that_is_too_large_fails_its_own_recipient_until_nothing_else_comes() -> None:
+    streak = Streak()
+    too_large, fine = Reply(552, "5.3.4", "5.3.4 Message too big"), Reply(250, "", "Ok")
+    hands = hands_of(*[in_hand(position) for position in range(1, 12)], streak=streak)
+    for reply in [too_large] * 4 + [fine] + [too_large] * 5:
+        hands.replied(begun(hands), Phase.DOT, reply)
+    kinds = [one.kind for one in hands.outcomes()]
+    assert kinds == [Kind.FAILED] * 4 + [Kind.SENT] + [Kind.FAILED] * 4 + [Kind.REFUSED, Kind.RELEASED]
+    assert hands.trouble == (Verdict.JOB_FAULT, too_large), "the fifth in a row is the job's fault"
 
 
 @pytest.mark.parametrize(("phase", "reply", "verdict"), [
     (Phase.DOT, Reply(454, "4.7.0", "4.7.0 Throttling failure"), Verdict.THROTTLED),
     (Phase.MAIL, Reply(550, "5.7.1", "5.7.1 Sender refused"), Verdict.GATEWAY_FAULT),
-    (Phase.MAIL, Reply(552, "5.3.4", "5.3.4 Message too big"), Verdict.JOB_FAULT),
+    (Phase.DOT, Reply(550, "5.7.26", "5.7.26 Unauthenticated sender"), Verdict.JOB_FAULT),
 ])
 def test_what_is_no_recipients_fault_never_counts_against_one_and_ends_the_window(
         phase: Phase, reply: Reply, verdict: Verdict) -> None:

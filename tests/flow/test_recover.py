@@ -131,13 +131,15 @@ async def test_a_gateway_that_was_waited_for_too_long_fails_the_job_with_the_rea
     assert await status(stage, account, following.id) is Status.SENDING
 
 
-async def test_a_throttled_job_is_never_given_up(stage: Stage) -> None:
+async def test_a_gateway_that_only_ever_throttles_is_given_up_too(stage: Stage) -> None:
     account = await stage.account()
     job = await stage.submit(account, 10)
     async with stage.pool.connection() as conn:
         await jobs.set_condition(conn, account, job.id, "throttled", reason="Slowed down.", delay_s=60)
-    await swept(stage, give_up_s=0)
+    await swept(stage, give_up_s=60)
     assert await status(stage, account, job.id) is Status.SENDING
+    await swept(stage, give_up_s=0)
+    assert await status(stage, account, job.id) is Status.FAILED, "or one address could hold up the account's queue for ever"
 
 
 async def test_the_open_window_of_a_worker_that_vanished_after_a_cancel_becomes_doubt(stage: Stage) -> None:

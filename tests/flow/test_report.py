@@ -34,6 +34,8 @@ async def test_each_status_has_a_sentence_that_says_why_nothing_moves(stage: Sta
     waiting = await stage.submit(account, 1_000)
     assert await sentence(waiting.id) == "Waiting for a person to approve it: 1,000 recipients. No emails have been sent."
     active, queued, doomed = [await stage.submit(account, count) for count in (10, 20, 30)]
+    assert await sentence(active.id) == "No worker is running, so 10 of 10 wait. Start one: postroom worker."
+    await stage.query("INSERT INTO procrastinate_workers DEFAULT VALUES RETURNING 1")
     assert await sentence(active.id) == "Sending: 10 of 10 still to go."
     assert await sentence(queued.id) == f"{QUEUE_SENTENCE} Position 1 in the queue."
     later = datetime.now(UTC) + timedelta(days=1)

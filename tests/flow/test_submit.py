@@ -33,11 +33,12 @@ async def nothing_is_there(desk: Desk) -> bool:
 
 
 def test_the_digest_changes_with_every_part_and_with_nothing_else() -> None:
-    parts = (b"content", "key", 1, 100, bytes(32))
-    variants = [(b"content2", *parts[1:]), (b"content", "kez", 1, 100, bytes(32)), (b"content", "key", 2, 100, bytes(32)),
-                (b"content", "key", 1, 101, bytes(32)), (b"content", "key", 1, 100, b"x" * 32),
-                (b"contentk", "ey", 1, 100, bytes(32)),
-                (b"content", "key1", 1, 100, bytes(32)), (b"content", "key", 11, 0, bytes(32))]
+    parts = (b"content", b"{}", "key", 1, 100, bytes(32))
+    variants = [(b"content2", *parts[1:]), (b"content", b"[]", *parts[2:]), (*parts[:2], "kez", 1, 100, bytes(32)),
+                (*parts[:2], "key", 2, 100, bytes(32)), (*parts[:2], "key", 1, 101, bytes(32)),
+                (*parts[:2], "key", 1, 100, b"x" * 32), (b"content{", b"}", *parts[2:]),
+                (b"content", b"{}k", "ey", 1, 100, bytes(32)),
+                (*parts[:2], "key1", 1, 100, bytes(32)), (*parts[:2], "key", 11, 0, bytes(32))]
     assert len({digest_of(*variant) for variant in [parts, *variants]}) == len(variants) + 1
     assert digest_of(*parts) == digest_of(*parts)
     assert len(digest_of(*parts)) == 32

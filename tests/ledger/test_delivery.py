@@ -379,12 +379,26 @@ async def test_settling_what_a_turn_had_already_booked_changes_nothing(desk: Des
         assert unheard is not None
         assert (found[0], [one.position for one in found[1]]) == (unheard.window_no, [3, 4])
         assert await delivery.untouched_window(conn, claim, unheard.window_no) is None
-        await delivery.settle_window(conn, claim, *found)
-        assert await delivery.untouched_window(conn, claim, window.window_no) is None
+        for _ in range(2):
+            await delivery.settle_window(conn, claim, *found)
     assert await at.counts() == (1, 0, 0, 0, 15)
     again = await at.retries(claim, [])
     assert again is not None
     assert [(one.position, one.attempt_no) for one in again.recipients] == [(2, 2), (3, 2), (4, 2)]
+
+
+async def test_a_window_that_nobody_heard_of_goes_back_even_when_it_was_taken_for_lost_meanwhile(desk: Desk) -> None:
+    at = await one_chunk(desk, 4)
+    claim, unheard = await at.opened(3)
+    await at.expire()
+    await at.claim("two")
+    assert await at.counts() == (0, 0, 0, 3, 13), "its new owner can only doubt"
+    async with desk.pool.connection() as conn:
+        found = await delivery.untouched_window(conn, claim, 0)
+        assert found is not None
+        assert found[0] == unheard.window_no
+        await delivery.settle_window(conn, claim, *found)
+    assert await at.counts() == (0, 0, 0, 0, 16), "the one who had it knows better"
 
 
 async def test_after_a_cancel_sent_counts_and_the_rest_stays_unsent(desk: Desk) -> None:

@@ -52,10 +52,11 @@ async def test_lanes_are_counted_by_job_until_they_are_done(pool: db.Pool) -> No
     assert await lanes(pool) == {7: 2, 8: 1}
     begun, go_on, seen = asyncio.Event(), asyncio.Event(), []
 
-    async def deliver(account_id: int, job_id: int) -> None:
+    async def deliver(account_id: int, job_id: int, may_stay: bool) -> bool:
         seen.append((account_id, job_id))
         begun.set()
         await go_on.wait()
+        return False
 
     async with running(pool, deliver), asyncio.timeout(20):
         await begun.wait()
@@ -71,11 +72,12 @@ async def test_a_worker_that_is_told_to_stop_finishes_what_it_has_and_takes_no_m
         await engine.defer_lanes(conn, 1, 7, 3)
     begun, finished, stop = asyncio.Event(), [], asyncio.Event()
 
-    async def deliver(account_id: int, job_id: int) -> None:
+    async def deliver(account_id: int, job_id: int, may_stay: bool) -> bool:
         begun.set()
         await stop.wait()
         await asyncio.sleep(0.05)
         finished.append(job_id)
+        return False
 
     work = asyncio.create_task(Engine(pool, deliver, concurrency=1).run(stop))
     async with asyncio.timeout(20):
@@ -95,8 +97,9 @@ async def test_a_dead_workers_task_is_given_to_another(pool: db.Pool) -> None:
         await conn.execute("UPDATE procrastinate_jobs SET status = 'doing', worker_id = %s", dead)
     done = asyncio.Event()
 
-    async def deliver(account_id: int, job_id: int) -> None:
+    async def deliver(account_id: int, job_id: int, may_stay: bool) -> bool:
         done.set()
+        return False
 
     async with running(pool, deliver) as work, asyncio.timeout(20):
         while not done.is_set():
@@ -105,7 +108,7 @@ async def test_a_dead_workers_task_is_given_to_another(pool: db.Pool) -> None:
 
 
 async def test_an_engine_that_does_not_run_or_lost_its_database_rescues_nobody_and_says_so(pool: db.Pool) -> None:
-    async def deliver(account_id: int, job_id: int) -> None:
+    async def deliver(account_id: int, job_id: int, may_stay: bool) -> bool:
         raise AssertionError
 
     await Engine(pool, deliver, concurrency=1).rescue()
@@ -125,7 +128,7 @@ async def test_a_living_workers_task_is_left_alone(pool: db.Pool) -> None:
         assert alive is not None
         await conn.execute("UPDATE procrastinate_jobs SET status = 'doing', worker_id = %s", alive)
 
-    async def deliver(account_id: int, job_id: int) -> None:
+    async def deliver(account_id: int, job_id: int, may_stay: bool) -> bool:
         raise AssertionError
 
     async with running(pool, deliver) as work:

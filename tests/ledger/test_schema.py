@@ -220,7 +220,8 @@ async def test_a_queued_large_job_cannot_lose_its_approval(build: Builder) -> No
 
 
 FROZEN = {
-    "gateway_id": "gateway_id + 1", "subject": "'x'", "content": "'[]'", "duplicates": "'send'", "unusable_addresses": "'fail'",
+    "gateway_id": "gateway_id + 1", "subject": "'x'", "content": "'[]'", "account_fields": "'[]'", "duplicates": "'send'",
+    "unusable_addresses": "'fail'",
     "recipient_count": "recipient_count + 1", "excluded_duplicates": "1", "excluded_unusable": "1", "excluded_suppressed": "1",
     "lanes": "lanes + 1", "approval_threshold": "1000", "digest": "sha256('x')", "message_key": "'x'", "created_by": "'x'",
     "created_at": "now() - interval '1 day'", "created_in": "pg_current_xact_id()", "account_id": "account_id + 1"}

@@ -18,7 +18,7 @@ import structlog
 
 from postroom.config import Settings
 from postroom.domain.job import Status
-from postroom.errors import Unavailable
+from postroom.errors import PostroomError, Unavailable
 from postroom.flow.deliver import Deliveries
 from postroom.flow.letters import Letters
 from postroom.flow.recover import SWEEP_EVERY_S, sweep
@@ -185,8 +185,10 @@ async def _every(seconds: float, act: Callable[[], Awaitable[object]]) -> None:
         await asyncio.sleep(seconds)
         try:
             await act()
-        except (Unavailable, psycopg.Error) as error:
+        except (PostroomError, psycopg.Error) as error:
             log.warning("a round was missed", what=getattr(act, "__qualname__", "round"), error=str(error))
+        except Exception:  # a bug in one round must not end what keeps the rest alive
+            log.exception("a round failed", what=getattr(act, "__qualname__", "round"))
 
 
 async def _stop_jobs_that_are_over(url: str, deliveries: Deliveries) -> None:

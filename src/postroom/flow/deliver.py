@@ -25,8 +25,8 @@ from postroom.domain.outcome import Outcome
 from postroom.domain.pace import window_size
 from postroom.errors import Unavailable
 from postroom.flow import finish
-from postroom.flow.hands import Hands
-from postroom.flow.letters import Letter, Letters
+from postroom.flow.hands import Hands, Streak
+from postroom.flow.letters import Letter, Letters, NotSetUp
 from postroom.flow.sessions import Sessions
 from postroom.gateway.replies import Reply, Verdict
 from postroom.gateway.session import GatewayError, Session, SessionLost
@@ -65,6 +65,7 @@ class Work:
     letter: Letter
     session: Session
     window: Window | None = None
+    window_no: int = 0  # of the last window that we heard of, also when it is booked
     outcomes: list[Outcome] = field(default_factory=list)
     size: int = FIRST_WINDOW_SIZE
     troubled: bool = False  # a condition of the job was met: the sweeper decides when it goes on
@@ -84,9 +85,10 @@ class Deliveries:
     retry_base_s: float
     draining: bool = False
     _held: dict[int, Lease] = field(default_factory=dict)
+    _streaks: dict[int, Streak] = field(default_factory=dict)
 
-    async def deliver(self, account_id: int, job_id: int) -> bool:
-        """One lane's turn: at most one chunk of this job. True: there is more of it, and no other lane waits for the place."""
+    async def deliver(self, account_id: int, job_id: int, may_stay: bool = False) -> bool:
+        """One lane's turn: at most one chunk of this job. True: the lane may stay, there is more, and no other lane waits."""
         if self.draining:
             return False  # the sweeper of another worker sees that a lane is missing
         granted_at = time.monotonic()
@@ -99,7 +101,7 @@ class Deliveries:
         lease.renewed(granted_at)
         self._held[id(lease)] = lease
         try:
-            return await self._deliver_chunk(lease)
+            return await self._deliver_chunk(lease, may_stay=may_stay)
         finally:
             del self._held[id(lease)]
 
@@ -125,17 +127,19 @@ class Deliveries:
             if lease.claim.job_id == job_id:
                 lease.lost = True
         self.letters.forget(job_id)
+        self._streaks.pop(job_id, None)
 
     # -- one chunk ----------------------------------------------------------------------------------------------------
 
-    async def _deliver_chunk(self, lease: Lease) -> bool:
+    async def _deliver_chunk(self, lease: Lease, *, may_stay: bool) -> bool:
         claim = lease.claim
         try:
             letter = await self.letters.of_job(claim.account_id, claim.job_id)
             session = await self.sessions.take(letter.endpoint)
-        except Unavailable as error:
+        except (GatewayError, NotSetUp) as error:
             await self._wait_for_gateway(claim, str(error))
-            return await self._give_back(claim, rejoin=False)
+            await self._release(claim)
+            return False
         work = Work(lease, letter, session)
         try:
             await self._hand_off_windows(work)
@@ -152,13 +156,17 @@ class Deliveries:
             return False
         finally:
             self.sessions.give_back(letter.endpoint, work.session)
-        return await self._give_back(claim, rejoin=not work.troubled)
+        if work.troubled:
+            await self._release(claim)
+            return False
+        return await self._go_on(claim, lanes=letter.lanes, may_stay=may_stay)
 
     async def _hand_off_windows(self, work: Work) -> None:
         while not self.draining and not work.troubled:
             work.window = await self._turn(work)
             if work.window is None:
                 return  # everything is booked
+            work.window_no = work.window.window_no
             await self._hand_off(work)
         async with self.pool.connection() as conn:  # book the last one, open none
             await delivery.turn_window(conn, work.lease.claim, work.outcomes, 0)
@@ -181,7 +189,8 @@ class Deliveries:
     async def _hand_off(self, work: Work) -> None:
         assert work.window is not None
         claim = work.lease.claim
-        hands = Hands(work.window, work.letter, work.lease.may_go_on, retry_base_s=self.retry_base_s)
+        hands = Hands(work.window, work.letter, work.lease.may_go_on, retry_base_s=self.retry_base_s,
+                      streak=self._streaks.setdefault(claim.job_id, Streak()))
         began = time.monotonic()
         lost: SessionLost | None = None
         try:
@@ -247,13 +256,22 @@ class Deliveries:
 
     # -- the end of a chunk -------------------------------------------------------------------------------------------
 
-    async def _give_back(self, claim: Claim, *, rejoin: bool) -> bool:
+    async def _release(self, claim: Claim) -> None:
+        """Gives the chunk back without going on: the sweeper decides when a lane looks again."""
+        async with self.pool.connection() as conn:
+            await delivery.release_chunk(conn, claim)
+        await self._complete_if_done(claim.account_id, claim.job_id)
+
+    async def _go_on(self, claim: Claim, *, lanes: int, may_stay: bool) -> bool:
         """Releases the chunk. While other lanes wait, this one rejoins the tail in the same transaction, so that it is never
         lost in between; while none does, True: it keeps its place and spares the engine the way round."""
         async with self.pool.connection() as conn, conn.transaction():
             await delivery.release_chunk(conn, claim)
-            if rejoin and await delivery.has_claimable_chunk(conn, claim.account_id, claim.job_id):
-                if not self.draining and not await engine.a_lane_waits(conn):
+            if await delivery.has_claimable_chunk(conn, claim.account_id, claim.job_id):
+                somebody_waits, live = await engine.look_around(conn, claim.job_id)
+                if live > lanes:
+                    return False  # a rescue took a slow worker for dead: there is a copy of this lane
+                if may_stay and not somebody_waits and not self.draining:
                     return True
                 await engine.defer_lanes(conn, claim.account_id, claim.job_id, 1)
                 return False
@@ -282,10 +300,9 @@ class Deliveries:
         or not; a window that was opened without our hearing of it was not touched, and goes back."""
         await self._settle(work)
         claim = work.lease.claim
-        known = work.window.window_no if work.window else 0
 
         async def give_back(conn: Connection) -> None:
-            untouched = await delivery.untouched_window(conn, claim, known)
+            untouched = await delivery.untouched_window(conn, claim, work.window_no)
             if untouched is not None:
                 await delivery.settle_window(conn, claim, *untouched)
             await delivery.release_chunk(conn, claim)

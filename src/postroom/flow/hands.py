@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import msgspec
 
@@ -20,7 +21,23 @@ from postroom.ledger.delivery import InHand, Window
 from postroom.message.address import envelope as envelope_of
 from postroom.message.headers import Unrenderable
 
+TOO_LARGE = 552  # RFC 1870 section 6.3
+TOO_LARGE_IN_A_ROW_MAX = 5
+
 _decode_fields = msgspec.json.Decoder(dict[str, str | int | float | bool | None]).decode
+
+
+@dataclass(slots=True)
+class Streak:
+    """Messages of one job in a row that the gateway called too large. Messages are personal: one that is too large fails its
+    recipient; when there is nothing but such, the fault is the job's."""
+
+    refused: int = 0
+
+    def goes_on(self) -> bool:
+        """Whether this one more is still the recipient's fault."""
+        self.refused += 1
+        return self.refused < TOO_LARGE_IN_A_ROW_MAX
 
 
 class Hands:
@@ -30,12 +47,14 @@ class Hands:
     `trouble` is the reply that made it stop early (throttling, or a fault of the gateway or the job), with its verdict.
     """
 
-    def __init__(self, window: Window, letter: Letter, may_go_on: Callable[[], bool], *, retry_base_s: float) -> None:
+    def __init__(self, window: Window, letter: Letter, may_go_on: Callable[[], bool], *, retry_base_s: float,
+                 streak: Streak) -> None:
         self._waiting = iter(window.recipients)
         self._recipients = window.recipients
         self._letter = letter
         self._may_go_on = may_go_on
         self._retry_base_s = retry_base_s
+        self._streak = streak
         self._outcomes: dict[int, Outcome] = {}
         self.accepted = 0
         self.trouble: tuple[Verdict, Reply] | None = None
@@ -68,7 +87,9 @@ class Hands:
         if verdict is Verdict.ACCEPTED:
             self.accepted += 1
             kind, refusals, retry_in_s = Kind.SENT, 0, None
-        elif verdict is Verdict.RECIPIENT_FAILED or (verdict is Verdict.RETRY and one.refusals + 1 >= REFUSALS_MAX):
+            self._streak.refused = 0
+        elif verdict is Verdict.RECIPIENT_FAILED or (verdict is Verdict.RETRY and one.refusals + 1 >= REFUSALS_MAX) or (
+                verdict is Verdict.JOB_FAULT and reply.code == TOO_LARGE and self._streak.goes_on()):
             kind, refusals, retry_in_s = Kind.FAILED, 0, None
         else:
             # Still unsent. Only a refusal of this very recipient counts against it; slowing down and faults do not.
@@ -76,8 +97,10 @@ class Hands:
             kind, retry_in_s = Kind.REFUSED, retry_delay_s(max(1, refusals), random.random(), self._retry_base_s)  # noqa: S311
             if verdict is not Verdict.RETRY:
                 self.trouble = self.trouble or (verdict, reply)
+        text = f"Refused for now {REFUSALS_MAX} times, the last time: {reply.text}" if (
+            kind is Kind.FAILED and verdict is Verdict.RETRY) else reply.text
         self._outcomes[one.position] = Outcome(one.position, one.attempt_no, kind, Evidence.REPLY, reply.code,
-                                               reply.enhanced or None, reply.text, retry_in_s, refusals)
+                                               reply.enhanced or None, text, retry_in_s, refusals)
 
     def lost(self, envelope: Envelope, detail: str) -> None:
         one: InHand = envelope.token[0]  # type: ignore[index]

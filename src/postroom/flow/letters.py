@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from postroom.errors import InvalidInput, Unavailable
+from postroom.errors import InvalidInput, PostroomError, Unavailable
 from postroom.flow.secrets import SecretBox
 from postroom.gateway.session import Endpoint
 from postroom.ledger import jobs
@@ -28,6 +28,11 @@ class Letter:
     message: Compiled
     sender: bytes
     endpoint: Endpoint
+    lanes: int
+
+
+class NotSetUp(PostroomError):
+    """The gateway cannot be used as it is set up here: a person has to mend it. Nothing is wrong with the job."""
 
 
 class Letters:
@@ -38,7 +43,7 @@ class Letters:
         self._cache: OrderedDict[int, Letter] = OrderedDict()
 
     async def of_job(self, account_id: int, job_id: int) -> Letter:
-        """Raises Unavailable where the gateway cannot be used as it is set up (a person has to mend it)."""
+        """Raises NotSetUp; Unavailable without a database."""
         if (letter := self._cache.get(job_id)) is not None:
             self._cache.move_to_end(job_id)
             return letter
@@ -63,6 +68,6 @@ class Letters:
                 stored.host, stored.port, security=stored.security,  # type: ignore[arg-type]  # held by a CHECK
                 username=stored.username, password=self._secrets.open(stored.password) if stored.password else None,
                 helo_name=self._helo_name, allow_plaintext=self._allow_plaintext)
-        except InvalidInput as error:
-            raise Unavailable(str(error)) from None
-        return Letter(message, parse_address(content.from_address).envelope, endpoint)
+        except (InvalidInput, Unavailable) as error:
+            raise NotSetUp(str(error)) from None
+        return Letter(message, parse_address(content.from_address).envelope, endpoint, stored.lanes)

@@ -7,8 +7,13 @@ Any worker may do it, one at a time, each second; doing it twice does no harm.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from datetime import timedelta
 
+import psycopg
+import structlog
+
+from postroom.errors import PostroomError
 from postroom.flow import finish
 from postroom.flow.start import start_idle_queue
 from postroom.ledger import delivery, engine
@@ -16,6 +21,8 @@ from postroom.ledger.db import Pool
 from postroom.ledger.delivery import SendingJob
 
 SWEEP_EVERY_S = 1.0
+
+log = structlog.get_logger(__name__)
 
 
 async def sweep(pool: Pool, *, give_up_s: float) -> None:
@@ -31,15 +38,27 @@ async def sweep(pool: Pool, *, give_up_s: float) -> None:
         idle = await delivery.accounts_with_an_idle_queue(conn)
     for job in sending:
         if job.nothing_left:
-            await finish.complete(pool, job.account_id, job.job_id)
+            await _mend(finish.complete(pool, job.account_id, job.job_id))
         elif job.given_up:
             patience = timedelta(seconds=give_up_s)
-            await finish.fail(pool, job.account_id, job.job_id, reason=f"Gave up after {patience}: {job.reason}")
+            await _mend(finish.fail(pool, job.account_id, job.job_id, reason=f"Gave up after {patience}: {job.reason}"))
     for account_id, job_id, chunk_no in abandoned:
-        async with pool.connection() as conn:
-            await delivery.lose_window(conn, account_id, job_id, chunk_no)
+        await _mend(_lose_window(pool, account_id, job_id, chunk_no))
     for account_id in idle:
-        await start_idle_queue(pool, account_id)
+        await _mend(start_idle_queue(pool, account_id))
+
+
+async def _mend(repair: Awaitable[object]) -> None:
+    """One repair that cannot be made must not keep the ones behind it from being made, round after round."""
+    try:
+        await repair
+    except (PostroomError, psycopg.Error) as error:
+        log.warning("a repair was missed", error=str(error))
+
+
+async def _lose_window(pool: Pool, account_id: int, job_id: int, chunk_no: int) -> None:
+    async with pool.connection() as conn:
+        await delivery.lose_window(conn, account_id, job_id, chunk_no)
 
 
 def missing_lanes(job: SendingJob, live: int) -> int:

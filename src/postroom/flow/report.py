@@ -63,7 +63,7 @@ def _told(job: JobOverview, ahead: list[Ahead]) -> JobReport:
     done = job.recipient_count - job.unsent
     rate = _per_second(done, job.started_at, job.ended_at or now)
     left = job.unsent / rate if rate and job.status is Status.SENDING else None
-    return JobReport(job, _sentence(job, queue), rate, left, queue)
+    return JobReport(job, _sentence(job, queue, now), rate, left, queue)
 
 
 async def progress(pool: Pool, account_id: int, job_id: int) -> Progress:
@@ -167,26 +167,35 @@ def _place(job: JobOverview, ahead: list[Ahead], now: datetime) -> QueuePlace:
     return QueuePlace(job.queue_position, ahead[0] if ahead else None, starts_in_s)
 
 
-def _sentence(job: JobOverview, queue: QueuePlace | None) -> str:
+def _sentence(job: JobOverview, queue: QueuePlace | None, now: datetime) -> str:
+    doubt = f" {job.unconfirmed:,} are unconfirmed: the gateway may have them." if job.unconfirmed else ""
     match job.status:
         case Status.PENDING_APPROVAL:
             return f"Waiting for a person to approve it: {job.recipient_count:,} recipients. No emails have been sent."
-        case Status.QUEUED if job.not_before and job.not_before > datetime.now(UTC):
+        case Status.QUEUED if job.not_before and job.not_before > now:
             return f"Scheduled: it does not start before {job.not_before:%Y-%m-%d %H:%M %Z}."
         case Status.QUEUED:
             assert queue is not None
             return f"{queue.sentence} Position {queue.position} in the queue."
-        case Status.SENDING if job.waits_because and job.waits_until:
-            return f"{job.waits_because} Trying again at {job.waits_until:%H:%M:%S %Z}; nobody is failed by this."
         case Status.SENDING:
-            return f"Sending: {job.unsent:,} of {job.recipient_count:,} still to go."
+            return _sending_sentence(job, now)
         case Status.COMPLETED:
-            return "All recipients are processed."
+            return f"All recipients are processed.{doubt}"
         case Status.CANCELLED:
             note = f" Note: {job.reason}" if job.reason else ""
-            return f"Cancelled. {job.sent:,} had been sent before; {job.unsent:,} were not sent and stay unsent.{note}"
+            return f"Cancelled. {job.sent:,} had been sent before; {job.unsent:,} were not sent and stay unsent.{doubt}{note}"
         case Status.FAILED:
-            return f"Stopped: {job.reason} {job.unsent:,} recipients were not sent and stay unsent."
+            return f"Stopped: {job.reason} {job.unsent:,} recipients were not sent and stay unsent.{doubt}"
+
+
+def _sending_sentence(job: JobOverview, now: datetime) -> str:
+    if job.waits_because and job.waits_until and (job.a_worker_runs or job.waits_until > now):
+        return f"{job.waits_because} Trying again at {job.waits_until:%H:%M:%S %Z}; nobody is failed by this."
+    if not job.a_worker_runs:
+        return f"No worker is running, so {job.unsent:,} of {job.recipient_count:,} wait. Start one: postroom worker."
+    if job.due_at and job.due_at > now:
+        return f"Waiting until {job.due_at:%H:%M:%S %Z} to try {job.unsent:,} again that the gateway refused for now."
+    return f"Sending: {job.unsent:,} of {job.recipient_count:,} still to go."
 
 
 def _differs(now: JobReport, before: JobReport) -> bool:

@@ -142,21 +142,25 @@ async def _create(conn: Connection, submission: Submission, account: Account, ga
     job_id = await jobs.insert_job(conn, {
         "account_id": account.id, "gateway_id": gateway.id, "by": submission.by, "not_before": submission.not_before,
         "status": Status.PENDING_APPROVAL if waits else Status.QUEUED, "subject": submission.content.subject,
-        "content": content.decode(), "duplicates": submission.duplicates, "unusable_addresses": submission.unusable_addresses,
+        "content": content.decode(), "account_fields": account.fields, "duplicates": submission.duplicates,
+        "unusable_addresses": submission.unusable_addresses,
         "recipient_count": listing.recipient_count, "approval_threshold": account.approval_threshold,
         "excluded_duplicates": listing.excluded.get("duplicate", 0), "excluded_unusable": listing.excluded.get("unusable", 0),
         "excluded_suppressed": listing.excluded.get("suppressed", 0), "message_key": message_key,
         "lanes": min(gateway.connections, listing.recipient_count),
-        "digest": digest_of(content, message_key, gateway.id, listing.recipient_count, list_digest)})
+        "digest": digest_of(content, account.fields.encode(), message_key, gateway.id, listing.recipient_count,
+                            list_digest)})
     await recipients.freeze(conn, account.id, job_id)
     if not waits:
         await start_next(conn, account.id)
     return job_id
 
 
-def digest_of(content: bytes, message_key: str, gateway_id: int, recipient_count: int, list_digest: bytes) -> bytes:
+def digest_of(content: bytes, account_fields: bytes, message_key: str, gateway_id: int, recipient_count: int,
+              list_digest: bytes) -> bytes:
     """SHA-256 over all that an approval is bound to: the message, how it goes out, and the list."""
     whole = hashlib.sha256(b"postroom job 1\0")
-    for part in (content, message_key.encode(), str(gateway_id).encode(), str(recipient_count).encode(), list_digest):
+    how = (message_key, str(gateway_id), str(recipient_count))
+    for part in (content, account_fields, *(text.encode() for text in how), list_digest):
         whole.update(len(part).to_bytes(8, "big") + part)
     return whole.digest()

@@ -209,7 +209,8 @@ def _arguments(url: str, name: str, options: str = "") -> dict[str, Any]:
         "prepare_threshold": PREPARE_AFTER_EXECUTIONS,
         "application_name": name,
         "options": f"-c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_S_MAX}s {given.get('options') or ''} "
-                   f"-c timezone=UTC {options}",
+                   "-c timezone=UTC -c synchronous_commit=on -c default_transaction_isolation=read\\ committed "
+                   f"{options}",
         **{key: value for key, value in defaults.items() if key not in given},
     }
 

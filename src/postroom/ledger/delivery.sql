@@ -201,7 +201,7 @@ CROSS JOIN LATERAL (
     FROM chunk WHERE account_id = j.account_id AND job_id = j.id) c
 CROSS JOIN LATERAL (
     SELECT coalesce(bool_or(until > clock_timestamp()), false) AS waiting, count(*) > 0 AS probing,
-           min(since) FILTER (WHERE kind = 'gateway') AS since, min(reason) FILTER (WHERE kind = 'gateway') AS reason
+           min(since) AS since, min(reason) AS reason
     FROM job_condition w WHERE w.account_id = j.account_id AND w.job_id = j.id) w
 WHERE j.status = 'sending'
 
@@ -212,11 +212,11 @@ WHERE q.status = 'queued' AND (q.not_before IS NULL OR q.not_before <= clock_tim
   AND NOT EXISTS (SELECT FROM job s WHERE s.account_id = q.account_id AND s.status = 'sending')
 
 -- name: untouched_window
--- After a connection was lost during the commit: the window that may have been opened without our hearing of it.
-SELECT w.window_no, w.positions, w.attempts
-FROM chunk c JOIN hand_off_window w USING (account_id, job_id, chunk_no, window_no)
-WHERE c.account_id = %(account_id)s AND c.job_id = %(job_id)s AND c.chunk_no = %(chunk_no)s
-  AND c.lease_epoch = %(epoch)s AND c.window_open AND c.window_no > %(known_window_no)s
+-- After a connection was lost during the commit: the window of ours that may have been opened without our hearing of it,
+-- even when somebody took the chunk over since and had to call it unconfirmed: we know that it was never touched.
+SELECT window_no, positions, attempts FROM hand_off_window
+WHERE account_id = %(account_id)s AND job_id = %(job_id)s AND chunk_no = %(chunk_no)s
+  AND lease_epoch = %(epoch)s AND window_no > %(known_window_no)s
 
 -- name: try_sweep_lock
 -- One sweeper at a time; it goes with the transaction, so a frozen sweeper cannot keep it for long.

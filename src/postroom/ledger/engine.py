@@ -2,7 +2,7 @@
 
 A *lane* is a job's right to one session: a task `deliver(account, job)` that takes whichever chunk is free. While other lanes
 wait it rejoins the tail of the engine's queue in the transaction that finishes a chunk, so that accounts take turns; while
-none does it goes straight on. Tasks carry no state:
+none does it goes straight on, for two seconds at most. Tasks carry no state:
 the engine may lose, repeat or delay one, and the ledger makes that harmless.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Awaitable, Callable
 
 import procrastinate
@@ -23,15 +24,19 @@ QUEUE = "postroom"
 HEARTBEAT_S = 1.0
 STALLED_AFTER_S = 3.0
 POLL_S = 2.0
+STAY_S = 2.0  # a lane keeps its place no longer, so that a worker that joins late gets its share
 
-Deliver = Callable[[int, int], Awaitable[bool]]
+Deliver = Callable[[int, int, bool], Awaitable[bool]]
 
 LIVE_LANES = """
     SELECT (args ->> 'job_id')::bigint, count(*) FROM procrastinate_jobs
     WHERE task_name = %(task)s AND status IN ('todo', 'doing') GROUP BY 1
 """
 
-WAITING_LANE = "SELECT EXISTS (SELECT FROM procrastinate_jobs WHERE status = 'todo' AND queue_name = %(queue)s)"
+LOOK_AROUND = """
+    SELECT coalesce(bool_or(status = 'todo'), false), count(*) FILTER (WHERE (args ->> 'job_id')::bigint = %(job_id)s)
+    FROM procrastinate_jobs WHERE queue_name = %(queue)s AND status IN ('todo', 'doing')
+"""
 
 _deferring = procrastinate.App(connector=procrastinate.PsycopgConnector())
 
@@ -41,13 +46,17 @@ async def defer_lanes(conn: Connection, account_id: int, job_id: int, lanes: int
     if lanes > 0:
         task = _deferring.configure_task(TASK, queue=QUEUE, connection=conn)
         lane: procrastinate.types.JSONDict = {"account_id": account_id, "job_id": job_id}
-        await task.batch_defer_async(*[lane] * lanes)
+        try:
+            await task.batch_defer_async(*[lane] * lanes)
+        except ConnectorException as error:
+            raise Unavailable(f"A task could not be put into the engine's queue: {error}") from error
 
 
-async def a_lane_waits(conn: Connection) -> bool:
-    """Whether any account's lane waits for a place."""
-    row = await (await conn.execute(WAITING_LANE, {"queue": QUEUE})).fetchone()
-    return bool(row and row[0])
+async def look_around(conn: Connection, job_id: int) -> tuple[bool, int]:
+    """(whether any account's lane waits for a place, the lanes of this job that wait or run)."""
+    row = await (await conn.execute(LOOK_AROUND, {"job_id": job_id, "queue": QUEUE})).fetchone()
+    assert row is not None
+    return bool(row[0]), int(row[1])
 
 
 async def live_lanes(conn: Connection) -> dict[int, int]:
@@ -66,7 +75,8 @@ class Engine:
 
         @self._app.task(name=TASK, queue=QUEUE, retry=procrastinate.RetryStrategy(max_attempts=10, wait=1))
         async def run(account_id: int, job_id: int) -> None:
-            while await deliver(account_id, job_id):
+            until = time.monotonic() + STAY_S
+            while await deliver(account_id, job_id, time.monotonic() < until):
                 pass
 
     async def run(self, stop: asyncio.Event) -> None:

@@ -51,6 +51,8 @@ class JobOverview:
     unconfirmed: int
     unsent: int
     in_hand: int  # chunks with a window that is open right now
+    a_worker_runs: bool
+    due_at: datetime | None  # when only retries are left: the earliest of them
     queue_position: int | None
     waits_for: str | None
     waits_because: str | None
@@ -111,17 +113,15 @@ class JobContent:
 
     id: int
     content: str
+    account_fields: str
     message_key: str
     started_at: datetime | None
-    gateway_id: int
-    account_name: str
-    account_fields: str
+    lanes: int
     host: str
     port: int
     security: str
     username: str | None
     password: bytes | None
-    connections: int
 
 
 async def insert_job(conn: Connection, values: Mapping[str, object]) -> int:

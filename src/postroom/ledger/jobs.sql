@@ -1,9 +1,9 @@
 -- name: insert_job
 -- The job comes into being with its count, digest and options; a small one is queued at once.
-INSERT INTO job (account_id, gateway_id, status, subject, content, duplicates, unusable_addresses, recipient_count,
+INSERT INTO job (account_id, gateway_id, status, subject, content, account_fields, duplicates, unusable_addresses, recipient_count,
                  excluded_duplicates, excluded_unusable, excluded_suppressed, lanes, approval_threshold, digest,
                  message_key, queue_no, not_before, created_by, moved_by)
-VALUES (%(account_id)s, %(gateway_id)s, %(status)s, %(subject)s, %(content)s::json, %(duplicates)s,
+VALUES (%(account_id)s, %(gateway_id)s, %(status)s, %(subject)s, %(content)s::json, %(account_fields)s::json, %(duplicates)s,
         %(unusable_addresses)s, %(recipient_count)s, %(excluded_duplicates)s, %(excluded_unusable)s,
         %(excluded_suppressed)s, %(lanes)s, %(approval_threshold)s, %(digest)s, %(message_key)s,
         CASE WHEN %(status)s = 'queued' THEN nextval('queue_number') END, %(not_before)s, %(by)s, %(by)s)
@@ -87,7 +87,7 @@ SELECT id, subject, status, started_at, recipient_count,
 FROM job ahead
 WHERE account_id = %(account_id)s
   AND (status = 'sending'
-       OR (status = 'queued' AND queue_no < (SELECT queue_no FROM job me WHERE me.account_id = ahead.account_id
+       OR (status = 'queued' AND (not_before IS NULL OR not_before <= now()) AND queue_no < (SELECT queue_no FROM job me WHERE me.account_id = ahead.account_id
                                                                          AND me.id = %(job_id)s)))
 ORDER BY (status = 'sending') DESC, queue_no LIMIT 100
 
@@ -98,9 +98,9 @@ WHERE account_id = %(account_id)s AND job_id = %(job_id)s ORDER BY id
 
 -- name: job_content
 -- The message and what it is sent with.
-SELECT j.id, j.content::text AS content, j.message_key, j.started_at, j.gateway_id, a.name AS account_name,
-       a.fields::text AS account_fields, g.host, g.port, g.security, g.username, g.password, g.connections
-FROM job j JOIN account a ON a.id = j.account_id JOIN gateway g ON g.account_id = j.account_id AND g.id = j.gateway_id
+SELECT j.id, j.content::text AS content, j.account_fields::text AS account_fields, j.message_key, j.started_at, j.lanes,
+       g.host, g.port, g.security, g.username, g.password
+FROM job j JOIN gateway g ON g.account_id = j.account_id AND g.id = j.gateway_id
 WHERE j.account_id = %(account_id)s AND j.id = %(job_id)s
 
 -- name: set_condition

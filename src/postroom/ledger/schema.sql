@@ -68,6 +68,7 @@ CREATE TABLE job (
     status               text NOT NULL,
     subject              text NOT NULL,
     content              json NOT NULL,
+    account_fields       json NOT NULL DEFAULT '{}',  -- the account's own merge fields, as they were approved
     duplicates           text NOT NULL CONSTRAINT duplicates_option_is_known
                              CHECK (duplicates IN ('exclude', 'skip', 'send')),
     unusable_addresses   text NOT NULL CONSTRAINT unusable_addresses_option_is_known
@@ -296,10 +297,12 @@ CREATE VIEW job_overview AS
 SELECT j.id, j.account_id, a.name AS account_name, j.status, j.subject, j.recipient_count, j.created_by, j.created_at,
        j.started_at, j.ended_at, j.not_before, j.reason, j.digest, j.duplicates, j.unusable_addresses, j.lanes,
        j.excluded_duplicates, j.excluded_unusable, j.excluded_suppressed, j.approval_threshold,
-       p.approved_by, p.approved_at, c.sent, c.failed, c.skipped, c.unconfirmed, c.unsent, c.in_hand,
+       p.approved_by, p.approved_at, c.sent, c.failed, c.skipped, c.unconfirmed, c.unsent, c.in_hand, c.due_at,
+       EXISTS (SELECT FROM procrastinate_workers WHERE last_heartbeat > now() - interval '5 seconds') AS a_worker_runs,
        CASE WHEN j.status = 'queued' THEN
            (SELECT count(*) FROM job q WHERE q.account_id = j.account_id AND q.status = 'queued'
-                                         AND q.queue_no <= j.queue_no)::integer END AS queue_position,
+              AND q.queue_no <= j.queue_no AND (q.id = j.id OR q.not_before IS NULL OR q.not_before <= now())
+           )::integer END AS queue_position,
        w.kind AS waits_for, w.reason AS waits_because, w.since AS waits_since, w.until AS waits_until
 FROM job j
 JOIN account a ON a.id = j.account_id
@@ -307,7 +310,9 @@ LEFT JOIN approval p ON p.account_id = j.account_id AND p.job_id = j.id
 CROSS JOIN LATERAL (
     SELECT sum(sent)::integer AS sent, sum(failed)::integer AS failed, sum(skipped)::integer AS skipped,
            sum(unconfirmed)::integer AS unconfirmed, sum(unsent)::integer AS unsent,
-           (count(*) FILTER (WHERE window_open))::integer AS in_hand
+           (count(*) FILTER (WHERE window_open))::integer AS in_hand,
+           CASE WHEN count(*) FILTER (WHERE unsent > 0 AND available_at IS NULL) = 0
+                THEN min(available_at) FILTER (WHERE unsent > 0) END AS due_at
     FROM chunk WHERE account_id = j.account_id AND job_id = j.id) c
 LEFT JOIN LATERAL (
     SELECT * FROM job_condition w WHERE w.account_id = j.account_id AND w.job_id = j.id AND j.status = 'sending'
@@ -377,12 +382,12 @@ BEGIN
         IF OLD.status IN ('completed', 'cancelled', 'failed') THEN
             RAISE EXCEPTION 'job % is %, which is final', OLD.id, OLD.status USING ERRCODE = 'restrict_violation';
         END IF;
-        IF (OLD.id, OLD.account_id, OLD.gateway_id, OLD.subject, OLD.content::text, OLD.duplicates,
+        IF (OLD.id, OLD.account_id, OLD.gateway_id, OLD.subject, OLD.content::text, OLD.account_fields::text, OLD.duplicates,
             OLD.unusable_addresses, OLD.recipient_count, OLD.excluded_duplicates, OLD.excluded_unusable,
             OLD.excluded_suppressed, OLD.lanes, OLD.approval_threshold, OLD.digest, OLD.message_key,
             OLD.created_by, OLD.created_at, OLD.created_in)
            IS DISTINCT FROM
-           (NEW.id, NEW.account_id, NEW.gateway_id, NEW.subject, NEW.content::text, NEW.duplicates,
+           (NEW.id, NEW.account_id, NEW.gateway_id, NEW.subject, NEW.content::text, NEW.account_fields::text, NEW.duplicates,
             NEW.unusable_addresses, NEW.recipient_count, NEW.excluded_duplicates, NEW.excluded_unusable,
             NEW.excluded_suppressed, NEW.lanes, NEW.approval_threshold, NEW.digest, NEW.message_key,
             NEW.created_by, NEW.created_at, NEW.created_in) THEN

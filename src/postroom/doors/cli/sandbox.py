@@ -31,6 +31,8 @@ def sandbox(
 ) -> None:
     """Run a mail server that accepts mail by a script, records it, and delivers nothing.
 
+    Hand it an account's mail: `postroom gateway create --host 127.0.0.1 --port 2525 --security none`
+
     Examples of scripts:
 
     `postroom sandbox --script 'rcpt:temp=2%,perm=1%; dot:delay=20ms'`

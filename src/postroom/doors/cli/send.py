@@ -70,6 +70,7 @@ def send(
 
     The list is counted and frozen first; what is left out is shown with its reasons. From the account's threshold on you are
     asked to approve the exact count. A worker has to be running (postroom serve). Ctrl-C leaves the job running.
+    Where there is no terminal to ask in, the job waits for its approval.
 
     Example:
 

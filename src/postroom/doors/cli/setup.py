@@ -83,7 +83,7 @@ def create_gateway(
     name: Annotated[str, typer.Option(help="What to call it; the first gateway of an account is its default.")] = "main",
     port: Annotated[int | None, typer.Option(help="By default 465 (implicit), 587 (starttls) or 25 (none).")] = None,
     security: Annotated[Security, typer.Option(
-        help="none is possible only on this machine or with POSTROOM_ALLOW_PLAINTEXT.")] = Security.IMPLICIT,
+        help="none is refused beyond this machine; see `postroom settings`.")] = Security.IMPLICIT,
     username: Annotated[str | None, typer.Option(help="The login, if it wants one. The password is asked for.")] = None,
     password_stdin: Annotated[bool, typer.Option("--password-stdin", help="Read the password from standard input.")] = False,
     connections: Annotated[int, typer.Option(help="Sessions at once, at most.")] = 10,
