@@ -139,6 +139,9 @@ def recipient_shown(row: RecipientRow) -> Recipient:
         at=row.at)
 
 
+PERMANENT = 500  # RFC 5321 section 4.2.1: from here on a reply code is a permanent refusal
+
+
 def reason_of(row: RecipientRow) -> str | None:
     """Why a recipient is where it is, in our words; None where there is nothing to explain."""
     if row.kind is None or row.evidence is None:
@@ -149,6 +152,8 @@ def reason_of(row: RecipientRow) -> str | None:
         meaning = EVIDENCE_MEANINGS[Evidence(row.evidence)]
         return row.reply or f"{meaning[0].upper()}{meaning[1:]}."
     match row.kind:
+        case Kind.FAILED if row.code is not None and row.code < PERMANENT:
+            return "The gateway refused it for now, again and again."
         case Kind.FAILED:
             return "The gateway refused this recipient."
         case Kind.REFUSED:

@@ -97,10 +97,8 @@ class Hands:
             kind, retry_in_s = Kind.REFUSED, retry_delay_s(max(1, refusals), random.random(), self._retry_base_s)  # noqa: S311
             if verdict is not Verdict.RETRY:
                 self.trouble = self.trouble or (verdict, reply)
-        text = f"Refused for now {REFUSALS_MAX} times, the last time: {reply.text}" if (
-            kind is Kind.FAILED and verdict is Verdict.RETRY) else reply.text
         self._outcomes[one.position] = Outcome(one.position, one.attempt_no, kind, Evidence.REPLY, reply.code,
-                                               reply.enhanced or None, text, retry_in_s, refusals)
+                                               reply.enhanced or None, reply.text, retry_in_s, refusals)
 
     def lost(self, envelope: Envelope, detail: str) -> None:
         one: InHand = envelope.token[0]  # type: ignore[index]
