@@ -22,7 +22,7 @@ from starlette.requests import Request
 
 from postroom.domain.audience import IncomingRow, read_csv, read_ndjson, read_records
 from postroom.doors.uploads import Part, read_parts
-from postroom.errors import InvalidInput
+from postroom.errors import InvalidInput, storable
 from postroom.flow.submit import Content, IdempotencyKey, Submission
 
 JSON_BODY_BYTES_MAX = 8 * 1024 * 1024  # parsed it takes several times that
@@ -41,11 +41,10 @@ class BodyInvalid(Exception):
 
 
 def _storable(value: str) -> str:
-    if "\0" in value:
-        raise ValueError("the text contains a NUL character")
-    if any("\ud800" <= character <= "\udfff" for character in value):
-        raise ValueError("the text contains half a character (a lone surrogate)")
-    return value
+    try:
+        return storable(value, "text")
+    except InvalidInput as error:
+        raise ValueError(str(error)) from None
 
 
 Text = Annotated[str, AfterValidator(_storable)]
