@@ -47,6 +47,15 @@ async def test_a_job_is_created_from_json_and_shown_with_exactly_the_promised_ke
     assert (await api.get(f"/jobs/{job['id']}")).json() == job
 
 
+async def test_a_list_that_only_its_file_name_tells_about_is_read_as_that(site):
+    api = await site.api(await site.account())
+    for filename, recipients in (("list.csv", b"email,name\na@b.example,A\n"), ("list.ndjson", b'{"email": "a@b.example"}\n')):
+        answer = await api.post("/jobs", files={
+            "message": (None, json.dumps({"message": MESSAGE}), "application/json"),
+            "recipients": (filename, recipients, "application/octet-stream")})
+        assert (answer.status_code, answer.json()["recipient_count"]) == (201, 1)
+
+
 async def test_ninety_nine_recipients_need_no_approval(site):
     api = await site.api(await site.account())
     job = (await api.post("/jobs", json=job_of(99))).json()

@@ -257,7 +257,7 @@ async def test_ctrl_c_leaves_the_job_running_and_says_how_to_stop_it(
     arguments = ("send", files("list.csv", "email\na@b.example\n"), *MESSAGE, "--text", files("text.txt", "Hello\n"))
     async with in_terminal(home, *arguments, **url_settings) as terminal:
         await terminal.until("unsent 1")
-        await terminal.until("Is a worker running?")
+        await terminal.until("No worker is running")
         terminal.type("\x03")
         assert await terminal.ended() == 130
         assert "postroom jobs cancel" in terminal.said

@@ -121,3 +121,14 @@ async def test_an_address_is_suppressed_once_and_the_first_reason_stands(pool: P
     async with pool.connection() as conn:
         rows = await (await conn.execute("SELECT address_key, reason FROM suppression ORDER BY 1")).fetchall()
     assert rows == [("a@x.example", "Opted out."), ("b@x.example", "Opted out."), ("c@x.example", "Bounced.")]
+
+
+async def test_a_gateway_that_was_mistyped_can_be_corrected(pool: Pool) -> None:
+    account = await accounts.create_account(pool, "Club")
+    made = await gateway(pool, account.id, host="smtp.exmaple", port=2599)
+    again = await gateway(pool, account.id, host="smtp.example", security="starttls", replace=True)
+    assert again == made, "it is the same one, so jobs that wait for it go on"
+    (one,) = await accounts.gateways(pool, account.id)
+    assert (one.host, one.port, one.security) == ("smtp.example", 587, "starttls")
+    with pytest.raises(NotFound, match='no gateway named "other" to replace'):
+        await gateway(pool, account.id, name="other", replace=True)

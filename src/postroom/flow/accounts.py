@@ -59,8 +59,9 @@ async def all_accounts(pool: Pool) -> list[Account]:
 
 async def create_gateway(pool: Pool, secrets: SecretBox, account_id: int, *, name: str, host: str, port: int | None = None,
                          security: str = "implicit", username: str | None = None, password: str | None = None,
-                         connections: int = 10) -> int:
-    """The server that the account hands its mail to; the first one is its default. Raises Conflict, InvalidInput.
+                         connections: int = 10, replace: bool = False) -> int:
+    """The server that the account hands its mail to; the first one is its default. With `replace` the one of that name gets
+    all of these, and jobs that wait for it go on with them. Raises Conflict, NotFound, InvalidInput.
 
     Whether mail may travel to it unencrypted is asked when it is spoken to: that is a setting of each process.
     """
@@ -77,7 +78,7 @@ async def create_gateway(pool: Pool, secrets: SecretBox, account_id: int, *, nam
     async with pool.connection() as conn:
         return await accounts.create_gateway(
             conn, account_id, name=name, host=host, port=port, security=security, username=username,
-            password=None if password is None else secrets.seal(password), connections=connections)
+            password=None if password is None else secrets.seal(password), connections=connections, replace=replace)
 
 
 async def gateways(pool: Pool, account_id: int) -> list[Gateway]:

@@ -52,6 +52,7 @@ class JobReport:
 async def report(pool: Pool, account_id: int, job_id: int) -> JobReport:
     """Raises NotFound, also for another account's job."""
     async with pool.connection() as conn, conn.transaction():
+        await jobs.read_one_instant(conn)
         job = await jobs.view_job(conn, account_id, job_id)
         ahead = await jobs.ahead_in_queue(conn, account_id, job_id) if job.status is Status.QUEUED else []
     return _told(job, ahead)
@@ -100,6 +101,7 @@ async def reports(pool: Pool, account_id: int, *, status: Status | None = None, 
                   until: datetime | None = None, before: int | None = None, limit: int = 50) -> list[JobReport]:
     """The history with all that `report` says of each job. One look at the queue serves every queued job of the page."""
     async with pool.connection() as conn, conn.transaction():
+        await jobs.read_one_instant(conn)
         page = await jobs.page_of_jobs(conn, account_id, status=status, since=since, until=until, before=before,
                                        limit=_limit(limit))
         last = max((job for job in page if job.status is Status.QUEUED), key=lambda job: job.queue_position or 0, default=None)
@@ -164,6 +166,8 @@ def _place(job: JobOverview, ahead: list[Ahead], now: datetime) -> QueuePlace:
     if active is not None:
         rate = _per_second(active.recipient_count - active.unsent, active.started_at, now)
         starts_in_s = sum(one.unsent for one in ahead) / rate if rate else None
+    if job.not_before is not None and job.not_before > now:
+        starts_in_s = max(starts_in_s or 0.0, (job.not_before - now).total_seconds())
     return QueuePlace(job.queue_position, ahead[0] if ahead else None, starts_in_s)
 
 
@@ -183,7 +187,8 @@ def _sentence(job: JobOverview, queue: QueuePlace | None, now: datetime) -> str:
             return f"All recipients are processed.{doubt}"
         case Status.CANCELLED:
             note = f" Note: {job.reason}" if job.reason else ""
-            return f"Cancelled. {job.sent:,} had been sent before; {job.unsent:,} were not sent and stay unsent.{doubt}{note}"
+            failed = f", {job.failed:,} had failed" if job.failed else ""
+            return f"{job.sent:,} had been sent before{failed}; {job.unsent:,} were not sent and stay unsent.{doubt}{note}"
         case Status.FAILED:
             return f"Stopped: {job.reason} {job.unsent:,} recipients were not sent and stay unsent.{doubt}"
 

@@ -98,15 +98,18 @@ async def lock_account(conn: Connection, account_id: int) -> None:
 
 
 async def create_gateway(conn: Connection, account_id: int, *, name: str, host: str, port: int, security: str,
-                         username: str | None, password: bytes | None, connections: int) -> int:
-    """A new gateway's number; `password` sealed. Raises Conflict where the name is taken."""
+                         username: str | None, password: bytes | None, connections: int, replace: bool) -> int:
+    """The gateway's number; `password` sealed. Raises Conflict where the name is taken, with `replace` NotFound where not."""
+    values = {"account_id": account_id, "name": name, "host": host, "port": port, "security": security, "username": username,
+              "password": password, "connections": connections}
     try:
-        cursor = await conn.execute(SQL.create_gateway, {
-            "account_id": account_id, "name": name, "host": host, "port": port, "security": security,
-            "username": username, "password": password, "connections": connections})
+        cursor = await conn.execute(SQL.replace_gateway if replace else SQL.create_gateway, values)
     except psycopg.errors.UniqueViolation:
         raise Conflict(f'The account already has a gateway named "{name}".') from None
-    return await _number(cursor)
+    row = await cursor.fetchone()
+    if row is None:
+        raise NotFound(f'The account has no gateway named "{name}" to replace.')
+    return int(row[0])
 
 
 async def gateways_of_account(conn: Connection, account_id: int) -> list[Gateway]:

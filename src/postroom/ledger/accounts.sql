@@ -26,6 +26,12 @@ INSERT INTO gateway (account_id, name, host, port, security, username, password,
 VALUES (%(account_id)s, %(name)s, %(host)s, %(port)s, %(security)s, %(username)s, %(password)s, %(connections)s)
 RETURNING id
 
+-- name: replace_gateway
+-- The same gateway somewhere else or with another login: jobs that wait for it go on with the new one.
+UPDATE gateway SET host = %(host)s, port = %(port)s, security = %(security)s, username = %(username)s,
+                   password = %(password)s, connections = %(connections)s
+WHERE account_id = %(account_id)s AND name = %(name)s RETURNING id
+
 -- name: gateways_of_account
 -- The first one is the account's default.
 SELECT id, name, host, port, security, username, password, connections FROM gateway

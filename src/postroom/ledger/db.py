@@ -195,7 +195,7 @@ _REMEDIES = (
 
 
 def _sentence(url: str, error: psycopg.Error) -> str:
-    words = str(error).strip()
+    words = " ".join(str(error).split())
     remedy = next((remedy for mark, remedy in _REMEDIES if mark in words), "cannot be used now. Look at the server")
     return f"{describe(url)} {remedy.rstrip('?.')}{'?' if remedy.endswith('?') else '.'} It said: {words}"
 

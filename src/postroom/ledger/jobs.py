@@ -179,6 +179,11 @@ async def has_nothing_left(conn: Connection, account_id: int, job_id: int) -> bo
     return bool(row and row[0])
 
 
+async def read_one_instant(conn: Connection) -> None:
+    """The first statement of a transaction that only reads: all that follow see the same instant."""
+    await conn.execute(SQL.read_one_instant)
+
+
 async def view_job(conn: Connection, account_id: int, job_id: int) -> JobOverview:
     """Raises NotFound, also for another account's job."""
     async with conn.cursor(row_factory=class_row(JobOverview)) as cursor:

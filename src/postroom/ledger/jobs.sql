@@ -57,6 +57,10 @@ WHERE c.account_id = %(account_id)s AND c.job_id = %(job_id)s AND c.chunk_no = h
 SELECT NOT EXISTS (SELECT FROM chunk WHERE account_id = %(account_id)s AND job_id = %(job_id)s
                    AND (unsent > 0 OR window_open)) AS nothing_left
 
+-- name: read_one_instant
+-- What several statements of this transaction read is of one instant.
+SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY
+
 -- name: view_job
 -- Everything that people are shown of one job, its counts summed over the chunks at this instant.
 SELECT * FROM job_overview j

@@ -13,6 +13,7 @@ import json
 import re
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
@@ -27,6 +28,7 @@ from postroom.flow.submit import Content, IdempotencyKey, Submission
 
 JSON_BODY_BYTES_MAX = 8 * 1024 * 1024  # parsed it takes several times that
 JSON_RECIPIENTS_MAX = 10_000
+CONTENT_TYPES = {".csv": "text/csv", ".ndjson": "application/x-ndjson", ".jsonl": "application/x-ndjson"}
 KEY_LENGTH_MAX = 255
 
 M = TypeVar("M", bound="JobOptions")
@@ -209,7 +211,10 @@ def _of_parts(parts: dict[str, Part], account_id: int, by: str) -> Asked:
 
 def _rows(listed: Part) -> Iterable[IncomingRow]:
     assert listed.file is not None, "this part is spooled"
-    match listed.content_type:
+    content_type = listed.content_type
+    if content_type in ("", "application/octet-stream"):  # curl -F says nothing more of a .csv
+        content_type = CONTENT_TYPES.get(PurePath(listed.filename or "").suffix.lower(), content_type)
+    match content_type:
         case "text/csv":
             return read_csv(listed.file, encoding=listed.charset or "utf-8")  # type: ignore[arg-type]  # a binary file
         case "application/x-ndjson":

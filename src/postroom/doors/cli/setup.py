@@ -87,9 +87,10 @@ def create_gateway(
     username: Annotated[str | None, typer.Option(help="The login, if it wants one. The password is asked for.")] = None,
     password_stdin: Annotated[bool, typer.Option("--password-stdin", help="Read the password from standard input.")] = False,
     connections: Annotated[int, typer.Option(help="Sessions at once, at most.")] = 10,
+    replace: Annotated[bool, typer.Option("--replace", help="Correct the gateway of this name: it gets all of these.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Create a gateway. The password is never an argument, where other users of the machine could read it.
+    """Create a gateway, or correct one. The password is never an argument, where other users of the machine could read it.
 
     Example: `postroom gateway create --host smtp.example.com --username club`
     """
@@ -99,7 +100,7 @@ def create_gateway(
         account_id = await account_id_of(postroom, account)
         made = await accounts.create_gateway(
             postroom.pool, postroom.secrets, account_id, name=name, host=host, port=port, security=security.value,
-            username=username, password=password, connections=connections)
+            username=username, password=password, connections=connections, replace=replace)
         return made, await accounts.gateways(postroom.pool, account_id)
 
     made, every = with_postroom(act)

@@ -6,37 +6,32 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from postroom.domain.job import Status
 from postroom.doors.cli.terminal import err, plain, table
 from postroom.doors.wiring import Postroom
 from postroom.flow.report import JobOverview, JobReport, report
 
 LOOK_EVERY_S = 0.3
 LINE_EVERY_S = 5.0  # where standard error is no terminal
-NOTHING_MOVES_AFTER_S = 5.0
-NO_WORKER = "Nothing moves yet. Is a worker running? Start one with `postroom serve` or `postroom worker`."
 
 
 async def watch_to_the_end(postroom: Postroom, account_id: int, job_id: int, *,
                            interrupted: Callable[[], bool] = lambda: False) -> JobReport:
     """Shows the job until it is over and nothing of it is in hand, or until `interrupted` says so; returns it as it is then."""
     console = err()
-    began, lined_at, line = time.monotonic(), 0.0, ""
+    lined_at, line = 0.0, ""
     with Live(console=console, transient=False, auto_refresh=False) if console.is_terminal else _Silent() as live:
         while True:
             now = await report(postroom.pool, account_id, job_id)
-            untouched = now.job.unsent == now.job.recipient_count and now.job.waits_because is None
-            hint = NO_WORKER if _could_move(now) and untouched and time.monotonic() - began > NOTHING_MOVES_AFTER_S else ""
             over = now.job.status.is_over and now.job.in_hand == 0
             if isinstance(live, Live):
-                live.update(_picture(now, hint), refresh=True)
-            elif (over or time.monotonic() - lined_at > LINE_EVERY_S) and (newest := _line(now, hint)) != line:
+                live.update(_picture(now), refresh=True)
+            elif (over or time.monotonic() - lined_at > LINE_EVERY_S) and (newest := _line(now)) != line:
                 line, lined_at = newest, time.monotonic()
                 console.print(line, soft_wrap=True)
             if over or interrupted():
@@ -50,12 +45,7 @@ class _Silent:
     def __exit__(self, *_: object) -> None: ...
 
 
-def _could_move(now: JobReport) -> bool:
-    first = now.queue is not None and now.queue.position == 1 and now.queue.waits_for is None and now.job.not_before is None
-    return now.job.status is Status.SENDING or first
-
-
-def _picture(now: JobReport, hint: str) -> Group:
+def _picture(now: JobReport) -> Group:
     job = now.job
     done = job.recipient_count - job.unsent
     head = Table.grid(padding=(0, 2))
@@ -65,16 +55,11 @@ def _picture(now: JobReport, hint: str) -> Group:
         Text(f"{100 * done // job.recipient_count:3d} %"),
         Text(f"{done:,} of {job.recipient_count:,}"),
         Text(_pace(now)))
-    lines: list[RenderableType] = [head, Text(_counts(job))]
-    if job.status is not Status.SENDING or job.waits_because:
-        lines.append(Text(plain(now.sentence), style="dim"))
-    if hint:
-        lines.append(Text(hint, style="yellow"))
-    return Group(*lines)
+    return Group(head, Text(_counts(job)), Text(plain(now.sentence), style="dim"))
 
 
-def _line(now: JobReport, hint: str) -> str:
-    return " ".join(part for part in (f"{now.job.status.label}:", _counts(now.job), _pace(now), hint) if part)
+def _line(now: JobReport) -> str:
+    return " ".join(part for part in (f"{now.job.status.label}:", _counts(now.job), _pace(now), plain(now.sentence)) if part)
 
 
 def _counts(job: JobOverview) -> str:
