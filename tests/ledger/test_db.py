@@ -16,9 +16,9 @@ from postroom.ledger import db
 
 
 async def kill_others(connection: db.Connection) -> None:
-    await connection.execute(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-    )
+    """And waits until they are gone."""
+    await connection.execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+                             "WHERE datname = current_database() AND pid <> pg_backend_pid()")
 
 
 async def test_one_statement_is_one_transaction_and_time_is_utc(pool: db.Pool) -> None:
