@@ -68,7 +68,6 @@ class LockedJob:
     status: Status
     digest: bytes
     approved_digest: bytes | None
-    recipient_count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +136,7 @@ async def lock_job(conn: Connection, account_id: int, job_id: int) -> LockedJob:
     cursor = await conn.execute(SQL.lock_job, {"account_id": account_id, "job_id": job_id})
     if (row := await cursor.fetchone()) is None:
         raise no_such_job(job_id)
-    return LockedJob(Status(row[0]), row[1], row[2], row[3])
+    return LockedJob(Status(row[0]), row[1], row[2])
 
 
 async def hold_status(conn: Connection, account_id: int, job_id: int) -> Status | None:

@@ -11,7 +11,7 @@ RETURNING id
 
 -- name: lock_job
 -- After the account, before the chunks: everybody locks in this order, so nobody waits in a circle.
-SELECT status, digest, approved_digest, recipient_count FROM job
+SELECT status, digest, approved_digest FROM job
 WHERE account_id = %(account_id)s AND id = %(job_id)s FOR UPDATE
 
 -- name: hold_status

@@ -21,7 +21,7 @@ SQL = load("recipients")
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What the list came to. `digest` covers every row of it in order."""
+    """What the list came to; `excluded` by kind."""
 
     recipient_count: int
     excluded: dict[str, int]

@@ -84,19 +84,6 @@ def parse(source: str, env: Environment, field: str) -> BoundTemplate | list[Fau
     return faults or template
 
 
-def columns(template: BoundTemplate) -> set[str]:
-    """Return the recipient's own fields that a template asks for: `{{ name }}` and `{{ fields["First name"] }}`."""
-    found = set()
-    for variables in template.analyze(include_partials=False).globals.values():
-        for variable in variables:
-            root, *rest = variable.segments
-            if root == "fields" and rest and isinstance(rest[0], str):
-                found.add(rest[0])
-            elif isinstance(root, str) and root not in RESERVED:
-                found.add(root)
-    return found
-
-
 def keeps_state(template: BoundTemplate) -> bool:
     """Whether the template binds names of its own, so that a name may mean something else further down."""
     return not _STATEFUL_TAGS.isdisjoint(template.analyze(include_partials=False).tags)

@@ -52,15 +52,6 @@ def check(content: Content) -> None:
     parse(content, ANY_TIME)
 
 
-def fields_used(content: Content) -> frozenset[str]:
-    """Return the names of the recipient's fields that the templates ask for. Raises `InvalidInput` as `check` does."""
-    from postroom.message import merge
-
-    templates = parse(content, ANY_TIME)
-    parts = (templates.subject, templates.html, templates.text)
-    return frozenset[str]().union(*(merge.columns(part) for part in parts if part is not None))
-
-
 def parse(content: Content, now: datetime) -> Templates:
     """Return the parsed parts, to whose templates it is `now`. Raises `InvalidInput`."""
     templates, faults = _read(content, now)
