@@ -654,7 +654,7 @@ async def test_it_is_the_same_server_on_uvloop(certificates, tmp_path: Path):
 
 async def test_serving_goes_on_until_it_is_cancelled():
     running: asyncio.Future[Sandbox] = asyncio.get_running_loop().create_future()
-    serving = asyncio.create_task(serve(started=running.set_result))
+    serving = asyncio.create_task(serve(Sandbox(), started=running.set_result))
     sandbox = await running
     async with connected(sandbox) as peer:
         assert (await peer.send()).startswith("250")

@@ -256,8 +256,9 @@ async def try_gateway(postroom: Postroom, gateway: Gateway) -> None:
 async def run_sandbox(*, script: str, port: int, record: Path | None, keep: Path | None, tls: ssl.SSLContext | None,
                       implicit_tls: bool, started: Callable[[str, int], None]) -> None:
     """A sandbox gateway until cancelled; `started` is told host and port. Raises InvalidInput, Unavailable."""
-    await sandbox.serve(script=sandbox.parse(script), port=port, record=record, keep=keep or False, tls=tls,
-                        implicit_tls=implicit_tls, started=lambda one: started(one.host, one.port))
+    gateway = sandbox.Sandbox(script=sandbox.parse(script), port=port, record=record, keep=keep or False, tls=tls,
+                              implicit_tls=implicit_tls)
+    await sandbox.serve(gateway, started=lambda one: started(one.host, one.port))
 
 
 def sandbox_tally(record: Path) -> tuple[int, int]:

@@ -197,31 +197,9 @@ class Sandbox:
         return b"250 2.0.0 Ok: queued as S%08d\r\n" % number
 
 
-async def serve(
-    *,
-    started: Callable[[Sandbox], None] | None = None,
-    script: Script | None = None,
-    host: str = "127.0.0.1",
-    port: int = 0,
-    record: Path | None = None,
-    keep: bool | Path = False,
-    tls: ssl.SSLContext | None = None,
-    implicit_tls: bool = False,
-    credentials: tuple[str, str] | None = None,
-    size_limit: int = SIZE_LIMIT_BYTES,
-) -> None:
+async def serve(sandbox: Sandbox, *, started: Callable[[Sandbox], None] | None = None) -> None:
     """Run a sandbox gateway until cancelled. `started` is called once, when it listens and its port is known."""
-    async with Sandbox(
-        script=script,
-        host=host,
-        port=port,
-        record=record,
-        keep=keep,
-        tls=tls,
-        implicit_tls=implicit_tls,
-        credentials=credentials,
-        size_limit=size_limit,
-    ) as sandbox:
+    async with sandbox:
         if started is not None:
             started(sandbox)
         await asyncio.Event().wait()
