@@ -2,8 +2,8 @@
 
 Promises: one database (embedded, made for this and thrown away), and for each job a fresh worker process, as
 `postroom serve` starts it, which is all that is counted as the sender. The clock is the job's own: `started_at` to
-`ended_at`, by the database. The worker is up and waiting before the job is approved. Fails with `BenchmarkError` when a
-job ends other than completed and wholly sent.
+`ended_at`, by the database. The worker is up, and the pre-flight behind it, before the job is approved. Fails with
+`BenchmarkError` when a job ends other than completed and wholly sent.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ CONTENT = Content(subject=sample.SUBJECT, html=sample.HTML, text=sample.TEXT,
 async def create_account(parts: wiring.Postroom, port: int) -> int:
     """An account of its own, whose gateway is 127.0.0.1:`port`, plain, with `CONNECTIONS` connections."""
     account = await accounts.create_account(parts.pool, f"Bench {secrets.token_hex(4)}")
-    await accounts.create_gateway(parts.pool, parts.secrets, account.id, name="bench", host=HOST, port=port, security="none",
-                                  connections=CONNECTIONS)
+    await accounts.create_gateway(parts.pool, parts.secrets, account.id, name="bench", host=HOST, port=port,
+                                  security="none", connections=CONNECTIONS, signs_dkim=True)
     return account.id
 
 
@@ -76,7 +76,7 @@ def rows(count: int) -> Iterator[IncomingRow]:
 
 async def create_job(parts: wiring.Postroom, account_id: int, recipients: Iterator[IncomingRow] | None) -> JobOverview:
     """A frozen job that awaits approval; None: of all contacts of the account."""
-    return await submit(parts.pool, Submission(account_id, "bench", CONTENT), recipients)
+    return await submit(parts.pool, parts.office, Submission(account_id, "bench", CONTENT), recipients)
 
 
 async def approve_job(parts: wiring.Postroom, account_id: int, job_id: int) -> None:
@@ -132,7 +132,7 @@ class Postroom:
         self._stack.callback(shutil.rmtree, self.home, ignore_errors=True)
         try:
             self.url = (await self._stack.enter_async_context(EmbeddedPostgres(self.home / "home"))).url
-            settings = Settings(database_url=self.url, home=self.home / "home")
+            settings = Settings(database_url=self.url, home=self.home / "home", allowed_networks="127.0.0.0/8")
             self.parts = await self._stack.enter_async_context(wiring.opened(settings, name="bench"))
         except BaseException:
             await self._stack.aclose()
@@ -149,20 +149,42 @@ class Postroom:
     def environment(self) -> dict[str, str]:
         """For every process of Postroom that the benchmark starts. With bytecode: an installation compiles nothing anew."""
         inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-        return inherited | {"POSTROOM_DATABASE_URL": self.url, "POSTROOM_HOME": str(self.home / "home")}
+        return inherited | {"POSTROOM_DATABASE_URL": self.url, "POSTROOM_HOME": str(self.home / "home"),
+                            "POSTROOM_ALLOWED_NETWORKS": "127.0.0.0/8"}
 
-    async def run_job(self, sink_port: int, recipients: int, uvloop: bool) -> Run:
-        """Freeze, start a worker, approve, wait for the end."""
+    async def run_job(self, sink_port: int, recipients: int, uvloop: bool, *, workers: int = 1, before: str = "") -> Run:
+        """Freeze, start the workers, let them check everybody, approve, wait for the end. `before` is Python that each worker
+        runs first. CPU and memory are those of all workers."""
         account_id = await create_account(self.parts, sink_port)
         job = await create_job(self.parts, account_id, rows(recipients))
         async with (
             await psycopg.AsyncConnection.connect(self.url, autocommit=True) as connection,
-            self._worker(connection, uvloop) as pid,
+            AsyncExitStack() as running,
         ):
-            cpu_before = cpu_seconds(pid)
+            pids = [await running.enter_async_context(self._worker(connection, uvloop, before)) for _ in range(workers)]
+            await _checked(connection, job.id, recipients)
+            cpu_before = sum(map(cpu_seconds, pids))
             await approve_job(self.parts, account_id, job.id)
             seconds = await _completed(connection, job.id, recipients)
-            return Run(recipients, seconds, cpu_seconds(pid) - cpu_before, rss_max_bytes(pid))
+            return Run(recipients, seconds, sum(map(cpu_seconds, pids)) - cpu_before, sum(map(rss_max_bytes, pids)))
+
+    @asynccontextmanager
+    async def worker(self) -> AsyncIterator[int]:
+        """A worker process for as long as the context lasts; its process id."""
+        async with (await psycopg.AsyncConnection.connect(self.url, autocommit=True) as connection,
+                    self._worker(connection, uvloop=True) as pid):
+            yield pid
+
+    async def run_preflight(self, recipients: int, workers: int) -> float:
+        """Seconds in which so many workers, that are up already, make the message of everybody in a new job once."""
+        account_id = await create_account(self.parts, free_port())
+        async with await psycopg.AsyncConnection.connect(self.url, autocommit=True) as connection, AsyncExitStack() as running:
+            for _ in range(workers):
+                await running.enter_async_context(self._worker(connection, uvloop=True))
+            job = await create_job(self.parts, account_id, rows(recipients))
+            frozen = time.perf_counter()
+            await _checked(connection, job.id, recipients)
+            return time.perf_counter() - frozen
 
     @asynccontextmanager
     async def server(self) -> AsyncIterator[Server]:
@@ -193,9 +215,9 @@ class Postroom:
         return seconds
 
     @asynccontextmanager
-    async def _worker(self, connection: Connection, uvloop: bool) -> AsyncIterator[int]:
+    async def _worker(self, connection: Connection, uvloop: bool, before: str = "") -> AsyncIterator[int]:
         """One worker process, up and registered with the engine; its process id."""
-        async with self._running(WORKER if uvloop else WITHOUT_UVLOOP + WORKER) as process:
+        async with self._running(before + (WORKER if uvloop else WITHOUT_UVLOOP + WORKER)) as process:
             await self._ready(connection, process)
             yield process.pid
 
@@ -218,16 +240,38 @@ class Postroom:
                     await process.wait()
 
     async def _ready(self, connection: Connection, process: asyncio.subprocess.Process) -> None:
-        """Until the engine has a row of this worker. The last one is gone: it was stopped politely."""
+        """Until the engine has the rows of one worker more: those of earlier ones are gone, they were stopped politely."""
+        count = "SELECT count(*) FROM procrastinate_workers"
+        before = await (await connection.execute(count)).fetchone()
         for _ in range(int(READY_TIMEOUT_S / POLL_S)):
             if process.returncode is not None:
                 break
-            found = await connection.execute("SELECT FROM procrastinate_workers")
-            if await found.fetchone() is not None:
+            if await (await connection.execute(count)).fetchone() != before:
                 return
             await asyncio.sleep(POLL_S)
         words = self.log.read_text(errors="replace")[-2000:]
         raise BenchmarkError(f"postroom worker did not come up:\n{words}")
+
+
+async def pre_flown(url: str, job_id: int, recipients: int) -> None:
+    """Wait until the job can be approved."""
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+        await _checked(connection, job_id, recipients)
+
+
+async def _checked(connection: Connection, job_id: int, recipients: int) -> None:
+    """Wait until every recipient's message was made once, without a finding that refuses the job."""
+    deadline = asyncio.get_running_loop().time() + 30 + recipients / MESSAGES_PER_S_MIN
+    while asyncio.get_running_loop().time() < deadline:
+        found = await connection.execute(
+            "SELECT count(*) FILTER (WHERE findings IS NULL), bool_or(refuses) FROM preflight WHERE job_id = %s", (job_id,))
+        left, refused = await found.fetchone() or (None, None)
+        if refused:
+            raise BenchmarkError(f"job {job_id} was found unfit to send")
+        if left == 0:
+            return
+        await asyncio.sleep(POLL_S)
+    raise BenchmarkError(f"job {job_id} was not checked in time")
 
 
 async def _completed(connection: Connection, job_id: int, recipients: int) -> float:

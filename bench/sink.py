@@ -1,4 +1,4 @@
-"""Postfix's `smtp-sink`, which every contender sends to.
+"""The servers that contenders send to: Postfix's `smtp-sink`, one that is never the limit, and either of them far away.
 
 Promises: a fresh sink on a free loopback port for each run, and the number of messages that it accepted, so that no
 contender is believed on its own word. Fails with `MissingError` when the tool is not installed and with
@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import socket
+import sys
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -23,6 +24,7 @@ from pathlib import Path
 from harness import BenchmarkError, MissingError
 
 HOST = "127.0.0.1"
+SERVERS = Path(__file__).parent / "servers"
 BACKLOG = 512
 SESSIONS_MAX = 256
 START_TIMEOUT_S = 5.0
@@ -35,6 +37,7 @@ class Sink:
 
     port: int
     counters: Path
+    settle_timeout_s: float = SETTLE_TIMEOUT_S
 
     def accepted(self) -> int:
         """Messages that the sink has answered 250 to, from the last line of its counters."""
@@ -44,7 +47,7 @@ class Sink:
 
     async def expect(self, messages: int) -> None:
         """Raise unless the sink took exactly `messages`."""
-        for _ in range(int(SETTLE_TIMEOUT_S / 0.05)):
+        for _ in range(int(self.settle_timeout_s / 0.05)):
             if self.accepted() >= messages:
                 break
             await asyncio.sleep(0.05)
@@ -74,13 +77,43 @@ async def smtp_sink() -> AsyncIterator[Sink]:
     if os.geteuid() == 0:
         command += ["-u", "nobody"]
     port = free_port()
-    with tempfile.TemporaryFile() as errors, tempfile.NamedTemporaryFile(prefix="smtp-sink-") as counters:
-        process = await asyncio.create_subprocess_exec(
-            *command, f"{HOST}:{port}", str(BACKLOG), stdout=counters, stderr=errors
-        )
+    async with _listener(port, *command, f"{HOST}:{port}", str(BACKLOG)) as counters:
+        yield Sink(port, counters)
+
+
+@asynccontextmanager
+async def fast_sink() -> AsyncIterator[Sink]:
+    """A fresh sink of ours (`servers/fast_sink.c`), which takes several times what smtp-sink takes. Raises MissingError."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        raise MissingError("there is no C compiler (cc), and the sink that is never the limit is written in C")
+    with tempfile.TemporaryDirectory() as folder:
+        program, port = Path(folder) / "fast_sink", free_port()
+        made = await asyncio.create_subprocess_exec(compiler, "-O2", "-o", str(program), str(SERVERS / "fast_sink.c"))
+        if await made.wait() != 0:
+            raise BenchmarkError("fast_sink.c could not be compiled")
+        async with _listener(port, str(program), str(port)) as counters:
+            yield Sink(port, counters)
+
+
+@asynccontextmanager
+async def far_sink(round_trip_s: float) -> AsyncIterator[Sink]:
+    """A fresh smtp-sink at the other end of a line on which every octet takes half of `round_trip_s`."""
+    async with smtp_sink() as near:
+        port = free_port()
+        async with _listener(port, sys.executable, str(SERVERS / "delay.py"), str(port), str(near.port),
+                             str(round_trip_s / 2)):
+            yield Sink(port, near.counters)
+
+
+@asynccontextmanager
+async def _listener(port: int, *command: str) -> AsyncIterator[Path]:
+    """A process that listens on the port, stopped at the end, and the file of what it says."""
+    with tempfile.TemporaryFile() as errors, tempfile.NamedTemporaryFile(prefix="sink-") as output:
+        process = await asyncio.create_subprocess_exec(*command, stdout=output, stderr=errors)
         try:
             await listening(port, process, START_TIMEOUT_S)
-            yield Sink(port, Path(counters.name))
+            yield Path(output.name)
         finally:
             if process.returncode is None:
                 process.terminate()

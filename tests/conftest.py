@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 import psycopg
 import pytest
+from playwright.async_api import Browser, async_playwright
 from psycopg import sql
 
 from postroom.ledger import db
@@ -27,6 +28,8 @@ from postroom.ledger.migrate import migrate
 
 HOME_PREFIX = "postroom-test-"
 ABANDONED_AFTER_S = 600
+CHROMIUM_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+                  "--disable-component-update", "--disable-sync"]
 _numbers = itertools.count(1)
 
 
@@ -98,6 +101,16 @@ async def pool(database: str) -> AsyncIterator[db.Pool]:
     """A pool on `database`."""
     async with await db.open_pool(database, size_max=10, name="postroom test", unsafe=True) as pool:
         yield pool
+
+
+@pytest.fixture(scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    """A headless Chromium, one for the whole run; each test makes a context of its own in it."""
+    found = next(path for path in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if path)
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=found, args=CHROMIUM_FLAGS)
+        yield browser
+        await browser.close()
 
 
 def passable_directory(kind: str) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from postroom.domain.outcome import Evidence, Kind, Outcome
@@ -45,3 +45,18 @@ async def hand_off_everything(pool: Pool, account_id: int, job_id: int) -> None:
             outcomes = all_sent(window)
         async with pool.connection() as conn:
             await delivery.release_chunk(conn, claim)
+
+
+async def book_first(pool: Pool, account_id: int, job_id: int, outcomes: Mapping[int, Outcome]) -> list[tuple[Claim, Window]]:
+    """What becomes of the first recipients of a job, by position; the rest is left untouched. Their windows come back."""
+    held: list[tuple[Claim, Window]] = []
+    while (left := len(outcomes) - sum(len(window.recipients) for _, window in held)) > 0:
+        claim = await claimed(pool, account_id, job_id)
+        assert claim is not None
+        window = await turned(pool, claim, [], left)
+        assert window is not None
+        await turned(pool, claim, [outcomes[one.position] for one in window.recipients], 0)
+        async with pool.connection() as conn:
+            await delivery.release_chunk(conn, claim)
+        held.append((claim, window))
+    return held

@@ -2,7 +2,7 @@
 # Makes a checkout ready to run.
 #
 #   tools/setup.sh run      to use Postroom          requirements.lock
-#   tools/setup.sh dev      to test it               requirements-dev.lock, Chromium, smtp-sink
+#   tools/setup.sh dev      to test it               requirements-dev.lock, Chromium, smtp-sink, Email::MIME, dkimpy
 #   tools/setup.sh bench    to measure it            requirements-bench.lock, smtp-sink, redis-server
 #
 # Each lock holds all of the one before, every file of it pinned and hashed, so one .venv serves all three. The stamp in
@@ -55,6 +55,16 @@ need() {
     done
     if can_install && install_packages "$package"; then return 0; fi
     say "$name is missing: install it as root with 'apt-get install $package', or what needs it will fail."
+}
+
+# need_working NAME "PACKAGE..." COMMAND ARGUMENT...: the same for what is no command of its own, such as a module of Perl.
+need_working() {
+    local name=$1 packages=$2
+    shift 2
+    if "$@" >/dev/null 2>&1; then return 0; fi
+    # shellcheck disable=SC2086 - several packages
+    if can_install && install_packages $packages && "$@" >/dev/null 2>&1; then return 0; fi
+    say "$name is missing: install it as root with 'apt-get install $packages', or what needs it will fail."
 }
 
 # The distribution's own Python first: it is built with profile-guided and link-time optimisation, which a Python built by a
@@ -115,6 +125,9 @@ dev)
     install_locked requirements-dev.lock dev run
     need Chromium chromium chromium chromium-browser google-chrome
     need "smtp-sink, Postfix's test server," postfix smtp-sink
+    need_working "Email::MIME, a parser of mail that is not Python's," libemail-mime-perl perl -MEmail::MIME -e 1
+    need_working "dkimpy, a verifier of signatures that is not ours," "python3-dkim python3-nacl" \
+        /usr/bin/python3 -c 'import dkim, nacl'
     ;;
 bench)
     install_locked requirements-bench.lock bench dev run

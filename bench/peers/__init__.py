@@ -1,7 +1,7 @@
 """The contenders that Postroom is measured against: each a script of its own, run in a process of its own.
 
-Promises: `peer(...)` gives a contender for `harness.compare`, with a fresh sink for each run, whose count is checked
-against the sink's. Fails with `MissingError` where a tool or package is missing.
+Promises: `peer(...)` gives a contender for `harness.compare`, with a fresh server for each run, whose count is checked
+against the server's: an smtp-sink, if no other is given. Fails with `MissingError` where a tool or package is missing.
 """
 
 from __future__ import annotations
@@ -12,25 +12,30 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import sample
 from harness import BenchmarkError, Contender, MissingError, Run
-from sink import smtp_sink
+from sink import Sink, smtp_sink
+
+Server = Callable[[], AbstractAsyncContextManager[Sink]]
 
 HERE = Path(__file__).parent
 RUN_TIMEOUT_S = 180.0
 PEOPLE_MAX = 2_000
 
 
-def peer(script: str, count: int, connections: int, *switches: str, needs: tuple[str, ...] = ()) -> Contender:
+def peer(script: str, count: int, connections: int, *switches: str, needs: tuple[str, ...] = (),
+         server: Server = smtp_sink) -> Contender:
     """A Python peer: `script` in this folder. `needs` names the packages without which it cannot run."""
 
     async def run() -> Run:
         missing = [name for name in needs if importlib.util.find_spec(name) is None]
         if missing:
             raise MissingError(f"not installed: {', '.join(missing)} (dependency group bench)")
-        return await _run_script([sys.executable, str(HERE / script)], count, connections, switches)
+        return await _run_script([sys.executable, str(HERE / script)], count, connections, switches, server=server)
 
     return run
 
@@ -62,10 +67,11 @@ async def _install_node_packages(npm: str) -> None:
 
 
 async def _run_script(
-    command: list[str], count: int, connections: int, switches: tuple[str, ...], stdin: bytes | None = None
+    command: list[str], count: int, connections: int, switches: tuple[str, ...], stdin: bytes | None = None,
+    server: Server = smtp_sink,
 ) -> Run:
-    """Run a script against a fresh sink and read its line."""
-    async with smtp_sink() as sink:
+    """Run a script against a fresh server and read its line."""
+    async with server() as sink:
         command = [*command, "--port", str(sink.port), "--count", str(count), "--connections", str(connections)]
         process = await asyncio.create_subprocess_exec(
             *command,

@@ -8,6 +8,7 @@ import os
 import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
@@ -33,12 +34,14 @@ class Settings(Struct, frozen=True, kw_only=True):
         description="Accepts a database that may forget what it committed (fsync or full_page_writes off). "
                     "For tests only.")] = False
     home: Annotated[Path, Meta(
-        description="Where the embedded database, its password and the generated secret key are kept.")] = Path(".postroom")
+        description="Where the embedded database, its password, the generated secret key, and the journals of this machine's "
+                    "workers are kept: a directory on a local disk, the same for every process here.")] = Path(".postroom")
     secret_key: Annotated[str | None, Meta(
         description="Seals gateway passwords and signs sessions. Without it one is generated under POSTROOM_HOME. "
                     "Every machine of an installation needs the same.")] = None
     base_url: Annotated[str | None, Meta(
-        description="The address under which people reach the pages; by default http://HOST:PORT of `serve`.")] = None
+        description="The address under which people reach the pages, and recipients the page to unsubscribe at; by default "
+                    "http://HOST:PORT of `serve`, and no such page in messages.")] = None
     host: Annotated[str, Meta(description="Where `serve` listens.")] = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535, description="The port of `serve`.")] = 8025
     workers: Annotated[int, Meta(ge=0, le=64, description="Worker processes that `serve` starts.")] = 1
@@ -48,6 +51,9 @@ class Settings(Struct, frozen=True, kw_only=True):
             default_factory=lambda: socket.gethostname() or "localhost")
     allow_plaintext: Annotated[bool, Meta(
         description="Lets gateways beyond this machine be used without TLS. Passwords are never sent that way.")] = False
+    allowed_networks: Annotated[str | None, Meta(
+        description="Networks beside the Internet in which gateways may stand, at any port: 127.0.0.0/8,10.1.0.0/16, say. "
+                    "Without it gateways must have public addresses and the ports 25, 465, 587, 2525, 2465 or 2587.")] = None
     lease_s: Annotated[float, Meta(
         ge=1, description="Seconds after which a worker that is no longer heard of loses its chunk.")] = 30.0
     retry_base_s: Annotated[float, Meta(
@@ -55,12 +61,25 @@ class Settings(Struct, frozen=True, kw_only=True):
     gateway_give_up_s: Annotated[float, Meta(
         gt=0, description="Seconds after which a job whose gateway cannot be used becomes failed, its unsent intact.")] = 86_400.0
     upload_max_mb: Annotated[int, Meta(
-        ge=1, description="The largest request that creates a job, in MiB; it is spooled to disk, not held in memory.")] = 1_024
+        ge=1, description="The largest request that creates a job, in MiB; its list is spooled to disk, "
+                          "not held in memory.")] = 1_024
 
     def __repr__(self) -> str:
         shown = (f"{name}={'***' if name in SECRETS and value else repr(value)}"
                  for name, value in msgspec.structs.asdict(self).items())
         return f"Settings({', '.join(shown)})"
+
+    def networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """`allowed_networks`, read. Raises InvalidInput."""
+        networks = []
+        for text in filter(None, map(str.strip, (self.allowed_networks or "").split(","))):
+            try:
+                networks.append(ip_network(text))
+            except ValueError as error:
+                name = variable("allowed_networks")
+                raise InvalidInput(f"{name} is not valid: {error}. Write networks as 127.0.0.0/8, with commas between them.",
+                                   field=name) from None
+        return tuple(networks)
 
     def environment(self) -> dict[str, str]:
         """The variables that give another process of ours these very settings."""
@@ -101,7 +120,9 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
             shown = "" if name in SECRETS else f' "{text}"'
             told = str(error).split(" - at ")[0].split(", got ")[0].replace("`", "")
             raise InvalidInput(f"{variable(name)}{shown} is not valid: {told.lower()}.", field=variable(name)) from None
-    return msgspec.convert(given, Settings, strict=False, dec_hook=_path)
+    settings = msgspec.convert(given, Settings, strict=False, dec_hook=_path)
+    settings.networks()
+    return settings
 
 
 def _path(kind: type, value: Any) -> Any:

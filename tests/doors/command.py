@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 import structlog
 
+from loopback import NETWORKS
 from postroom.doors.cli.main import main
 
 PATIENCE_S = 60.0
@@ -33,7 +34,8 @@ class Ended:
 
 def environment(home: Path, **settings: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("POSTROOM_")}
-    return kept | {"POSTROOM_HOME": str(home), "POSTROOM_HELO_NAME": "tests.example", **settings}
+    return kept | {"POSTROOM_HOME": str(home), "POSTROOM_HELO_NAME": "tests.example",
+                   "POSTROOM_ALLOWED_NETWORKS": NETWORKS, **settings}
 
 
 async def postroom(home: Path, *arguments: str, stdin: str = "", **settings: str) -> Ended:
@@ -101,7 +103,7 @@ async def here(home: Path, *arguments: str, stdin: str = "", **settings: str) ->
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("POSTROOM_")]:
             patch.delenv(name)
-        for name, value in ({"POSTROOM_HOME": str(home)} | settings).items():
+        for name, value in ({"POSTROOM_HOME": str(home), "POSTROOM_ALLOWED_NETWORKS": NETWORKS} | settings).items():
             patch.setenv(name, value)
         for name, value in (("argv", ["postroom", *arguments]), ("stdout", out), ("stderr", err), ("stdin", given)):
             patch.setattr(sys, name, value)

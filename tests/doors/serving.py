@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
+import json
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -12,10 +14,12 @@ from typing import Any
 import httpx
 import uvicorn
 
+from loopback import NETWORKS
 from postroom.config import Settings
 from postroom.doors.app import create_app
-from postroom.doors.wiring import Postroom
+from postroom.doors.wiring import Postroom, office
 from postroom.flow import accounts
+from postroom.flow.preflight import Checks
 from postroom.flow.secrets import SecretBox
 from postroom.ledger.db import Pool
 
@@ -23,6 +27,7 @@ SECRET_KEY = "test"
 TOKEN = "the-sign-in-token"
 MESSAGE = {"subject": "News for {{ name }}", "text": "Hello {{ name }}\n", "html": "<p>Hello {{ name }}</p>",
            "from": {"address": "news@club.example", "name": "The Club"}}
+PNG = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg==")
 
 
 class _Server(uvicorn.Server):
@@ -48,7 +53,7 @@ class Site:
         return f"http://127.0.0.1:{self.port}"
 
     async def start(self) -> None:
-        self.app = create_app(Postroom(self.settings, self.pool, SecretBox(SECRET_KEY)), sign_in_token=TOKEN)
+        self.app = create_app(Postroom(self.settings, self.pool, office(self.settings)), sign_in_token=TOKEN)
         listener = socket.create_server(("127.0.0.1", self.port), reuse_port=False)
         self.port = listener.getsockname()[1]
         self._server = _Server(uvicorn.Config(
@@ -92,9 +97,24 @@ class Site:
         return account.id
 
 
+    async def check(self, account_id: int, job_id: int) -> None:
+        """The pre-flight of a job, as a worker runs it, to its end."""
+        checks = Checks(self.pool, office(self.settings))
+        while await checks.check(account_id, job_id, True):
+            pass
+
+    async def job(self, account_id: int, count: int = 100, **options: Any) -> dict[str, Any]:
+        """A new job, checked, so that it can be approved."""
+        api = await self.api(account_id, f"key {len(self.clients)}")
+        made = (await api.post("/jobs", json=job_of(count, **options))).json()
+        await self.check(account_id, made["id"])
+        return (await api.get(f"/jobs/{made['id']}")).json()
+
+
 @contextlib.asynccontextmanager
 async def served(pool: Pool, url: str, **settings: Any) -> AsyncIterator[Site]:
-    site = Site(pool, Settings(database_url=url, secret_key=SECRET_KEY, unsafe_database=True, **settings))
+    site = Site(pool, Settings(database_url=url, secret_key=SECRET_KEY, unsafe_database=True,
+                               **{"allowed_networks": NETWORKS, **settings}))
     await site.start()
     try:
         yield site
@@ -109,9 +129,20 @@ def listed(count: int) -> list[dict[str, Any]]:
     return [{"email": f"person{n}@list.example", "fields": {"name": f"Person {n}"}} for n in range(1, count + 1)]
 
 
+def in_base64(octets: bytes) -> str:
+    return base64.b64encode(octets).decode()
+
+
 def job_of(count: int, **options: Any) -> dict[str, Any]:
     return {"message": MESSAGE, "recipients": listed(count), **options}
 
 
 def csv_of(count: int) -> bytes:
     return b"email,name\n" + b"".join(b"person%d@list.example,Person %d\n" % (n, n) for n in range(1, count + 1))
+
+
+async def upload(api: httpx.AsyncClient, recipients: bytes, content_type: str = "text/csv", message=None, headers=None, files=()):
+    """A new job by multipart/form-data; `files` are (name, octets)."""
+    return await api.post("/jobs", headers=headers, files=[
+        ("message", (None, json.dumps(message or {"message": MESSAGE}), "application/json")),
+        ("recipients", ("list", recipients, content_type)), *(("attachment", file) for file in files)])

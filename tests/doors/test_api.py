@@ -8,12 +8,14 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from .serving import MESSAGE, Site, csv_of, job_of, listed, served
+from .serving import MESSAGE, Site, csv_of, job_of, listed, served, upload
 
 JOB_KEYS = [
     "id", "status", "status_label", "reason", "sentence", "recipient_count", "sent", "failed", "skipped", "unconfirmed", "unsent",
     "excluded", "queue_position", "queue", "created_at", "created_by", "approved_by", "approved_at", "started_at", "ended_at",
-    "subject", "digest", "per_second", "seconds_left"]
+    "subject", "digest", "per_second", "seconds_left", "field_policy", "preflight",
+    "limit_per_s", "slowed_to_per_s", "slowed_because", "retries_until",
+    "paused", "alarm", "continues", "continued_by"]
 RECIPIENT_KEYS = ["position", "row", "email", "fields", "state", "reason", "code", "enhanced_code", "reply", "evidence",
                   "attempts", "at"]
 
@@ -26,12 +28,6 @@ async def site(pool, database) -> AsyncIterator[Site]:
 
 def adds_up(job) -> bool:
     return sum(job[name] for name in ("sent", "failed", "skipped", "unconfirmed", "unsent")) == job["recipient_count"]
-
-
-async def upload(api, recipients: bytes, content_type: str = "text/csv", message=None, headers=None):
-    return await api.post("/jobs", headers=headers, files={
-        "message": (None, json.dumps(message or {"message": MESSAGE}), "application/json"),
-        "recipients": ("list", recipients, content_type)})
 
 
 async def test_a_job_is_created_from_json_and_shown_with_exactly_the_promised_keys(site):
@@ -49,7 +45,9 @@ async def test_a_job_is_created_from_json_and_shown_with_exactly_the_promised_ke
 
 async def test_a_list_that_only_its_file_name_tells_about_is_read_as_that(site):
     api = await site.api(await site.account())
-    for filename, recipients in (("list.csv", b"email,name\na@b.example,A\n"), ("list.ndjson", b'{"email": "a@b.example"}\n')):
+    lists = {"list.csv": b"email,name\na@b.example,A\n",
+             "list.ndjson": b'{"email": "a@b.example", "fields": {"name": "A"}}\n'}
+    for filename, recipients in lists.items():
         answer = await api.post("/jobs", files={
             "message": (None, json.dumps({"message": MESSAGE}), "application/json"),
             "recipients": (filename, recipients, "application/octet-stream")})
@@ -81,6 +79,9 @@ async def test_a_csv_file_is_taken_in_the_charset_that_its_part_names(site):
     ledger = (await api.get(f"/jobs/{answer.json()['id']}/recipients")).json()["items"]
     assert list(ledger[0]) == RECIPIENT_KEYS
     assert (ledger[0]["row"], ledger[0]["email"], ledger[0]["fields"]) == (2, "zoe@list.example", {"name": "Zoë"})
+    attempts = await api.get(f"/jobs/{answer.json()['id']}/recipients/1/attempts")
+    assert attempts.json() == {"position": 1, "email": "zoe@list.example", "items": []}
+    assert (await api.get(f"/jobs/{answer.json()['id']}/recipients/2/attempts")).status_code == 404
 
 
 async def test_newline_delimited_json_is_taken(site):
@@ -150,10 +151,11 @@ async def test_the_same_file_again_is_the_same_request_and_another_file_is_refus
     key = {"Idempotency-Key": "upload-1"}
     first = await upload(api, csv_of(100), headers=key)
     again = await upload(api, csv_of(100), headers=key)
-    other = await upload(api, csv_of(101), headers=key)
     assert again.json()["id"] == first.json()["id"]
-    assert other.status_code == 422
-    assert other.json()["errors"][0]["header"] == "Idempotency-Key"
+    other_file = await upload(api, csv_of(100), headers=key, files=[("a.txt", b"A")])
+    for other in (await upload(api, csv_of(101), headers=key), other_file):
+        assert other.status_code == 422
+        assert other.json()["errors"][0]["header"] == "Idempotency-Key"
 
 
 async def test_of_two_equal_requests_at_once_one_makes_the_job(site):
@@ -165,8 +167,8 @@ async def test_of_two_equal_requests_at_once_one_makes_the_job(site):
 
 
 async def test_approving_twice_answers_the_same(site):
-    api = await site.api(await site.account())
-    job = (await api.post("/jobs", json=job_of(100))).json()
+    account_id = await site.account()
+    api, job = await site.api(account_id), await site.job(account_id)
     first = await api.put(f"/jobs/{job['id']}/approval", json={"digest": job["digest"]})
     again = await api.put(f"/jobs/{job['id']}/approval")
     assert (first.status_code, again.status_code) == (200, 200)
@@ -218,7 +220,7 @@ async def test_a_foreign_job_is_as_unknown_as_one_that_never_was(site):
     mine, theirs = await site.api(await site.account("Mine")), await site.api(await site.account("Theirs"))
     job_id = (await mine.post("/jobs", json=job_of(100))).json()["id"]
     for method, path in (("GET", ""), ("GET", "/recipients"), ("GET", "/exclusions"), ("GET", "/events"), ("PUT", "/approval"),
-                         ("PUT", "/cancellation")):
+                         ("PUT", "/cancellation"), ("PUT", "/pause"), ("DELETE", "/pause")):
         foreign = await theirs.request(method, f"/jobs/{job_id}{path}")
         unknown = await theirs.request(method, f"/jobs/{job_id + 900}{path}")
         assert foreign.status_code == unknown.status_code == 404

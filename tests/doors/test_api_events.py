@@ -29,8 +29,8 @@ async def events_of(answer) -> AsyncIterator[tuple[str, dict]]:
 
 
 async def test_the_job_comes_at_once_again_at_each_change_and_the_stream_ends_with_it(site):
-    api = await site.api(await site.account())
-    job = (await api.post("/jobs", json=job_of(100))).json()
+    account_id = await site.account()
+    api, job = await site.api(account_id), await site.job(account_id)
     async with asyncio.timeout(30), api.stream("GET", f"/jobs/{job['id']}/events") as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
         events = events_of(answer)
@@ -84,8 +84,8 @@ async def test_many_viewers_of_a_job_are_one_reader_and_nobody_watching_is_none(
 
 
 async def test_after_a_lost_connection_the_first_event_is_right_again(site):
-    api = await site.api(await site.account())
-    job_id = (await api.post("/jobs", json=job_of(100))).json()["id"]
+    account_id = await site.account()
+    api, job_id = await site.api(account_id), (await site.job(account_id))["id"]
     async with asyncio.timeout(30):
         async with api.stream("GET", f"/jobs/{job_id}/events") as answer:
             await anext(events_of(answer))

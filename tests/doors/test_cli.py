@@ -18,11 +18,13 @@ from postroom.flow.accounts import holder_of
 from stage import Stage
 
 from .command import Ended, free_port, here, in_terminal, postroom
+from .serving import PNG
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = ["demo", "serve", "worker", "send", "jobs", "jobs list", "jobs show", "jobs approve", "jobs cancel", "account create",
-            "account list", "gateway create", "gateway list", "key create", "contacts import", "suppress", "sandbox", "check",
-            "settings", "migrate", "version"]
+COMMANDS = ["demo", "serve", "worker", "send", "jobs", "jobs list", "jobs show", "jobs approve", "jobs cancel", "jobs pause",
+            "jobs resume", "jobs continue", "jobs settle", "account create", "account list", "account set", "account show",
+            "gateway create", "gateway list", "key create", "contacts import", "suppress", "sandbox", "check", "settings",
+            "migrate", "version"]
 MESSAGE = ("--subject", "News for {{ name }}", "--from", "The Club <news@club.example>")
 
 
@@ -62,8 +64,10 @@ def test_the_documented_settings_are_the_settings() -> None:
 @pytest.mark.parametrize(("given", "shown"), [
     ("postgresql://me:s3cret@db/postroom refused", "postgresql://me:********@db/postroom refused"),
     ("host=db password=s3cret user=me", "host=db password=******** user=me"),
+    ("https://post.example/u/AAAAAAcAACo-_x and on", "https://post.example/u/******** and on"),
+    ("GET '/u/AAAAAAcAACo%20x?a=b'", "GET '/u/********?a=b'"),
 ])
-def test_the_log_holds_no_password(given: str, shown: str) -> None:
+def test_the_log_holds_no_password_and_no_token(given: str, shown: str) -> None:
     assert masked(given) == shown
 
 
@@ -116,6 +120,10 @@ async def test_unknown_things_and_things_that_are_over_are_refused_in_a_sentence
     job = await stage.submit(account, 100)
     one_sentence(await cli("jobs", "show", "999"), "There is no job 999")
     one_sentence(await cli("jobs", "list", "--account", "Nobody"), "Nobody")
+    ended = await cli("jobs", "approve", str(job.id))
+    assert ended.status == 1
+    one_sentence(ended, "0 of 100 recipients were checked so far")
+    await stage.check(job)
     assert (await cli("jobs", "approve", str(job.id))).status == 0
     assert (await cli("jobs", "approve", str(job.id))).status == 0, "approving again changes nothing"
     assert (await cli("jobs", "cancel", str(job.id), "--note", "Wrong list.")).status == 0
@@ -134,6 +142,22 @@ async def test_several_accounts_have_to_be_told_apart_where_it_matters(stage: St
     ended = await cli("send", files("list.csv", "email\na@b.example\n"), *MESSAGE, "--text", files("t.txt", "x"))
     assert ended.status == 2
     one_sentence(ended, "Club", "School")
+
+
+@pytest.mark.parametrize("networks", ["all", "127.0.0.1/8", "10.0.0.0/8;127.0.0.0/8", "10.0.0.0/33", "localhost"])
+async def test_allowed_networks_that_cannot_be_read_are_a_sentence(home: Path, networks: str) -> None:
+    ended = await here(home, "account", "list", POSTROOM_ALLOWED_NETWORKS=networks)
+    assert ended.status == 2
+    one_sentence(ended, "POSTROOM_ALLOWED_NETWORKS is not valid", "127.0.0.0/8")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "2130706433", "169.254.169.254"])
+async def test_a_gateway_that_may_not_be_used_is_refused_when_it_is_made(cli, host: str) -> None:
+    assert (await cli("account", "create", "Club")).status == 0
+    ended = await cli("gateway", "create", "--host", host, "--security", "none", POSTROOM_ALLOWED_NETWORKS="10.0.0.0/8")
+    assert ended.status == 2
+    one_sentence(ended, f"The gateway {host}:25 cannot be used", "POSTROOM_ALLOWED_NETWORKS")
+    assert (await cli("gateway", "list", "--json")).out.strip() == "[]"
 
 
 # -- what it does ------------------------------------------------------------------------------------------------------
@@ -158,6 +182,64 @@ async def test_from_nothing_to_a_finished_send_by_commands_alone(stage: Stage, c
     assert shown["created_by"].startswith("cli")
     assert "Completed" in (await cli("jobs", "list")).out
     assert json.loads((await cli("jobs", "list", "--status", "failed", "--json")).out) == []
+
+
+async def test_a_message_has_a_preheader_a_body_in_markdown_and_files(stage: Stage, cli, files) -> None:
+    account = await stage.account()
+    markdown = "# Hello {{ name }}\n\n![Logo](cid:logo.png)\n"
+    async with stage.worker():
+        ended = await cli("send", files("list.csv", "email,name\na@b.example,A\n"), *MESSAGE,
+                          "--markdown", files("a.md", markdown), "--preheader", "For {{ name }}", "--field-policy", "blank",
+                          "--attach", files("logo.png", PNG), "--attach", files("rules.txt", "Be kind."), "--json")
+    assert ended.status == 0, ended.err
+    job = json.loads(ended.out)
+    content = await report.content_of(stage.pool, account, job["id"])
+    assert (content.markdown, content.preheader, job["field_policy"]) == (markdown, "For {{ name }}", "blank")
+    assert [(one.name, one.content_type, bool(one.content_id)) for one in content.attachments] == [
+        ("logo.png", "image/png", True), ("rules.txt", "text/plain", False)]
+
+
+async def test_a_file_that_cannot_go_with_a_message_is_refused_by_its_name_or_size(stage: Stage, cli, files) -> None:
+    await stage.account()
+    arguments = ("send", files("list.csv", "email\na@b.example\n"), *MESSAGE, "--text", files("text.txt", "Hello"))
+    one_sentence(await cli(*arguments, "--attach", "/nowhere.png"), "/nowhere.png")
+    one_sentence(await cli(*arguments, "--attach", files("large.bin", bytes(10 * 2**20 + 1))), "10 MiB")
+    one_sentence(await cli(*arguments, "--attach", files("a.txt", "A"), "--attach", files("a.txt", "A")), "a.txt")
+    ended = await cli("send", *arguments[1:6], "--markdown", files("bad.md", b"\xff"))
+    one_sentence(ended, "bad.md", "UTF-8")
+
+
+async def test_what_the_check_found_is_printed_and_where_it_refuses_the_job_stays_at_its_gate(stage: Stage, cli, files) -> None:
+    account = await stage.account(threshold=2)
+    listed = files("list.csv", "email,name\na@b.example,A\nblank@b.example,\n")
+    body = files("text.txt", "Hello {{ name }}\n")
+    async with stage.worker():
+        ended = await cli("send", listed, *MESSAGE, "--text", body, "--approve", "--field-policy", "refuse")
+        assert ended.status == 1
+        [job] = await report.history(stage.pool, account)
+        assert job.status is Status.PENDING_APPROVAL
+        shown = await cli("jobs", "show", str(job.id))
+        for told in (ended.err, shown.out):
+            assert "The field “name” is blank. Such as blank@b.example (no. 2)." in told
+            assert "The job cannot be approved." in told
+        assert f"postroom jobs cancel {job.id}" in ended.err
+        one_sentence(await cli("jobs", "approve", str(job.id)), "cannot be approved", "The field “name” is blank.")
+        ended = await cli("send", listed, *MESSAGE, "--text", body, "--approve", "--json")
+    assert ended.status == 0
+    assert "Failed, without a message" in ended.err
+    job = json.loads(ended.out)
+    assert (job["sent"], job["failed"], stage.sandbox.accepted) == (1, 1, 1)
+    shown = json.loads((await cli("jobs", "show", str(job["id"]), "--json")).out)
+    assert [(one["kind"], one["effect"]) for one in shown["preflight"]["findings"]] == [("blank_field", "fail")]
+
+
+async def test_a_small_send_that_its_check_refuses_is_not_made_and_says_what_was_found(stage: Stage, cli, files) -> None:
+    await stage.account()
+    ended = await cli("send", files("list.csv", "email,name\na@b.example,A\nblank@b.example,\n"), *MESSAGE, "--text",
+                      files("text.txt", "Hello {{ name }}\n"), "--field-policy", "refuse")
+    assert ended.status == 2
+    one_sentence(ended, "not created", "The field “name” is blank. 1 recipient, such as blank@b.example (no. 2).")
+    assert json.loads((await cli("jobs", "list", "--json")).out) == []
 
 
 async def test_outside_of_a_terminal_nobody_is_asked_and_the_job_waits(stage: Stage, cli) -> None:
@@ -188,6 +270,35 @@ async def test_a_gateway_s_password_comes_by_standard_input_and_is_never_shown(s
     assert "club" in told
     assert "s3cret" not in told
     one_sentence(await cli("gateway", "create", "--host", "h", "--name", "b", "--username", "x"), "--password-stdin")
+
+
+async def test_what_an_account_says_of_itself_is_set_shown_and_unset(stage: Stage, cli) -> None:
+    await stage.account("Club")
+    ended = await cli("account", "set", "--bounce-domain", "bounces.club.example", "--postal-address", "1 Main St\nOslo\x1b[2J",
+                      "--unsubscribe-url", "https://club.example/{token}", "--require-unsubscribe", "--threshold", "7", "--json")
+    told = json.loads(ended.out)
+    assert told == {"id": told["id"], "name": "Club", "approval_threshold": 7, "bounce_domain": "bounces.club.example",
+                    "unsubscribe_url": "https://club.example/{token}", "postal_address": "1 Main St\nOslo\x1b[2J",
+                    "requires_unsubscribe": True, "requires_postal_address": False,
+                    "retry_attempts_max": 10, "retry_deadline_s": 14_400, "retry_tail_s": 1_800}
+    assert json.loads((await cli("account", "show", "--json")).out) == told
+    shown = (await cli("account", "show", "--account", "Club")).out
+    for words in ("bounces.club.example", "https://club.example/{token}", "1 Main St", "Oslo\N{REPLACEMENT CHARACTER}"):
+        assert words in shown
+    ended = await cli("account", "set", "--unsubscribe-url", "", "--no-require-unsubscribe", "--require-postal-address", "--json")
+    assert json.loads(ended.out) == told | {
+        "unsubscribe_url": None, "requires_unsubscribe": False, "requires_postal_address": True}
+    assert "Postroom's own page" in (await cli("account", "show")).out
+    ended = await cli("account", "set", "--bounce-domain", "nowhere")
+    assert ended.status == 2
+    one_sentence(ended, "has no dot")
+
+
+async def test_a_gateway_that_signs_for_the_domain_says_so(stage: Stage, cli) -> None:
+    await stage.account("Club", signs_dkim=False)
+    await cli("gateway", "create", "--name", "hosted", "--host", "smtp.example", "--signs-dkim")
+    listed = json.loads((await cli("gateway", "list", "--json")).out)
+    assert {one["name"]: one["signs_dkim"] for one in listed} == {"main": False, "hosted": True}
 
 
 async def test_contacts_and_opt_outs_come_from_the_command_line_too(stage: Stage, cli, files) -> None:
@@ -237,9 +348,14 @@ def test_a_big_list_is_read_whole_with_its_bar(files) -> None:
 async def test_the_gate_is_asked_in_the_terminal_and_takes_only_the_exact_count(
         stage: Stage, home: Path, files, url_settings: dict[str, str]) -> None:
     account = await stage.account(threshold=2)
-    arguments = ("send", files("list.csv", "email\na@b.example\nb@b.example\n"), *MESSAGE, "--text", files("text.txt", "Hello\n"))
+    listed, body = files("list.csv", "email,name\na@b.example,A\nb@b.example,\n"), files("text.txt", "Hello {{ name }}\n")
+    arguments = ("send", listed, *MESSAGE, "--text", body, "--field-policy", "blank")
     async with in_terminal(home, *arguments, **url_settings) as terminal:
-        await terminal.until("Approve")
+        await terminal.until("0 of 2 recipients so far")
+        await terminal.until("No worker is running")
+        async with stage.worker():
+            await terminal.until("is blank. Such as b@b.example")
+            await terminal.until("Approve")
         terminal.type("1\n")
         assert await terminal.ended() == 1
     [job] = await report.history(stage.pool, account)
@@ -254,7 +370,7 @@ async def test_the_gate_is_asked_in_the_terminal_and_takes_only_the_exact_count(
 async def test_ctrl_c_leaves_the_job_running_and_says_how_to_stop_it(
         stage: Stage, home: Path, files, url_settings: dict[str, str]) -> None:
     account = await stage.account()
-    arguments = ("send", files("list.csv", "email\na@b.example\n"), *MESSAGE, "--text", files("text.txt", "Hello\n"))
+    arguments = ("send", files("list.csv", "email,name\na@b.example,A\n"), *MESSAGE, "--text", files("text.txt", "Hello\n"))
     async with in_terminal(home, *arguments, **url_settings) as terminal:
         await terminal.until("unsent 1")
         await terminal.until("No worker is running")

@@ -7,12 +7,17 @@ import re
 import shutil
 import signal
 from collections.abc import AsyncIterator
+from email import message_from_bytes
 from pathlib import Path
 
 import httpx
 import pytest
 
 from conftest import passable_directory
+from postroom.config import Settings
+from postroom.doors import wiring
+from postroom.doors.cli.demo import POSTAL_ADDRESS
+from postroom.flow.preview import preview
 from postroom.ledger.embedded import EmbeddedPostgres
 from stage import eventually
 
@@ -30,7 +35,7 @@ async def demo_home() -> AsyncIterator[Path]:
 
 async def test_the_demo_by_itself_ends_with_both_sides_in_agreement(demo_home: Path) -> None:
     listed = demo_home / "list.csv"
-    listed.write_text("email,name\n" + "".join(f"person{n}@list.example,Person {n}\n" for n in range(400)))
+    listed.write_text("email,name\n" + "".join(f"person{n}@list.example,{f'Person {n}' if n else ''}\n" for n in range(400)))
     script = "rcpt:temp=3%,perm=3%; seed=3"
     ended = await postroom(demo_home, "demo", "--auto", "--recipients-file", str(listed), "--script", script)
     assert ended.status == 0, ended
@@ -39,6 +44,20 @@ async def test_the_demo_by_itself_ends_with_both_sides_in_agreement(demo_home: P
     assert numbers["Sum"] == 400
     assert numbers["Failed"] > 0
     assert f"accepted {numbers['Sent']} messages, 0 of them a second time" in ended.out
+    assert "The field “name” is blank. Such as person0@list.example (no. 1)." in ended.out
+
+
+async def test_the_demo_s_message_has_a_logo_a_way_out_a_postal_address_and_a_signature(demo_home: Path) -> None:
+    async with wiring.opened(Settings(home=demo_home / "demo"), name="test", connections=2) as installation:
+        seen = await preview(installation.pool, installation.office, 1, 1, 1)
+    message = message_from_bytes(seen.source)
+    assert (seen.reason, seen.note, seen.blank) == (None, None, ("name",))
+    assert [(one.name, one.content_type, bool(one.content_id)) for one in seen.files] == [("logo.png", "image/png", True)]
+    assert "d=riverside.example" in message["DKIM-Signature"]
+    assert re.fullmatch(r"<http://127\.0\.0\.1:\d+/u/\S+>", message["List-Unsubscribe"])
+    assert message["List-Unsubscribe"].strip("<>") in seen.html
+    assert "Where to go in" in seen.html
+    assert POSTAL_ADDRESS in seen.text
 
 
 async def test_the_demo_waits_with_5000_recipients_and_its_link_leads_to_the_gate(demo_home: Path) -> None:
@@ -47,8 +66,13 @@ async def test_the_demo_waits_with_5000_recipients_and_its_link_leads_to_the_gat
         assert "Job 2: 5,000 recipients." in lines
         [link] = [line.partition(": ")[2] for line in lines if line.startswith("Open this page")]
         async with httpx.AsyncClient(timeout=30, follow_redirects=True) as client:
-            page = await client.get(link)
+            async def checked() -> httpx.Response | None:
+                page = await client.get(link)
+                return page if "Checked for every recipient" in page.text else None
+
+            page = await eventually(checked, every_s=0.5)
         assert page.status_code == 200
+        assert "The field “name” is blank." in page.text
         assert page.url.path.endswith("/jobs/2")
         assert "5,000" in page.text
         # The database of its own is killed, and comes back.

@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
+from html import unescape
 
 import pytest
 
 from postroom.doors.web import pages
+from postroom.flow.accounts import change_account
 from postroom.flow.approve import approve
 from postroom.flow.finish import cancel
-from postroom.flow.report import history, report
+from postroom.flow.report import content_of, history, report
 
-from .serving import MESSAGE, TOKEN, Site, csv_of, job_of, served
+from .serving import MESSAGE, PNG, TOKEN, Site, csv_of, job_of, served
 
 
 @pytest.fixture
 async def site(pool, database) -> AsyncIterator[Site]:
     async with served(pool, database) as site:
         yield site
-
-
-async def made(site: Site, account_id: int, count: int = 100, **options) -> dict:
-    job = job_of(count, **options)
-    return (await (await site.api(account_id, f"key {count} {options.keys()}")).post("/jobs", json=job)).json()
 
 
 def token_in(answer) -> str:
@@ -65,7 +62,7 @@ async def test_behind_https_the_cookie_goes_nowhere_else(pool, database):
 
 async def test_a_form_that_was_sent_from_elsewhere_does_nothing(site):
     account_id = await site.account()
-    job, operator = await made(site, account_id), await site.operator()
+    job, operator = await site.job(account_id), await site.operator()
     page = await operator.get(f"/accounts/{account_id}/jobs/{job['id']}")
     form = {"form_token": token_in(page), "digest": job["digest"]}
     where = f"/accounts/{account_id}/jobs/{job['id']}/approval"
@@ -79,7 +76,7 @@ async def test_a_form_that_was_sent_from_elsewhere_does_nothing(site):
 
 async def test_what_was_approved_is_what_the_page_showed(site):
     account_id = await site.account()
-    job, operator = await made(site, account_id), await site.operator()
+    job, operator = await site.job(account_id), await site.operator()
     where = f"/accounts/{account_id}/jobs/{job['id']}"
     token = token_in(await operator.get(where))
     answer = await operator.post(f"{where}/approval", data={"form_token": token, "digest": "00" * 32})
@@ -91,7 +88,7 @@ async def test_what_was_approved_is_what_the_page_showed(site):
 async def test_the_gate_shows_the_exact_count_what_was_left_out_and_the_content(site):
     account_id = await site.account()
     rows = [*job_of(1234)["recipients"], {"email": "person1@list.example"}, {"email": "nobody"}]
-    job = await made(site, account_id, 0, recipients=rows)
+    job = await site.job(account_id, 0, recipients=rows)
     text = (await (await site.operator()).get(f"/accounts/{account_id}/jobs/{job['id']}")).text
     assert "<strong>1,234</strong> recipients" in text
     assert "locked at job creation" in text
@@ -118,7 +115,7 @@ async def test_no_text_from_outside_becomes_markup(site):
     account_id = await site.account("<b>Club</b>")
     evil = "<script>alert(1)</script>"
     message = {**MESSAGE, "subject": evil, "text": evil, "html": evil, "from": {"address": "a@b.example", "name": evil}}
-    job = await made(site, account_id, 3, message=message,
+    job = await site.job(account_id, 3, message=message,
                      recipients=[{"email": evil}, *job_of(2)["recipients"]], unusable_addresses="fail")
     await cancel(site.pool, account_id, job["id"], by=evil, note=evil)
     operator = await site.operator()
@@ -156,7 +153,7 @@ async def test_the_history_is_filtered_and_paged(site, monkeypatch):
 async def test_the_ledger_is_shown_by_state_with_its_reasons(site, monkeypatch):
     monkeypatch.setattr(pages, "ROWS_PER_PAGE", 2)
     account_id = await site.account()
-    job = await made(site, account_id, 0, recipients=[*job_of(3)["recipients"], {"email": "nobody"}], unusable_addresses="fail")
+    job = await site.job(account_id, 0, recipients=[*job_of(3)["recipients"], {"email": "nobody"}], unusable_addresses="fail")
     operator, where = await site.operator(), f"/accounts/{account_id}/jobs/{job['id']}/recipients"
     first = await operator.get(where)
     assert "person2@list.example" in first.text
@@ -172,7 +169,7 @@ async def test_the_ledger_is_shown_by_state_with_its_reasons(site, monkeypatch):
 async def test_what_is_not_there_and_what_is_not_possible_have_friendly_pages(site):
     account_id = await site.account()
     other_id = await site.account("Other")
-    job, operator = await made(site, account_id), await site.operator()
+    job, operator = await site.job(account_id), await site.operator()
     for path in ("/nothing", "/accounts/999/jobs", f"/accounts/{account_id}/jobs/999", "/accounts/x/jobs",
                  f"/accounts/{other_id}/jobs/{job['id']}", f"/accounts/{other_id}/jobs/{job['id']}/message"):
         answer = await operator.get(path)
@@ -213,12 +210,13 @@ async def test_signing_out_ends_the_session_in_this_browser(site):
 FORM = {"subject": "News", "from_address": "news@club.example", "text": "Hello", "source": "file"}
 
 
-async def send(operator, account_id: int, recipients: bytes | None = None, page=None, **fields: str):
+async def send(operator, account_id: int, recipients: bytes | None = None, page=None, files=(("", b""),), **fields: str):
+    """As a browser sends it: also where no file was chosen there is a part for it."""
     page = page or await operator.get(f"/accounts/{account_id}/send")
     hidden = dict(re.findall(r'name="(form_\w+)" value="([^"]+)"', page.text))
-    parts = {name: (None, value) for name, value in {**FORM, **hidden, **fields}.items()}
-    return await operator.post(f"/accounts/{account_id}/send", files={
-        **parts, "recipients": ("list.csv", recipients or b"", "text/csv")})
+    parts = [(name, (None, value)) for name, value in {**FORM, **hidden, **fields}.items()]
+    return await operator.post(f"/accounts/{account_id}/send", files=[
+        *parts, *(("attachment", file) for file in files), ("recipients", ("list.csv", recipients or b"", "text/csv"))])
 
 
 async def test_the_form_leads_to_the_gate(site):
@@ -228,18 +226,38 @@ async def test_the_form_leads_to_the_gate(site):
     job = (await history(site.pool, account_id))[0]
     assert (answer.status_code, answer.headers["location"]) == (303, f"/accounts/{account_id}/jobs/{job.id}")
     assert (job.status, job.recipient_count, job.created_by) == ("pending_approval", 100, "operator")
+    await site.check(account_id, job.id)
     assert (await approve(site.pool, account_id, job.id, by="x")).status == "sending"
+
+
+async def test_the_form_takes_all_that_a_message_can_be(site):
+    account_id = await site.account()
+    operator = await site.operator()
+    await send(operator, account_id, csv_of(3), body_format="markdown", body="# Hello {{ name }}\n\n![Logo](cid:logo.png)",
+               preheader="For {{ name }}", text="", field_policy="blank",
+               files=[("logo.png", PNG), ("the rules.txt", b"Be kind.")])
+    job = (await history(site.pool, account_id))[0]
+    content = await content_of(site.pool, account_id, job.id)
+    assert (content.markdown, content.html, content.text) == ("# Hello {{ name }}\n\n![Logo](cid:logo.png)", None, None)
+    assert (content.preheader, job.field_policy) == ("For {{ name }}", "blank")
+    assert [(one.name, one.content_type, bool(one.content_id)) for one in content.attachments] == [
+        ("logo.png", "image/png", True), ("the rules.txt", "text/plain", False)]
 
 
 async def test_what_is_wrong_is_said_at_its_field_and_what_was_written_stays(site):
     account_id = await site.account()
     operator = await site.operator()
 
-    async def complaint(field: str, recipients: bytes = csv_of(3), **fields: str) -> str:
-        answer = await send(operator, account_id, recipients, **fields)
+    async def complaint(field: str, recipients: bytes = csv_of(3), files=(), **fields: str) -> str:
+        answer = await send(operator, account_id, recipients, files=files, **fields)
         assert answer.status_code == 422
         assert "Nothing was created" in answer.text
         assert ">Hello</textarea>" in answer.text.replace("\n", "") or "text" in fields
+        for name, value in fields.items():
+            if name in ("body", "preheader"):
+                assert value in unescape(answer.text)
+            if name == "body_format" and field == "body":
+                assert f'<option value="{value}" selected>' in answer.text
         return re.search(rf'id="{field}-complaints">(.*?)</ul>', answer.text, re.DOTALL)[1]
 
     assert "Choose a CSV file" in await complaint("recipients", b"")
@@ -250,7 +268,36 @@ async def test_what_is_wrong_is_said_at_its_field_and_what_was_written_stays(sit
     assert "no gateway" in await complaint("gateway", gateway="other")
     assert "no time" in await complaint("not_before", not_before="soon")
     assert "NUL" in await complaint("text", text="a\0b")
+    assert "line 2" in await complaint("body", body="Hello\n{% if %}", body_format="markdown")
+    assert "mjml" in await complaint("body", body="<mjml><nothing>", body_format="mjml")
+    assert "one of HTML" in await complaint("body_format", body="Hello", body_format="docx")
+    assert "preheader" in await complaint("preheader", preheader="{{ name", body="<p>Hello</p>")
+    assert "needs an HTML part" in await complaint("preheader", preheader="Without a body")
+    assert "no file has that name" in await complaint("attachments", body='<img src="cid:b.png">', files=[("a.png", PNG)])
+    assert "21 files" in await complaint("attachments", files=[(f"{n}.txt", b"x") for n in range(21)])
+    assert "field_policy" in await complaint("field_policy", field_policy="guess")
     assert await history(site.pool, account_id) == []
+
+
+async def test_a_small_send_that_its_check_refuses_says_what_was_found_at_the_recipients(site):
+    account_id = await site.account()
+    operator = await site.operator()
+    rows = b"email,name\na@list.example,A\nb@list.example,\n"
+    answer = await send(operator, account_id, rows, text="Hello {{ name }}", field_policy="refuse")
+    found = re.search(r'id="recipients-complaints">(.*?)</ul>', answer.text, re.DOTALL)[1]
+    assert answer.status_code == 422
+    assert "The field “name” is blank. 1 recipient, such as b@list.example (no. 2)." in found
+    assert '<option value="refuse" selected>' in answer.text
+    assert await history(site.pool, account_id) == []
+    await change_account(site.pool, account_id, requires_unsubscribe=True)
+    answer = await send(operator, account_id, rows, field_policy="blank")
+    assert "no address to unsubscribe at" in re.search(r'id="message-complaints">(.*?)</ul>', answer.text, re.DOTALL)[1]
+
+
+async def test_files_that_are_too_large_together_are_refused_while_they_come_in(site):
+    account_id = await site.account()
+    answer = await send(await site.operator(), account_id, csv_of(3), files=[(f"{n}.bin", b"x" * 4_000_000) for n in range(5)])
+    assert (answer.status_code, "larger than 10 MiB together" in answer.text) == (413, True)
 
 
 async def test_a_form_that_is_sent_twice_makes_one_job_and_after_an_edit_another(site):
@@ -260,8 +307,10 @@ async def test_a_form_that_is_sent_twice_makes_one_job_and_after_an_edit_another
     first = await send(operator, account_id, csv_of(100), page)
     again = await send(operator, account_id, csv_of(100), page)
     edited = await send(operator, account_id, csv_of(100), page, subject="Other news")
+    other_file = await send(operator, account_id, csv_of(100), page, files=[("rules.txt", b"Be kind.")])
     assert first.headers["location"] == again.headers["location"] != edited.headers["location"]
-    assert len(await history(site.pool, account_id)) == 2
+    assert other_file.headers["location"] not in (first.headers["location"], edited.headers["location"])
+    assert len(await history(site.pool, account_id)) == 3
 
 
 async def test_the_form_too_is_refused_from_elsewhere(site):

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Page, expect
 
 from postroom.flow.approve import approve
 from postroom.flow.finish import cancel
@@ -17,22 +16,10 @@ from postroom.flow.report import report
 from postroom.gateway.sandbox import Answer, Script
 from stage import Stage, staged
 
-from .serving import MESSAGE, TOKEN, Site, job_of, served
+from .serving import MESSAGE, PNG, TOKEN, Site, job_of, served
 
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync"]
 QUEUE_SENTENCE = "Your send is queued. Sending will start automatically when the current send finishes."
 STATES = ("sent", "failed", "skipped", "unconfirmed", "unsent")
-
-
-@pytest.fixture(scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    names = ("chromium", "chromium-browser", "google-chrome")
-    found = next(path for path in map(shutil.which, names) if path)
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=found, args=FLAGS)
-        yield browser
-        await browser.close()
 
 
 @pytest.fixture
@@ -84,7 +71,7 @@ async def assert_never_reloaded(page: Page) -> None:
 
 async def test_an_approval_is_a_click_and_the_progress_moves_by_itself_to_the_end(page, site, slow_stage):
     account_id = await slow_stage.account()
-    job = (await (await site.api(account_id)).post("/jobs", json=job_of(400))).json()
+    job = await site.job(account_id, 400)
     await page.goto(f"{site.url}/accounts/{account_id}/jobs/{job['id']}")
     await expect(page.locator(".count")).to_have_text("400 recipients")
     await shot(page, "gate")
@@ -142,7 +129,7 @@ async def test_a_queued_send_says_so_and_starts_on_the_page_when_the_one_before_
 
 async def test_after_a_dropped_connection_the_page_is_right_again(page, site):
     account_id = await site.account()
-    job = (await (await site.api(account_id)).post("/jobs", json=job_of(100))).json()
+    job = await site.job(account_id)
     await page.goto(f"{site.url}/accounts/{account_id}/jobs/{job['id']}")
     await mark(page)
     while not site.app.state.door.live._watched:
@@ -188,12 +175,21 @@ async def test_a_message_is_sent_from_the_form_to_the_gate_without_scripts(site,
     await tab.get_by_role("link", name="Send message").first.click()
     await tab.get_by_label("Subject").fill("Spring")
     await tab.get_by_label("From: address").fill("news@club.example")
-    await tab.get_by_label("Plain text").fill("Hello {{ name }}")
+    await tab.get_by_label("Preheader").fill("For {{ name }}")
+    await tab.get_by_label("The body is written as").select_option("Markdown")
+    await tab.get_by_label("Body (optional)").fill("# Hello {{ name }}\n\n![Logo](cid:logo.png)")
+    await tab.get_by_label("A merge field is blank for someone").select_option("refuse")
+    files = [{"name": "logo.png", "mimeType": "image/png", "buffer": PNG},
+             {"name": "rules.txt", "mimeType": "text/plain", "buffer": b"Be kind."}]
+    await tab.get_by_label("Attachments").set_input_files(files)
     wrong = {"name": "list.csv", "mimeType": "text/csv", "buffer": b"email,name\na@list.example\n"}
     await tab.get_by_label("CSV file", exact=True).set_input_files(wrong)
     await tab.get_by_role("button", name="Count the recipients").click()
-    await expect(tab.locator("#recipients-complaints")).to_contain_text("Row 2")
+    await expect(tab.locator("#recipients-complaints")).to_contain_text("Row 2", timeout=15_000)
+    await expect(tab.get_by_label("Preheader")).to_have_value("For {{ name }}")
+    await expect(tab.get_by_label("The body is written as")).to_have_value("markdown")
     await shot(tab, "form")
+    await tab.get_by_label("Attachments").set_input_files(files)
     right = b"email,name\n" + b"".join(b"person%d@list.example,P\n" % n for n in range(120))
     await tab.get_by_label("CSV file", exact=True).set_input_files({**wrong, "buffer": right})
     await tab.get_by_role("button", name="Count the recipients").click()

@@ -13,7 +13,8 @@ from postroom.flow import finish, report
 from postroom.flow.recover import missing_lanes, sweep
 from postroom.ledger import delivery, jobs
 from postroom.ledger.delivery import SendingJob
-from stage import LATEST_OUTCOMES, Stage, staged
+from proofs.checker import LATEST_OUTCOMES
+from stage import Stage, staged
 
 LANES = "SELECT count(*) FROM procrastinate_jobs WHERE (args ->> 'job_id')::bigint = %s"
 LEASE_IS_OVER = """UPDATE chunk SET lease_until = clock_timestamp() - interval '1 second'
@@ -135,7 +136,7 @@ async def test_a_gateway_that_only_ever_throttles_is_given_up_too(stage: Stage) 
     account = await stage.account()
     job = await stage.submit(account, 10)
     async with stage.pool.connection() as conn:
-        await jobs.set_condition(conn, account, job.id, "throttled", reason="Slowed down.", delay_s=60)
+        await jobs.set_condition(conn, account, job.id, "gateway", reason="It takes nothing for now.", delay_s=60)
     await swept(stage, give_up_s=60)
     assert await status(stage, account, job.id) is Status.SENDING
     await swept(stage, give_up_s=0)

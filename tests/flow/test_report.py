@@ -15,6 +15,7 @@ from postroom.errors import InvalidInput, NotFound
 from postroom.flow import finish, report
 from postroom.flow.accounts import suppress
 from postroom.flow.approve import approve
+from postroom.gateway.sandbox import Refusal, Script
 from postroom.ledger import jobs
 from stage import CONTENT, Stage, rows, staged
 
@@ -32,6 +33,9 @@ async def test_each_status_has_a_sentence_that_says_why_nothing_moves(stage: Sta
         return (await report.report(stage.pool, account, job_id)).sentence
 
     waiting = await stage.submit(account, 1_000)
+    assert await sentence(waiting.id) == ("No worker is running, so the check before the approval waits: "
+                                          "0 of 1,000 recipients so far. Start one: postroom worker.")
+    await stage.check(waiting)
     assert await sentence(waiting.id) == "Waiting for a person to approve it: 1,000 recipients. No emails have been sent."
     active, queued, doomed = [await stage.submit(account, count) for count in (10, 20, 30)]
     assert await sentence(active.id) == "No worker is running, so 10 of 10 wait. Start one: postroom worker."
@@ -88,7 +92,7 @@ async def test_another_accounts_job_is_not_found_by_any_question(stage: Stage) -
 
 async def test_whoever_watches_is_told_of_every_change_and_of_the_end(stage: Stage) -> None:
     account = await stage.account()
-    job = await stage.submit(account, 100)
+    job = await stage.checked(account, 100)
     seen: list[Status] = []
 
     async def watch() -> None:
@@ -160,7 +164,7 @@ async def test_what_was_left_out_before_the_freeze_is_listed_with_row_value_and_
 
 async def test_the_trail_names_every_move_and_who_made_it(stage: Stage) -> None:
     account = await stage.account()
-    job = await stage.submit(account, 100)
+    job = await stage.checked(account, 100)
     await approve(stage.pool, account, job.id, by="boss", digest=job.digest)
     await finish.cancel(stage.pool, account, job.id, by="other boss", note="wrong list")
     trail = await report.trail(stage.pool, account, job.id)
@@ -169,3 +173,17 @@ async def test_the_trail_names_every_move_and_who_made_it(stage: Stage) -> None:
         ("cancel", "cancelled", "other boss")]
     assert trail[-1].reason == "wrong list"
     assert await report.content_of(stage.pool, account, job.id) == CONTENT
+
+
+async def test_all_attempts_of_a_recipient_are_listed_in_their_order(pool, database) -> None:
+    refuse = {"person2@list.example": Refusal("rcpt", 450, "4.2.1 Mailbox busy", times=2)}
+    async with staged(pool, database, Script(refuse=refuse)) as stage:
+        account = await stage.account()
+        async with stage.worker(retry_base_s=0.001):
+            job = await stage.started(account, 3)
+            await stage.over(account, job.id)
+    address, told = await report.outcomes_of(pool, account, job.id, 2)
+    assert address == "person2@list.example"
+    assert [(one.attempt_no, one.kind, one.code) for one in told] == [(1, "refused", 450), (2, "refused", 450), (3, "sent", 250)]
+    with pytest.raises(NotFound, match="There is no recipient 4"):
+        await report.outcomes_of(pool, account, job.id, 4)

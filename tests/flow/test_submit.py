@@ -14,7 +14,7 @@ from desk import Desk
 from postroom.domain.audience import IncomingRow, read_csv, read_ndjson
 from postroom.errors import Conflict, InvalidInput, NotFound
 from postroom.flow import accounts
-from postroom.flow.submit import IdempotencyKey, Submission, digest_of, submit
+from postroom.flow.submit import APPROVED, IdempotencyKey, Submission, digest_of, submit
 from stage import CONTENT, rows
 
 KEY = IdempotencyKey("once", bytes(32))
@@ -33,15 +33,15 @@ async def nothing_is_there(desk: Desk) -> bool:
 
 
 def test_the_digest_changes_with_every_part_and_with_nothing_else() -> None:
-    parts = (b"content", b"{}", "key", 1, 100, bytes(32))
-    variants = [(b"content2", *parts[1:]), (b"content", b"[]", *parts[2:]), (*parts[:2], "kez", 1, 100, bytes(32)),
-                (*parts[:2], "key", 2, 100, bytes(32)), (*parts[:2], "key", 1, 101, bytes(32)),
-                (*parts[:2], "key", 1, 100, b"x" * 32), (b"content{", b"}", *parts[2:]),
-                (b"content", b"{}k", "ey", 1, 100, bytes(32)),
-                (*parts[:2], "key1", 1, 100, bytes(32)), (*parts[:2], "key", 11, 0, bytes(32))]
-    assert len({digest_of(*variant) for variant in [parts, *variants]}) == len(variants) + 1
-    assert digest_of(*parts) == digest_of(*parts)
-    assert len(digest_of(*parts)) == 32
+    values = {"content": "{}", "bodies": "{}", "identity": "{}", "dkim_keys": [1], "field_policy": "fail", "account_fields": "{}",
+              "message_key": "key", "gateway_id": 1, "recipient_count": 100}
+    assert set(APPROVED) == values.keys()
+    variants = [(values | {name: f"{value}0"}, bytes(32)) for name, value in values.items()]
+    moved = values | {"content": "{", "bodies": "}{}"}
+    digests = {digest_of(*variant) for variant in [(values, bytes(32)), (values, b"x" * 32), (moved, bytes(32)), *variants]}
+    assert len(digests) == len(variants) + 3
+    assert digest_of(values | {"subject": "x", "lanes": 3}, bytes(32)) == digest_of(values, bytes(32))
+    assert len(digest_of(values, bytes(32))) == 32
 
 
 @pytest.mark.parametrize("data", [
@@ -75,7 +75,7 @@ async def test_half_a_character_is_refused_with_its_row(desk: Desk) -> None:
 
 async def test_every_value_comes_through_as_it_was_given(desk: Desk) -> None:
     fields = {"tab": "a\tb", "lines": "a\r\nb\\n", "copy": "\\.", "null": None, "no": False, "n": 2**64 - 1, "f": 1.5, "ż": "😀"}
-    job = await desk.submit(await desk.account(), [IncomingRow(2, "a@x.example", fields)])
+    job = await desk.submit(await desk.account(), [IncomingRow(2, "a@x.example", fields)], field_policy="blank")
     assert await desk.query("SELECT fields FROM recipient WHERE job_id = %s", job.id) == [(fields,)]
 
 
@@ -102,31 +102,31 @@ async def test_an_account_without_a_gateway_cannot_send(desk: Desk) -> None:
 
 async def test_a_request_that_is_repeated_answers_with_the_same_job(desk: Desk) -> None:
     submission = Submission(await desk.account(), "me", CONTENT)
-    first = await submit(desk.pool, submission, rows(3), idempotency=KEY)
-    again = await submit(desk.pool, submission, rows(3), idempotency=KEY)
+    first = await submit(desk.pool, desk.office, submission, rows(3), idempotency=KEY)
+    again = await submit(desk.pool, desk.office, submission, rows(3), idempotency=KEY)
     assert (first.id, again) == (again.id, first)
     other = await desk.account("other")
-    assert (await submit(desk.pool, replace(submission, account_id=other), rows(3), idempotency=KEY)).id != first.id
+    assert (await submit(desk.pool, desk.office, replace(submission, account_id=other), rows(3), idempotency=KEY)).id != first.id
 
 
 async def test_a_key_of_another_request_is_refused(desk: Desk) -> None:
     submission = Submission(await desk.account(), "me", CONTENT)
-    job = await submit(desk.pool, submission, rows(3), idempotency=KEY)
+    job = await submit(desk.pool, desk.office, submission, rows(3), idempotency=KEY)
     with pytest.raises(InvalidInput, match=rf"was used for another request \(job {job.id}\)"):
-        await submit(desk.pool, submission, rows(4), idempotency=IdempotencyKey("once", b"x" * 32))
+        await submit(desk.pool, desk.office, submission, rows(4), idempotency=IdempotencyKey("once", b"x" * 32))
     assert await desk.query("SELECT count(*) FROM job") == [(1,)]
 
 
 async def test_a_request_that_failed_does_not_use_its_key_up(desk: Desk) -> None:
     submission = Submission(await desk.account(), "me", CONTENT)
     with pytest.raises(InvalidInput):
-        await submit(desk.pool, submission, [], idempotency=KEY)
-    assert (await submit(desk.pool, submission, rows(3), idempotency=KEY)).recipient_count == 3
+        await submit(desk.pool, desk.office, submission, [], idempotency=KEY)
+    assert (await submit(desk.pool, desk.office, submission, rows(3), idempotency=KEY)).recipient_count == 3
 
 
 async def test_of_the_same_request_many_times_at_once_one_job_is_made(desk: Desk) -> None:
     submission = Submission(await desk.account(), "me", CONTENT)
-    answers = await asyncio.gather(*(submit(desk.pool, submission, rows(50), idempotency=KEY) for _ in range(5)),
+    answers = await asyncio.gather(*(submit(desk.pool, desk.office, submission, rows(50), idempotency=KEY) for _ in range(5)),
                                    return_exceptions=True)
     conflicts = [answer for answer in answers if isinstance(answer, Conflict)]
     assert all("is still running" in str(conflict) for conflict in conflicts)
@@ -138,6 +138,6 @@ async def test_of_the_same_request_many_times_at_once_one_job_is_made(desk: Desk
 async def test_a_key_that_cannot_be_kept_is_refused(desk: Desk, key: str) -> None:
     submission = Submission(await desk.account(), "me", CONTENT)
     with pytest.raises(InvalidInput) as caught:
-        await submit(desk.pool, submission, rows(3), idempotency=IdempotencyKey(key, bytes(32)))
+        await submit(desk.pool, desk.office, submission, rows(3), idempotency=IdempotencyKey(key, bytes(32)))
     assert caught.value.faults[0].field == "Idempotency-Key"
     assert await nothing_is_there(desk)

@@ -107,6 +107,14 @@ class Reset:
 
 
 @dataclass(frozen=True)
+class HalfClose:
+    """Sends FIN and goes on reading."""
+
+    async def play(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write_eof()
+
+
+@dataclass(frozen=True)
 class Tell:
     """Lets the test know that the script has come this far."""
 

@@ -137,8 +137,10 @@ def judge(phase: Phase, said: str) -> Verdict:
         ((Phase.MAIL,), "553 sender", Verdict.GATEWAY_FAULT),
         ((Phase.MAIL,), "555 parameter", Verdict.GATEWAY_FAULT),
         (TRANSACTION, "553 5.1.8 sender's domain", Verdict.GATEWAY_FAULT),
-        ((Phase.MAIL, Phase.DATA, Phase.DOT), "552 5.3.4 too big", Verdict.JOB_FAULT),
-        ((Phase.MAIL, Phase.DOT), "552 too big", Verdict.JOB_FAULT),
+        ((Phase.MAIL, Phase.DATA, Phase.DOT), "552 5.3.4 too big", Verdict.MESSAGE_REFUSED),
+        ((Phase.MAIL, Phase.DATA, Phase.DOT), "552 too big", Verdict.MESSAGE_REFUSED),
+        ((Phase.MAIL, Phase.DATA, Phase.DOT), "550 5.3.4 too big", Verdict.MESSAGE_REFUSED),
+        ((Phase.MAIL, Phase.DATA, Phase.DOT), "550 5.6.7 no letters outside ASCII", Verdict.MESSAGE_REFUSED),
         ((Phase.RCPT,), "552 too many recipients", Verdict.RETRY),
         ((Phase.DATA, Phase.DOT), "552 5.2.2 mailbox full", Verdict.RECIPIENT_FAILED),
         (TRANSACTION, "550 5.7.26 unauthenticated", Verdict.JOB_FAULT),
@@ -158,16 +160,60 @@ def judge(phase: Phase, said: str) -> Verdict:
         ((Phase.RCPT, Phase.DATA, Phase.DOT), "550 5.1.1 unknown", Verdict.RECIPIENT_FAILED),
         ((Phase.RCPT,), "550 no", Verdict.RECIPIENT_FAILED),
         ((Phase.RCPT,), "556 5.1.10 null MX", Verdict.RECIPIENT_FAILED),
-        ((Phase.RCPT, Phase.DATA, Phase.DOT), "554 5.7.1 policy", Verdict.RECIPIENT_FAILED),
-        ((Phase.RCPT, Phase.DATA, Phase.DOT), "599 what", Verdict.RECIPIENT_FAILED),
+        ((Phase.RCPT,), "554 5.7.1 policy", Verdict.RECIPIENT_FAILED),
+        ((Phase.RCPT,), "599 what", Verdict.RECIPIENT_FAILED),
+        ((Phase.DATA, Phase.DOT), "550 no", Verdict.MESSAGE_REFUSED),
+        ((Phase.DATA, Phase.DOT), "554 no", Verdict.MESSAGE_REFUSED),
+        ((Phase.DATA, Phase.DOT), "554 5.7.1 spam", Verdict.MESSAGE_REFUSED),
+        ((Phase.DATA, Phase.DOT), "550 5.6.0 content", Verdict.MESSAGE_REFUSED),
+        ((Phase.DATA, Phase.DOT), "599 what", Verdict.MESSAGE_REFUSED),
+        ((Phase.DOT,), "503 5.5.1 what", Verdict.MESSAGE_REFUSED),
         ((Phase.MAIL, Phase.RCPT, Phase.DOT), "250 ok", Verdict.ACCEPTED),
         ((Phase.RCPT,), "251 will forward", Verdict.ACCEPTED),
         ((Phase.DATA,), "354 go", Verdict.ACCEPTED),
         ((Phase.AUTH,), "235 2.7.0 in", Verdict.ACCEPTED),
     ],
 )
-def test_a_reply_means_what_the_table_says(phases: tuple[Phase, ...], said: str, verdict: Verdict):
+def test_a_reply_means_what_it_speaks_of(phases: tuple[Phase, ...], said: str, verdict: Verdict):
     assert {phase.value: judge(phase, said) for phase in phases} == {phase.value: verdict for phase in phases}
+
+
+# Each cell of the table of phases and replies that has a reply. What "connection lost" means in each is decided by the session
+# (test_session_truth.py) and the flow (tests/stories).
+CELLS = {
+    (Phase.CONNECT, "220 ready"): Verdict.ACCEPTED, (Phase.CONNECT, "421 busy"): Verdict.THROTTLED,
+    (Phase.CONNECT, "450 later"): Verdict.THROTTLED, (Phase.CONNECT, "554 no"): Verdict.GATEWAY_FAULT,
+    (Phase.EHLO, "250 hello"): Verdict.ACCEPTED, (Phase.EHLO, "421 busy"): Verdict.THROTTLED,
+    (Phase.EHLO, "450 later"): Verdict.THROTTLED, (Phase.EHLO, "554 no"): Verdict.GATEWAY_FAULT,
+    (Phase.STARTTLS, "220 go"): Verdict.ACCEPTED, (Phase.STARTTLS, "421 busy"): Verdict.THROTTLED,
+    (Phase.STARTTLS, "454 4.3.0 no TLS now"): Verdict.THROTTLED, (Phase.STARTTLS, "501 no"): Verdict.GATEWAY_FAULT,
+    (Phase.AUTH, "235 in"): Verdict.ACCEPTED, (Phase.AUTH, "421 busy"): Verdict.THROTTLED,
+    (Phase.AUTH, "454 4.7.0 later"): Verdict.THROTTLED, (Phase.AUTH, "432 4.7.12 change it"): Verdict.THROTTLED,
+    (Phase.AUTH, "535 5.7.8 wrong"): Verdict.GATEWAY_FAULT, (Phase.AUTH, "534 5.7.9 weak"): Verdict.GATEWAY_FAULT,
+    (Phase.AUTH, "538 5.7.11 encrypt"): Verdict.GATEWAY_FAULT, (Phase.AUTH, "530 5.7.0 TLS first"): Verdict.GATEWAY_FAULT,
+    (Phase.MAIL, "250 ok"): Verdict.ACCEPTED, (Phase.MAIL, "421 bye"): Verdict.THROTTLED,
+    (Phase.MAIL, "451 later"): Verdict.THROTTLED, (Phase.MAIL, "530 login"): Verdict.GATEWAY_FAULT,
+    (Phase.MAIL, "550 sender"): Verdict.GATEWAY_FAULT, (Phase.MAIL, "553 sender"): Verdict.GATEWAY_FAULT,
+    (Phase.MAIL, "552 too large"): Verdict.MESSAGE_REFUSED,
+    (Phase.RCPT, "250 ok"): Verdict.ACCEPTED, (Phase.RCPT, "421 bye"): Verdict.THROTTLED,
+    (Phase.RCPT, "452 4.2.2 full"): Verdict.RETRY, (Phase.RCPT, "552 too many"): Verdict.RETRY,
+    (Phase.RCPT, "550 5.1.1 unknown"): Verdict.RECIPIENT_FAILED, (Phase.RCPT, "550 5.2.1 disabled"): Verdict.RECIPIENT_FAILED,
+    (Phase.RCPT, "550 5.7.1 policy"): Verdict.RECIPIENT_FAILED,
+    (Phase.DATA, "354 go"): Verdict.ACCEPTED, (Phase.DATA, "421 bye"): Verdict.THROTTLED,
+    (Phase.DATA, "451 later"): Verdict.THROTTLED, (Phase.DATA, "454 Throttling failure"): Verdict.THROTTLED,
+    (Phase.DATA, "550 5.1.1 unknown"): Verdict.RECIPIENT_FAILED, (Phase.DATA, "554 no"): Verdict.MESSAGE_REFUSED,
+    (Phase.DATA, "503 no valid recipients"): Verdict.RETRY,
+    (Phase.DOT, "250 queued"): Verdict.ACCEPTED, (Phase.DOT, "421 bye"): Verdict.THROTTLED,
+    (Phase.DOT, "451 4.2.1 busy"): Verdict.RETRY, (Phase.DOT, "451 4.7.1 later"): Verdict.THROTTLED,
+    (Phase.DOT, "550 5.2.2 full"): Verdict.RECIPIENT_FAILED, (Phase.DOT, "554 5.7.1 spam"): Verdict.MESSAGE_REFUSED,
+    (Phase.DOT, "550 5.7.26 unauthenticated"): Verdict.JOB_FAULT, (Phase.DOT, "550 5.7.27 unauthenticated"): Verdict.JOB_FAULT,
+    (Phase.DOT, "550 5.7.29 unencrypted"): Verdict.JOB_FAULT, (Phase.DOT, "550 5.7.515 unauthenticated"): Verdict.JOB_FAULT,
+}
+
+
+@pytest.mark.parametrize(("phase", "said"), CELLS)
+def test_a_reply_means_what_the_table_of_phases_says(phase: Phase, said: str):
+    assert judge(phase, said) is CELLS[phase, said]
 
 
 @pytest.mark.parametrize("phase", TRANSACTION + SETTING_UP)

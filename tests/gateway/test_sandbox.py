@@ -99,7 +99,7 @@ def certificates() -> tuple[ssl.SSLContext, ssl.SSLContext]:
 
 
 async def test_it_offers_what_it_can_do_and_no_more():
-    async with Sandbox(size_limit=5000) as sandbox, connected(sandbox, ehlo=False) as peer:
+    async with Sandbox(script=Script(size_max=5000)) as sandbox, connected(sandbox, ehlo=False) as peer:
         assert (await peer.reply()).startswith("220 ")
         (offer,) = await peer.say(b"EHLO client.example\r\n")
         words = [line[4:] for line in offer.splitlines()[1:]]
@@ -137,6 +137,7 @@ async def test_commands_out_of_order_change_nothing():
         (b"MAIL FROM:<a@example.org> SIZE=x\r\n", "501 5.5.4"),
         (b"MAIL FROM:<a@example.org> BODY=BINARYMIME\r\n", "501 5.5.4"),
         (b"MAIL FROM:<a@example.org> SMTPUTF8\r\n", "555 5.5.4"),
+        (b"MAIL FROM:<a@example.org> SMTPUTF8=1\r\n", "555 5.5.4"),
         (b"MAIL FROM:<\xc3\xa9@example.org>\r\n", "553 5.6.7"),
         (b"MAIL FROM:<a@example.org>\nRCPT TO:<b@example.org>\r\n", "501 5.5.2"),
         (b"MAIL FROM:<a@example.org> SIZE=99999999999\r\n", "552 5.3.4"),
@@ -146,6 +147,22 @@ async def test_a_wrong_command_gets_one_reply_and_the_next_one_counts(command: b
     async with Sandbox() as sandbox, connected(sandbox) as peer:
         assert await peer.codes(command + b"NOOP\r\n", 2) == [code, "250 2.0.0"]
         assert (await peer.send()).startswith("250")
+
+
+async def test_where_smtputf8_is_offered_an_address_in_utf8_needs_the_parameter():
+    async with Sandbox(script=parse("utf8=on"), keep=True) as sandbox, connected(sandbox, ehlo=False) as peer:
+        await peer.reply()
+        (offer,) = await peer.say(b"EHLO client.example\r\n")
+        assert {"8BITMIME", "SMTPUTF8"} <= {line[4:] for line in offer.splitlines()}
+        to = "RCPT TO:<josé@example.org>\r\n".encode()
+        plain, asking = b"MAIL FROM:<a@example.org>", b"MAIL FROM:<a@example.org> BODY=8BITMIME SMTPUTF8"
+        assert await peer.codes(plain + b"\r\n" + to + b"RSET\r\n", 3) == ["250 2.1.0", "553 5.6.7", "250 2.0.0"]
+        assert await peer.codes(plain + b" SMTPUTF8=1\r\n") == ["555 5.5.4"]
+        assert await peer.codes(asking + b"\r\nRCPT TO:<jos\xe9@example.org>\r\n", 2) == ["250 2.1.0", "501 5.1.3"]
+        assert await peer.codes(to + b"DATA\r\n", 2) == ["250 2.1.5", "354 End d"]
+        assert await peer.codes(CONTENT + b".\r\n") == ["250 2.0.0"]
+        assert sandbox.records[0].rcpt == ("josé@example.org",)
+        assert await peer.codes(plain + b"\r\n" + to, 2) == ["250 2.1.0", "553 5.6.7"], "the parameter holds for one message"
 
 
 @pytest.mark.parametrize("to", [b"<>", b"a@example.org", b"<a@b> NOTIFY=NEVER", b"<a>", b'<a"b@example.org>'])
@@ -200,7 +217,7 @@ async def test_an_odd_content_is_still_one_message(content: bytes, kept: bytes):
 
 
 async def test_a_message_over_the_limit_is_read_to_its_end_and_refused():
-    async with Sandbox(size_limit=1000) as sandbox, connected(sandbox) as peer:
+    async with Sandbox(script=parse("size=1000")) as sandbox, connected(sandbox) as peer:
         assert (await peer.send(b"x" * 998 + b"\r\n")).startswith("250")
         assert (await peer.send(b"x" * 999 + b"\r\n")).startswith("552 5.3.4")
         assert (await peer.send(b"x" * 99_000 + b"\r\n")).startswith("552 5.3.4")
@@ -480,7 +497,7 @@ async def test_a_connection_too_many_is_turned_away_and_its_place_is_free_again(
 def test_the_text_form_says_the_same_as_the_script():
     text = (
         "rcpt:temp=2%,perm=1% 550 5.1.1 Unknown here; dot:drop=0.5%, drop_after=0.001, delay=20ms; data:delay=1.5s;"
-        "throttle=500/s; per_connection=100; connections=20; seed=7;"
+        "throttle=500/s; per_connection=100; connections=20; size=5000; utf8=on; seed=7;"
     )
     assert parse(text) == Script(
         rcpt=Answer(temporary=0.02, permanent=0.01, permanent_reply="550 5.1.1 Unknown here"),
@@ -489,6 +506,8 @@ def test_the_text_form_says_the_same_as_the_script():
         throttle_per_s=500.0,
         messages_per_connection_max=100,
         connections_max=20,
+        size_max=5000,
+        utf8=True,
         seed=7,
     )
     assert parse("") == Script()
@@ -510,6 +529,9 @@ def test_the_text_form_says_the_same_as_the_script():
         ("throttle=fast", "throttle=fast"),
         ("throttle=0/s", "throttle_per_s"),
         ("connections=-1", "connections_max"),
+        ("size=big", "size=big"),
+        ("size=0", "size_max"),
+        ("utf8=maybe", "utf8=maybe"),
     ],
 )
 def test_a_script_that_cannot_be_read_is_refused_by_name(text: str, named: str):

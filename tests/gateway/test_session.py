@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import ssl
+import tracemalloc
 from collections.abc import Callable, Sequence
 from contextlib import asynccontextmanager
 
@@ -12,10 +13,12 @@ import pytest
 import trustme
 from hypothesis import given, settings, strategies
 
+from loopback import local_endpoint
 from postroom.errors import InvalidInput
+from postroom.gateway.pieces import PIECE_OCTETS
 from postroom.gateway.replies import Phase, Reply, Verdict
+from postroom.gateway.sandbox import Sandbox, Script
 from postroom.gateway.session import (
-    PIECE_OCTETS,
     Deadlines,
     Endpoint,
     Envelope,
@@ -34,6 +37,7 @@ from .scripted import (
     QUIT,
     Deaf,
     Drip,
+    HalfClose,
     Hang,
     Hear,
     HearNothing,
@@ -51,6 +55,8 @@ OK = b"250 2.0.0 Ok: queued as 1\r\n"
 GO = b"250 ok\r\n250 ok\r\n354 go\r\n"
 NO_SUCH = b"250 ok\r\n550 5.1.1 no such user\r\n554 5.5.1 no valid recipients\r\n"
 SHORT = Deadlines(greeting_s=0.1, ehlo_s=0.1, mail_s=0.1, rcpt_s=0.1, data_s=0.1, content_s=0.1, dot_s=0.1, tls_s=0.1)
+
+PATIENT = Deadlines(dot_s=10)  # a script that hears less than it expects waits for the rest, and its client for the reply
 
 
 def announce(name: str) -> bytes:
@@ -70,7 +76,7 @@ def lock_step(name: str) -> tuple[Step, ...]:
 class Window:
     """A source that writes down what it is told. `told` is (what, name, detail)."""
 
-    def __init__(self, *names: str, contents: dict[str, bytes | None] | None = None) -> None:
+    def __init__(self, *names: str, contents: dict[str, bytes | tuple[bytes, bytes] | None] | None = None) -> None:
         self.waiting = list(names)
         self.contents = contents or {}
         self.told: list[tuple[str, str, str]] = []
@@ -88,10 +94,13 @@ class Window:
         name = self.waiting.pop(0)
         return Envelope(b"s@example.org", name.encode() + b"@example.net", name)
 
-    def content(self, envelope: Envelope) -> bytes | None:
+    def content(self, envelope: Envelope) -> bytes | tuple[bytes, bytes] | None:
         self._bomb("content")
         assert isinstance(envelope.token, str)
         return self.contents.get(envelope.token, body(envelope.token))
+
+    def handing_over(self, envelope: Envelope) -> None:
+        """Nobody needs to know."""
 
     def replied(self, envelope: Envelope, phase: Phase, reply: Reply) -> None:
         self.told.append((phase.name, str(envelope.token), str(reply)))
@@ -111,8 +120,8 @@ class Window:
 @asynccontextmanager
 async def session_with(*script: Step, deadlines: Deadlines | None = None, pipelining: bool = True):
     async with Scripted(script) as server:
-        endpoint = Endpoint("127.0.0.1", server.port, "none", pipelining=pipelining)
-        session = await open_session(endpoint, deadlines)
+        endpoint = local_endpoint("127.0.0.1", server.port, "none", pipelining=pipelining)
+        session = await open_session(endpoint, deadlines or PATIENT)
         try:
             yield session
         finally:
@@ -256,6 +265,151 @@ async def test_a_long_message_arrives_whole_with_the_next_announced_behind_it(si
         *QUIT,
     )  # fmt: skip
     assert window.codes == [("DOT", "a", "250"), ("DOT", "b", "250")]
+
+
+async def test_a_message_in_two_parts_arrives_as_one_with_the_next_announced_behind_it():
+    window = Window("a", "b", contents={"a": (b"Subject: a\r\n\r\n", b"common\r\n"), "b": (b"no second part\r\n", b"")})
+    await run(
+        window,
+        *PIPELINED,
+        Hear(announce("a")), Say(GO),
+        Hear(b"Subject: a\r\n\r\ncommon\r\n" + DOT + announce("b")), Say(OK + GO),
+        Hear(b"no second part\r\n" + DOT), Say(OK),
+        *QUIT,
+    )  # fmt: skip
+    assert window.codes == [("DOT", "a", "250"), ("DOT", "b", "250")]
+
+
+# Each puts a dot at the beginning of a line, or nearly, where the content is cut.
+SEAMS = [(b"\r\n", b".x"), (b"\r", b"\n.x"), (b"\r\n.", b"x"), (b"x", b".x"), (b"\r\n..", b".x"), (b"\n", b".x"), (b"\r", b".x")]
+
+
+@pytest.mark.parametrize("around", SEAMS)
+@pytest.mark.parametrize("cut", ["between short parts", "between long parts", "between pieces", "in the second part"])
+async def test_leading_dots_are_doubled_wherever_the_content_is_cut(around: tuple[bytes, bytes], cut: str):
+    before, after = around
+    long = b"x" * 70 + b"\r\n"
+    up_to_piece = (b"x" * (PIECE_OCTETS - len(before)) + before, after + b"\r\n" + long * 1000)
+    content = {
+        "between short parts": (before, after + b"\r\n"),
+        "between long parts": (long * 2000 + before, after + b"\r\n" + long * 2000),
+        "between pieces": b"".join(up_to_piece),
+        "in the second part": (b"personal", b"".join(up_to_piece)),
+    }[cut]
+    whole = content if isinstance(content, bytes) else b"".join(content)
+    window = Window("a", contents={"a": content})
+    travels = whole.replace(b"\r\n.", b"\r\n..")
+    await run(window, *PIPELINED, Hear(announce("a")), Say(GO), Hear(travels + DOT), Say(OK), *QUIT)
+    assert window.codes == [("DOT", "a", "250")]
+
+
+async def test_what_is_stuffed_already_travels_as_it_is():
+    class Stuffed(Window):
+        def next(self) -> Envelope | None:
+            envelope = super().next()
+            if envelope is not None:
+                envelope.stuffed = True
+            return envelope
+
+    content = (b"..a\r\n" * 20_000, b"..b\r\n" * 20_000)
+    window = Stuffed("a", contents={"a": content})
+    await run(window, *PIPELINED, Hear(announce("a")), Say(GO), Hear(b"".join(content) + DOT), Say(OK), *QUIT)
+    assert window.codes == [("DOT", "a", "250")]
+
+
+async def test_sessions_that_send_the_same_attachments_share_them():
+    """Twenty sessions amid a tail of 14 MB: were each to join or to copy it, that would be 280 MB."""
+    common = LONG * (14_000_000 // len(LONG))
+    wires = [Wire(Session(Deadlines()), stalled=True) for _ in range(20)]
+    tracemalloc.start()
+    try:
+        tasks = [asyncio.create_task(wire.session.hand_off(Window("a", contents={"a": (body("a"), common)}))) for wire in wires]
+        await asyncio.sleep(0)
+        for wire in wires:
+            wire.session.data_received(GO)
+            wire.written = b""
+            for _ in range(3):
+                wire.drain()
+            assert len(wire.written) == 3 * PIECE_OCTETS
+        assert tracemalloc.get_traced_memory()[1] < len(common)
+    finally:
+        tracemalloc.stop()
+    for wire in wires:
+        wire.session.abort()
+    assert all(isinstance(end, SessionLost) for end in await asyncio.gather(*tasks, return_exceptions=True))
+
+
+# -- addresses in UTF-8 ---------------------------------------------------------------------------------------------
+
+UTF8 = opening(b"PIPELINING", b"8BITMIME", b"SMTPUTF8")
+
+
+def announce_utf8(name: str) -> bytes:
+    return announce(name).replace(b"org>", b"org> BODY=8BITMIME SMTPUTF8")
+
+
+async def test_an_address_in_utf8_asks_for_smtputf8_and_its_neighbours_do_not():
+    window = Window("a", "josé", "c")
+    await run(
+        window,
+        *UTF8,
+        Hear(announce("a")), Say(GO),
+        Hear(body("a") + DOT + announce_utf8("josé")), Say(OK + GO),
+        Hear(body("josé") + DOT + announce("c")), Say(OK + GO),
+        Hear(body("c") + DOT), Say(OK),
+        *QUIT,
+    )  # fmt: skip
+    assert window.codes == [("DOT", name, "250") for name in ("a", "josé", "c")]
+
+
+@pytest.mark.parametrize("offered", [(b"8BITMIME",), (b"SMTPUTF8",), ()])
+@pytest.mark.parametrize("pipelining", [True, False])
+async def test_an_address_in_utf8_is_never_told_to_a_gateway_that_does_not_offer_it(offered: tuple[bytes, ...], pipelining: bool):
+    window = Window("josé")
+    async with session_with(*opening(b"PIPELINING", *offered), HearNothing(), pipelining=pipelining) as session:
+        assert not session.offers_utf8
+        with pytest.raises(ValueError, match="SMTPUTF8"):
+            await session.hand_off(window)
+        assert not session.usable
+    assert window.told == []
+
+
+async def test_an_address_in_utf8_behind_another_message_ends_the_session_before_that_one_goes_out():
+    window = Window("a", "josé")
+    async with session_with(*PIPELINED, Hear(announce("a")), Say(GO), HearNothing()) as session:
+        with pytest.raises(ValueError, match="SMTPUTF8"):
+            await session.hand_off(window)
+        assert session.handed_off == 0
+    assert window.told == []
+
+
+async def test_the_sandbox_takes_an_address_in_utf8_where_it_offers_that():
+    async with Sandbox(script=Script(utf8=True), keep=True) as sandbox:
+        session = await open_session(local_endpoint("127.0.0.1", sandbox.port, "none"))
+        assert session.offers_utf8
+        window = Window("josé", "b", "用户")
+        await session.hand_off(window)
+        await session.close()
+        assert [record.rcpt for record in sandbox.records] == [("josé@example.net",), ("b@example.net",), ("用户@example.net",)]
+    assert window.codes == [("DOT", name, "250") for name in ("josé", "b", "用户")]
+
+
+@pytest.mark.parametrize(
+    ("said", "size_max"),
+    [
+        (b"SIZE 35882577", 35_882_577),
+        (b"SIZE 0", None),
+        (b"SIZE", None),
+        (b"SIZE much", None),
+        (b"SIZE -1", None),
+        (b"SIZE " + b"9" * 400, None),
+        (b"8BITMIME", None),
+    ],
+)
+async def test_the_largest_message_is_what_the_gateway_says_it_is(said: bytes, size_max: int | None):
+    async with session_with(*opening(b"PIPELINING", said), *QUIT) as session:
+        assert session.size_max == size_max
+        await session.close()
 
 
 # -- refusals -------------------------------------------------------------------------------------------------------
@@ -480,7 +634,7 @@ async def test_a_refusal_amid_a_long_message_is_its_answer_and_no_dot_follows(sa
     assert lost is not None
 
 
-@pytest.mark.parametrize("end", [(), (Reset(),), (Say(b"250 ok\r\n"), Hang()), (Deaf(0.5),)])
+@pytest.mark.parametrize("end", [(), (Reset(),), (Say(b"250 ok\r\n"), Hang()), (Deaf(0.5),), (HalfClose(), Hang())])
 async def test_a_long_message_that_is_cut_short_is_unsent(end: Sequence[Step]):
     window = Window("a", "b", contents={"a": LONG * 400_000})
     lost = await run(window, *PIPELINED, Hear(announce("a")), Say(GO), Hear(LONG * 1000), *end, deadlines=SHORT)
@@ -559,8 +713,9 @@ async def test_cancelling_a_hand_off_tells_the_doubt_if_there_is_any(critical: b
 
 @pytest.mark.parametrize(
     "address",
-    [b"", b"a b@x.org", b"a@x.org>\r\nRCPT TO:<b@x.org", b"a@x.org\0", b"<a@x.org>", b"a@x.org\n", "ä@x.org".encode(),
-     b"a" * 250 + b"@x.org"],
+    [b"", b"a b@x.org", b"a@x.org>\r\nRCPT TO:<b@x.org", b"a@x.org\0", b"<a@x.org>", b"a@x.org\n", b"a" * 250 + b"@x.org",
+     b"\xe4@x.org", b"\xc0\x8a@x.org", b"\xed\xa0\x80@x.org", "ä\x85@x.org".encode(), "ä\u2028RSET\u2028@x.org".encode(),
+     "ä\u3000@x.org".encode(), "ä>@x.org".encode(), "ä\r\n@x.org".encode(), "ä".encode() * 125 + b"@x.org"],
 )  # fmt: skip
 def test_an_address_that_could_be_read_as_a_command_makes_no_envelope(address: bytes):
     with pytest.raises(ValueError, match="not an address"):
@@ -568,6 +723,13 @@ def test_an_address_that_could_be_read_as_a_command_makes_no_envelope(address: b
     if address:
         with pytest.raises(ValueError, match="not an address"):
             Envelope(address, b"r@example.net")
+
+
+def test_a_recipient_may_be_in_utf8_and_a_sender_may_not():
+    assert Envelope(b"s@example.org", "josé@example.net".encode()).utf8
+    assert not Envelope(b"s@example.org", b"jose@example.net").utf8
+    with pytest.raises(ValueError, match="not an address"):
+        Envelope("josé@example.net".encode(), b"r@example.net")
 
 
 def test_the_null_sender_is_an_address():
@@ -590,7 +752,7 @@ class Wire:
         session.connection_made(self)  # type: ignore[arg-type]
         session.ready({"PIPELINING": ""}, pipelining=True)
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         self.written += data
         self.buffered += len(data) if self.stalled else 0
         if self.buffered > self.high:
@@ -700,7 +862,7 @@ async def test_implicit_tls_and_a_login_open_a_session():
     greet = (GREETING, *SECURED, PLAIN, Say(b"235 2.7.0 in\r\n"))
     script = (*greet, Hear(announce("a")), Say(GO), Hear(body("a") + DOT), Say(OK), *QUIT)
     async with Scripted(script, tls=server_context("localhost")) as server:
-        endpoint = Endpoint("localhost", server.port, username="me", password="secret", ssl_context=client_context())
+        endpoint = local_endpoint("localhost", server.port, username="me", password="secret", ssl_context=client_context())
         session = await open_session(endpoint)
         window = Window("a")
         await session.hand_off(window)
@@ -712,11 +874,23 @@ async def test_a_long_message_arrives_whole_through_tls():
     content = LONG * 40_000
     script = (GREETING, *SECURED, Hear(announce("a")), Say(GO), Hear(content + DOT), Say(OK), *QUIT)
     async with Scripted(script, tls=server_context("localhost")) as server:
-        session = await open_session(Endpoint("localhost", server.port, ssl_context=client_context()))
+        session = await open_session(local_endpoint("localhost", server.port, ssl_context=client_context()))
         window = Window("a", contents={"a": content})
         await session.hand_off(window)
         await session.close()
     assert window.codes == [("DOT", "a", "250")]
+
+
+@pytest.mark.parametrize("end", [(), (Reset(),)], ids=["closed with a goodbye of TLS", "cut"])
+async def test_a_tls_connection_that_goes_after_the_dot_leaves_exactly_that_message_in_doubt(end: tuple[Step, ...]):
+    script = (GREETING, *SECURED, Hear(announce("a")), Say(GO), Hear(body("a") + DOT + announce("b")), *end)
+    async with Scripted(script, tls=server_context("localhost")) as server:
+        session = await open_session(local_endpoint("localhost", server.port, ssl_context=client_context()))
+        window = Window("a", "b")
+        with pytest.raises(SessionLost):
+            await session.hand_off(window)
+        await session.wait_closed()
+    assert window.codes == [("lost", "a", "")]
 
 
 async def test_starttls_forgets_what_was_said_before_it():
@@ -724,7 +898,7 @@ async def test_starttls_forgets_what_was_said_before_it():
               Say(b"235 in\r\n"), *QUIT)  # fmt: skip
     async with Scripted(script) as server:
         session = await open_session(
-            Endpoint("localhost", server.port, "starttls", "me", "secret", ssl_context=client_context())
+            local_endpoint("localhost", server.port, "starttls", "me", "secret", ssl_context=client_context())
         )
         assert "STARTTLS" not in session.extensions
         await session.close()
@@ -734,20 +908,20 @@ async def test_starttls_forgets_what_was_said_before_it():
 async def test_plain_text_smuggled_in_before_the_handshake_ends_the_connection(apart: bool):
     said = b"220 go\r\n250-evil\r\n250 AUTH PLAIN\r\n"
     async with Scripted((*STARTTLS, Say(said, apart), Hang())) as server:
-        error = await refusal(Endpoint("localhost", server.port, "starttls", "me", "secret", ssl_context=client_context()))
+        error = await refusal(local_endpoint("localhost", server.port, "starttls", "me", "secret", ssl_context=client_context()))
     assert error.phase is Phase.STARTTLS
 
 
 async def test_a_gateway_without_starttls_gets_nothing():
     async with Scripted((*PIPELINED, HearNothing())) as server:
-        error = await refusal(Endpoint("localhost", server.port, "starttls"))
+        error = await refusal(local_endpoint("localhost", server.port, "starttls"))
     assert error.verdict is Verdict.GATEWAY_FAULT
     assert "does not offer STARTTLS" in str(error)
 
 
 async def test_a_refused_starttls_is_never_given_up():
     async with Scripted((*STARTTLS, Say(b"454 4.7.0 TLS not available\r\n"), HearNothing())) as server:
-        error = await refusal(Endpoint("localhost", server.port, "starttls"))
+        error = await refusal(local_endpoint("localhost", server.port, "starttls"))
     assert error.verdict is Verdict.THROTTLED
     assert "454 4.7.0 TLS not available" in str(error)
 
@@ -759,7 +933,7 @@ async def test_a_certificate_that_does_not_prove_the_gateway_ends_the_connection
     ours = client_context() if wrong == "name" else ssl.create_default_context()
     script = (*STARTTLS, Say(b"220 go\r\n"), StartTls(theirs)) if security == "starttls" else (GREETING,)
     async with Scripted(script, tls=theirs if security == "implicit" else None) as server:
-        endpoint = Endpoint("localhost", server.port, security, "me", "secret", ssl_context=ours)  # type: ignore[arg-type]
+        endpoint = local_endpoint("localhost", server.port, security, "me", "secret", ssl_context=ours)  # type: ignore[arg-type]
         error = await refusal(endpoint)
     assert error.phase is Phase.STARTTLS
     assert error.verdict is Verdict.GATEWAY_FAULT
@@ -768,7 +942,7 @@ async def test_a_certificate_that_does_not_prove_the_gateway_ends_the_connection
 
 async def test_tls_on_a_plain_port_says_so():
     async with Scripted((GREETING, Hang())) as server:
-        error = await refusal(Endpoint("localhost", server.port, ssl_context=client_context()))
+        error = await refusal(local_endpoint("localhost", server.port, ssl_context=client_context()))
     assert "does not speak TLS on this port" in str(error)
 
 
@@ -777,7 +951,7 @@ async def test_login_by_auth_login_where_plain_is_not_offered():
               Hear(base64.b64encode(b"me") + b"\r\n"), Say(b"334 UGFzc3dvcmQ6\r\n"),
               Hear(base64.b64encode("gehéim".encode()) + b"\r\n"), Say(b"235 in\r\n"), *QUIT)  # fmt: skip
     async with Scripted(script) as server:
-        session = await open_session(Endpoint("127.0.0.1", server.port, "none", "me", "gehéim"))
+        session = await open_session(local_endpoint("127.0.0.1", server.port, "none", "me", "gehéim"))
         await session.close()
 
 
@@ -791,7 +965,7 @@ async def test_login_by_auth_login_where_plain_is_not_offered():
 )
 async def test_a_refused_login_says_what_was_said_and_never_the_password(said: bytes, verdict: Verdict):
     async with Scripted((*opening(b"AUTH PLAIN"), PLAIN, Say(said), HearNothing())) as server:
-        endpoint = Endpoint("127.0.0.1", server.port, "none", "me", "secret")
+        endpoint = local_endpoint("127.0.0.1", server.port, "none", "me", "secret")
         error = await refusal(endpoint)
     assert isinstance(error, GatewayRefused)
     assert (error.phase, error.verdict) == (Phase.AUTH, verdict)
@@ -801,7 +975,7 @@ async def test_a_refused_login_says_what_was_said_and_never_the_password(said: b
 
 async def test_a_gateway_with_no_login_that_we_know_is_not_sent_one():
     async with Scripted((*opening(b"AUTH CRAM-MD5"), HearNothing())) as server:
-        error = await refusal(Endpoint("127.0.0.1", server.port, "none", "me", "secret"))
+        error = await refusal(local_endpoint("127.0.0.1", server.port, "none", "me", "secret"))
     assert error.phase is Phase.AUTH
     assert "CRAM-MD5" in str(error)
 
@@ -823,7 +997,7 @@ async def test_a_set_up_that_fails_says_where_and_what(
     script: Sequence[Step], phase: Phase, verdict: Verdict, words: str
 ):
     async with Scripted(script) as server:
-        error = await refusal(Endpoint("127.0.0.1", server.port, "none"), SHORT)
+        error = await refusal(local_endpoint("127.0.0.1", server.port, "none"), SHORT)
     assert (error.phase, error.verdict) == (phase, verdict)
     assert words in str(error)
 
@@ -831,7 +1005,7 @@ async def test_a_set_up_that_fails_says_where_and_what(
 async def test_a_port_where_nobody_listens_and_a_name_that_does_not_exist():
     async with Scripted() as server:
         port = server.port
-    assert "nothing listens" in str(await refusal(Endpoint("127.0.0.1", port, "none")))
+    assert "nothing listens" in str(await refusal(local_endpoint("127.0.0.1", port, "none")))
     assert "cannot be resolved" in str(await refusal(Endpoint("gateway.invalid", port)))
 
 
@@ -871,6 +1045,7 @@ async def test_it_is_the_same_session_on_the_standard_event_loop():
         await test_a_long_message_arrives_whole_with_the_next_announced_behind_it(5_000_000)
         await test_a_connection_that_goes_after_the_dot_leaves_exactly_that_message_in_doubt(())
         await test_a_long_message_that_is_cut_short_is_unsent((Deaf(0.5),))
+        await test_a_long_message_that_is_cut_short_is_unsent((HalfClose(), Hang()))
         await test_starttls_forgets_what_was_said_before_it()
         await test_a_long_message_arrives_whole_through_tls()
         await test_a_certificate_that_does_not_prove_the_gateway_ends_the_connection("starttls", "name")

@@ -8,6 +8,7 @@ from collections import Counter, deque
 
 import pytest
 
+from loopback import local_endpoint
 from postroom.gateway.replies import Phase, Reply, Verdict, classify
 from postroom.gateway.sandbox import Answer, Sandbox, Script
 from postroom.gateway.session import Endpoint, Envelope, GatewayRefused, SessionLost, open_session
@@ -51,6 +52,9 @@ class Window:
     def content(self, envelope: Envelope) -> bytes:
         return b"Message-ID: <%b>\r\n\r\n.hello\r\n" % envelope.recipient
 
+    def handing_over(self, envelope: Envelope) -> None:
+        """Nobody needs to know."""
+
     def replied(self, envelope: Envelope, phase: Phase, reply: Reply) -> None:
         del self.open[envelope.recipient]  # KeyError would mean a second answer
         verdict = classify(phase, reply)
@@ -85,7 +89,7 @@ async def deliver(ledger: Ledger, endpoint: Endpoint) -> None:
 async def test_what_was_said_is_what_was_accepted_and_doubt_is_only_where_a_reply_was_lost(pipelining: bool):
     ledger = Ledger(window=17)
     async with Sandbox(script=TROUBLE, keep=True) as sandbox:
-        endpoint = Endpoint("127.0.0.1", sandbox.port, "none", pipelining=pipelining)
+        endpoint = local_endpoint("127.0.0.1", sandbox.port, "none", pipelining=pipelining)
         async with asyncio.timeout(60), asyncio.TaskGroup() as group:
             for _ in range(8):
                 group.create_task(deliver(ledger, endpoint))

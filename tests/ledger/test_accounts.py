@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -132,3 +133,94 @@ async def test_a_gateway_that_was_mistyped_can_be_corrected(pool: Pool) -> None:
     assert (one.host, one.port, one.security) == ("smtp.example", 587, "starttls")
     with pytest.raises(NotFound, match='no gateway named "other" to replace'):
         await gateway(pool, account.id, name="other", replace=True)
+
+
+async def test_an_account_changes_only_what_is_given_and_an_empty_text_unsets(pool: Pool) -> None:
+    account = await accounts.create_account(pool, "Club")
+    other = await accounts.create_account(pool, "Other")
+    assert (account.bounce_domain, account.unsubscribe_url, account.postal_address) == (None, None, None)
+    assert (account.requires_unsubscribe, account.requires_postal_address) == (False, False)
+    said = {"approval_threshold": 7, "bounce_domain": "bounces.club.example", "postal_address": "1 Main St\nOslo",
+            "unsubscribe_url": "https://club.example/out?who={email}&t={token}", "requires_unsubscribe": True,
+            "requires_postal_address": True, "retry_attempts_max": 3, "retry_deadline_s": 60, "retry_tail_s": 5}
+    changed = await accounts.change_account(pool, account.id, **said)
+    assert changed == replace(account, **said) == await accounts.account_by_id(pool, account.id)
+    assert await accounts.change_account(pool, account.id) == changed
+    unset = await accounts.change_account(pool, account.id, bounce_domain="", unsubscribe_url="", postal_address=" ",
+                                          requires_unsubscribe=False, requires_postal_address=False)
+    assert unset == replace(account, approval_threshold=7, retry_attempts_max=3, retry_deadline_s=60, retry_tail_s=5)
+    assert await accounts.account_by_id(pool, other.id) == other
+    with pytest.raises(NotFound):
+        await accounts.change_account(pool, 999, approval_threshold=7)
+
+
+@pytest.mark.parametrize(("given", "kept"), [
+    ("Bounces.Club.EXAMPLE", "bounces.club.example"), (" bounces.club.example ", "bounces.club.example"),
+    ("bücher.example", "xn--bcher-kva.example"), ("xn--bcher-kva.example", "xn--bcher-kva.example"),
+])
+async def test_a_bounce_domain_is_kept_as_servers_write_it(pool: Pool, given: str, kept: str) -> None:
+    account = await accounts.create_account(pool, "Club")
+    assert (await accounts.change_account(pool, account.id, bounce_domain=given)).bounce_domain == kept
+
+
+@pytest.mark.parametrize("url", [
+    "https://club.example", "https://club.example:8443/u/{token}?e={email}#top", "http://127.0.0.1:8025/u/{token}",
+    "mailto:out@club.example?subject=unsubscribe%20{token}", "mailto:out+{token}@club.example",
+    "https://club.example/" + "x" * (500 - len("https://club.example/")),
+])
+async def test_an_unsubscribe_address_may_hold_the_recipients_own_token_and_email(pool: Pool, url: str) -> None:
+    account = await accounts.create_account(pool, "Club")
+    assert (await accounts.change_account(pool, account.id, unsubscribe_url=url)).unsubscribe_url == url
+
+
+UNSAYABLE = {
+    "approval_threshold": [0, 2**31], "retry_attempts_max": [0, 101], "retry_deadline_s": [0, 2**31], "retry_tail_s": [-1, 2**31],
+    "bounce_domain": ["localhost", "a b.example", "me@club.example", "[127.0.0.1]", "club.example\r\nX: y", "-.example",
+                      "nul\0.example", "\udcff.example", " ",
+                      ".".join(["x" * 50] * 4)],  # a domain, but too long for what stands before it
+    "unsubscribe_url": [
+        "club.example/out", "ftp://club.example/", "javascript:alert(1)", "https://", "https:///out", "https:// club.example/",
+        "https://club.example/a b", "https://club.example/>, <https://evil.example/", "https://club.example/\r\nBcc: a@b",
+        "https://club.example/zurück", "HTTPS://club.example/", "https://club.example/\0", "https://club.example/\ud800",
+        "https://club.example/" + "x" * 480, "https://{token}.club.example/", "https://club.example/{name}",
+        "https://club.example/{token}/{token}", "https://club.example/{token", "https://club.example/{{token}}",
+        "https://club.example/{}", "mailto:", "mailto:out", "mailto:out@{email}"],
+    "postal_address": ["x" * 501, "nul\0", "half \ud800"],
+}
+
+
+@pytest.mark.parametrize(("field", "text"), [(field, text) for field, texts in UNSAYABLE.items() for text in texts])
+async def test_what_an_account_cannot_say_of_itself_is_refused_and_nothing_changes(pool: Pool, field: str, text: object) -> None:
+    account = await accounts.create_account(pool, "Club")
+    with pytest.raises(InvalidInput) as caught:
+        await accounts.change_account(pool, account.id, **{"requires_unsubscribe": True, field: text})
+    assert caught.value.faults[0].field == field
+    str(caught.value).encode()  # a terminal and JSON can take it
+    assert await accounts.account_by_id(pool, account.id) == account
+
+
+async def test_a_gateway_says_whether_it_signs_and_a_correction_says_it_again(pool: Pool) -> None:
+    account = await accounts.create_account(pool, "Club")
+    for signs, again in ((True, False), (False, True)):
+        await gateway(pool, account.id, signs_dkim=signs, replace=again)
+        assert [one.signs_dkim for one in await accounts.gateways(pool, account.id)] == [signs]
+
+
+async def test_a_gateway_has_the_limits_of_its_operator_and_a_correction_gives_all_of_them_anew(pool: Pool) -> None:
+    account = await accounts.create_account(pool, "Club")
+    limits = {"messages_per_s": 0.5, "messages_per_connection": 100, "daily_quota": 10_000, "warm_up_from": 200}
+    for given, again in (({}, False), (limits, True), ({"daily_quota": 5}, True)):
+        await gateway(pool, account.id, limits=accounts.Limits(**given), replace=again)
+        (one,) = await accounts.gateways(pool, account.id)
+        assert {name: getattr(one, name) for name in limits} == dict.fromkeys(limits) | given
+
+
+@pytest.mark.parametrize(("field", "value"), [
+    ("messages_per_s", 0.0), ("messages_per_s", -1.0), ("messages_per_s", float("nan")), ("messages_per_s", float("inf")),
+    ("messages_per_connection", 0), ("daily_quota", 0), ("daily_quota", 2**31), ("warm_up_from", -1)])
+async def test_a_limit_that_would_let_nothing_or_everything_through_is_refused(pool: Pool, field: str, value: float) -> None:
+    account = await accounts.create_account(pool, "Club")
+    with pytest.raises(InvalidInput) as caught:
+        await gateway(pool, account.id, limits=accounts.Limits(**{field: value}))
+    assert caught.value.faults[0].field == field
+    assert await accounts.gateways(pool, account.id) == []

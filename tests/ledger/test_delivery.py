@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -14,8 +14,9 @@ from desk import Desk
 from postroom.domain.job import Status
 from postroom.domain.outcome import Evidence, Kind, Outcome
 from postroom.flow import accounts, finish
+from postroom.flow.pause import pause, resume
 from postroom.ledger import delivery
-from postroom.ledger.delivery import Claim, InHand, LeaseLost, Window
+from postroom.ledger.delivery import Claim, DoubtfulWindow, InHand, LeaseLost, Window
 from postroom.ledger.jobs import JobOverview, hold_status, view_job
 
 # What every recipient's state is, counted from the rows alone: the best evidence of its last attempt.
@@ -55,9 +56,9 @@ class Counter:
     desk: Desk
     job: JobOverview
 
-    async def claim(self, owner: str = "one", lease_s: float = 60) -> Claim | None:
+    async def claim(self, owner: str = "one", lease_s: float = 60, beat: int = 0) -> Claim | None:
         async with self.desk.pool.connection() as conn:
-            return await delivery.claim_chunk(conn, self.job.account_id, self.job.id, owner=owner, lease_s=lease_s)
+            return await delivery.claim_chunk(conn, self.job.account_id, self.job.id, owner=owner, lease_s=lease_s, beat=beat)
 
     async def turn(self, claim: Claim, booked: Sequence[Outcome], size: int) -> Window | None:
         async with self.desk.pool.connection() as conn:
@@ -67,9 +68,34 @@ class Counter:
         async with self.desk.pool.connection() as conn:
             return await delivery.turn_to_retries(conn, claim, booked, size)
 
-    async def settle(self, claim: Claim, window: Window, booked: Sequence[Outcome]) -> None:
+    async def settle(self, claim: Claim, window: Window, booked: Sequence[Outcome]) -> bool:
         async with self.desk.pool.connection() as conn:
-            await delivery.settle_window(conn, claim, window.window_no, booked)
+            return await delivery.settle_window(conn, claim, window.window_no, booked)
+
+    async def fence(self, owner: str = "one") -> None:
+        """The worker is known to be dead."""
+        async with self.desk.pool.connection() as conn:
+            await delivery.fence_owner(conn, owner)
+
+    async def doubts(self, owner: str = "one", *windows: tuple[Claim, Window]) -> list[DoubtfulWindow]:
+        async with self.desk.pool.connection() as conn:
+            return await delivery.doubtful_windows(conn, owner, [
+                (claim.account_id, claim.job_id, claim.chunk_no, window.window_no) for claim, window in windows])
+
+    async def decide(self, decision: str, position: int) -> None:
+        """A person settles the doubt about one recipient's first attempt: sends again, or assumes that it was sent."""
+        kind, counter = ("released", "unsent") if decision == "again" else ("sent", "sent")
+        async with self.desk.pool.connection() as conn, conn.transaction():
+            key = (self.job.account_id, self.job.id, position)
+            await conn.execute("INSERT INTO outcome (account_id, job_id, position, attempt_no, kind, evidence, reply) "
+                               "VALUES (%s, %s, %s, 1, %s, 'person', 'so a person said')", (*key, kind))
+            chunk = "job_id = %s AND %s BETWEEN first_position AND first_position + n - 1"
+            if decision == "again":
+                await conn.execute("INSERT INTO retry (account_id, job_id, chunk_no, position, attempt_no, refusals, not_before) "
+                                   f"SELECT account_id, job_id, chunk_no, %s, 2, 0, now() FROM chunk WHERE {chunk}",
+                                   (position, self.job.id, position))
+            await conn.execute(f"UPDATE chunk SET unconfirmed = unconfirmed - 1, sent = sent + %s WHERE {chunk}",
+                               (int(counter == "sent"), self.job.id, position))
 
     async def release(self, claim: Claim) -> None:
         async with self.desk.pool.connection() as conn:
@@ -159,6 +185,39 @@ async def test_nothing_is_claimed_of_a_job_that_is_not_sending(desk: Desk, statu
         assert await hold_status(conn, account, job.id) is status
 
 
+async def test_nothing_is_claimed_of_a_paused_job(desk: Desk) -> None:
+    at = await counter(desk, 3)
+    await desk.query("INSERT INTO job_condition (account_id, job_id, kind, reason, until) "
+                     "VALUES (%s, %s, 'paused', 'Wait.', 'infinity') RETURNING 1", at.job.account_id, at.job.id)
+    assert await at.claim() is None
+    await desk.query("UPDATE job_condition SET kind = 'gateway' RETURNING 1")
+    assert await at.claim(), "other conditions are for the sweeper"
+
+
+async def test_nothing_is_claimed_in_a_database_that_is_older_than_the_worker_knows(desk: Desk) -> None:
+    at = await counter(desk, 3)
+    await desk.query("UPDATE installation SET beat = 7 RETURNING 1")
+    assert await at.claim(beat=8) is None
+    assert await at.claim(beat=7)
+
+
+async def test_a_claim_tells_which_window_was_the_last_and_follows(desk: Desk) -> None:
+    at = await one_chunk(desk, 4)
+    claim = await at.claim()
+    assert claim is not None
+    window = await at.turn(claim, [], 2)
+    assert window is not None
+    assert claim.window_no == window.window_no == 1
+    again = await at.retries(claim, outcomes(window, Kind.RELEASED, Evidence.WORKER))
+    assert again is not None
+    assert claim.window_no == again.window_no == 2
+    await at.turn(claim, outcomes(again, Kind.SENT), 0)
+    await at.release(claim)
+    taken = await at.claim("two")
+    assert taken is not None
+    assert (taken.chunk_no, taken.window_no) == (claim.chunk_no, 2)
+
+
 # -- windows ------------------------------------------------------------------------------------------------------------
 
 
@@ -239,6 +298,30 @@ async def test_a_turn_that_had_to_wait_for_a_cancel_opens_nothing(desk: Desk) ->
     assert await at.written() == before
 
 
+@pytest.mark.parametrize("since", ["a retry window", "a fresh window", "nothing but skips"])
+async def test_in_a_restored_backup_the_same_epoch_is_not_enough_to_go_on(desk: Desk, since: str) -> None:
+    at = await one_chunk(desk, 6)
+    claim, window = await at.opened(2)
+    booked = outcomes(window, Kind.RELEASED, Evidence.WORKER)
+    if since == "nothing but skips":
+        await accounts.suppress(desk.pool, at.job.account_id, [f"person{n}@list.example" for n in range(3, 7)])
+    latest = await (at.retries(claim, booked) if since == "a retry window" else at.turn(claim, booked, 2)) or window
+    assert (latest is window) == (since == "nothing but skips")
+    async with desk.pool.connection() as conn, conn.transaction():
+        await conn.execute("SET LOCAL session_replication_role = replica")  # a backup asks no trigger
+        await conn.execute("UPDATE chunk SET next_position = 3, window_no = 1 WHERE chunk_no = 0")
+        await conn.execute("DELETE FROM hand_off_window WHERE window_no = 2")
+        await conn.execute("DELETE FROM outcome")
+        await conn.execute("DELETE FROM retry")
+    before = await at.written()
+    for turn in (at.turn(claim, outcomes(latest, Kind.SENT), 2), at.retries(claim, outcomes(latest, Kind.SENT))):
+        with pytest.raises(LeaseLost):
+            await turn
+    if latest is not window:
+        assert await at.settle(claim, latest, outcomes(latest, Kind.SENT)), "nor is there a window to settle"
+    assert await at.written() == before
+
+
 async def test_whoever_is_suppressed_after_the_freeze_is_skipped_with_the_reason(desk: Desk) -> None:
     at = await one_chunk(desk, 6)
     await accounts.suppress(desk.pool, at.job.account_id, [f"person{n}@list.example" for n in (1, 2, 3, 5)], "Opted out.")
@@ -284,6 +367,24 @@ async def test_a_temporary_refusal_comes_back_when_it_is_due_with_the_next_attem
     assert claim is not None
     assert claim.chunk_no == 0
     assert [(one.position, one.attempt_no) for one in (await at.retries(claim, [])).recipients] == [(2, 2)]
+
+
+@pytest.mark.parametrize("how", ["turn", "settle"])
+async def test_a_retry_remembers_the_first_refusal(desk: Desk, how: str) -> None:
+    at = await one_chunk(desk, 2)
+    claim, window = await at.opened(2)
+    refused, released = window.recipients
+    booked = [outcome(refused, Kind.REFUSED), outcome(released, Kind.RELEASED, Evidence.WORKER)]
+    again = await at.retries(claim, booked)
+    assert again is not None
+    (first,) = await desk.query("SELECT at FROM outcome WHERE kind = 'refused'")
+    booked = outcomes(again, Kind.REFUSED, retry_in_s=60.0)
+    if how == "turn":
+        await at.turn(claim, booked, 0)
+    else:
+        await at.settle(claim, again, booked)
+    since = "SELECT since = %s, since > %s FROM retry ORDER BY position"
+    assert await desk.query(since, first[0], first[0]) == [(True, False), (False, True)]
 
 
 async def test_a_chunk_that_is_given_back_untouched_is_free_at_once(desk: Desk) -> None:
@@ -415,10 +516,12 @@ async def test_after_a_cancel_sent_counts_and_the_rest_stays_unsent(desk: Desk) 
     assert await desk.query("SELECT * FROM retry") == []
 
 
-async def test_a_window_left_open_by_a_cancel_and_a_dead_worker_becomes_unconfirmed(desk: Desk) -> None:
+@pytest.mark.parametrize("stop", [finish.cancel, pause])
+async def test_a_window_left_open_by_a_dead_worker_and_a_cancel_or_a_pause_becomes_unconfirmed(
+        desk: Desk, stop: Callable[..., Awaitable[object]]) -> None:
     at = await one_chunk(desk, 4)
     await at.opened(3)
-    await finish.cancel(desk.pool, at.job.account_id, at.job.id, by="me")
+    await stop(desk.pool, at.job.account_id, at.job.id, by="me")
     async with desk.pool.connection() as conn:
         assert await delivery.abandoned_windows(conn) == []
         await at.expire()
@@ -426,6 +529,19 @@ async def test_a_window_left_open_by_a_cancel_and_a_dead_worker_becomes_unconfir
         await asyncio.gather(*(lose(desk, abandoned) for _ in range(2)))
         assert await delivery.abandoned_windows(conn) == []
     assert await at.counts() == (0, 0, 0, 3, 13)
+
+
+async def test_a_chunk_that_somebody_claims_meanwhile_is_not_taken_for_abandoned(desk: Desk) -> None:
+    at = await one_chunk(desk, 4)
+    await at.opened(3)
+    await pause(desk.pool, at.job.account_id, at.job.id, by="me")
+    await at.expire()
+    async with desk.pool.connection() as conn:
+        (abandoned,) = await delivery.abandoned_windows(conn)
+    await resume(desk.pool, at.job.account_id, at.job.id, by="me")
+    await at.opened(3)
+    await lose(desk, abandoned)
+    assert await at.counts() == (0, 0, 0, 3, 13), "the three of the old window, and nobody of the new one"
 
 
 async def lose(desk: Desk, chunk: tuple[int, int, int]) -> None:
@@ -454,6 +570,201 @@ async def test_in_a_completed_job_a_late_reply_still_turns_doubt_into_sent(desk:
     assert await at.counts() == (1, 0, 0, 0, 0)
 
 
+@pytest.mark.parametrize("how", ["cancelled", "dead"])
+async def test_a_fenced_worker_that_settles_its_window_leaves_no_lease_behind(desk: Desk, how: str) -> None:
+    at = await one_chunk(desk, 4)
+    claim, window = await at.opened(2)
+    if how == "cancelled":
+        await finish.cancel(desk.pool, at.job.account_id, at.job.id, by="me")
+    else:
+        await at.fence()
+    leases = "SELECT owner, lease_until IS NULL, window_open FROM chunk WHERE chunk_no = 0"
+    assert await desk.query(leases) == [("one", False, True)], "until then it has them in hand"
+    await at.settle(claim, window, outcomes(window, Kind.SENT))
+    assert await desk.query(leases) == [(None, True, False)]
+    assert (await at.counts())[0] == 2
+
+
+async def test_a_worker_that_settles_under_a_lease_that_holds_keeps_it(desk: Desk) -> None:
+    at = await one_chunk(desk, 4)
+    claim, window = await at.opened(2)
+    await at.settle(claim, window, outcomes(window, Kind.SENT))
+    held = "SELECT owner, lease_until > now(), window_open FROM chunk WHERE chunk_no = 0"
+    assert await desk.query(held) == [("one", True, False)]
+    assert await at.turn(claim, [], 2)
+
+
+@pytest.mark.parametrize("owner", ["two", "one"])  # another worker, or another lane of the same
+async def test_late_evidence_touches_no_other_lease(desk: Desk, owner: str) -> None:
+    at = await one_chunk(desk, 4)
+    claim, window = await at.opened(2)
+    await at.expire()
+    other = await at.claim(owner)
+    assert other is not None
+    await at.settle(claim, window, outcomes(window, Kind.SENT))
+    assert await desk.query("SELECT owner, lease_until > now() FROM chunk WHERE chunk_no = 0") == [(owner, True)]
+    theirs = await at.turn(other, [], 2)
+    assert theirs is not None
+    await at.settle(claim, window, outcomes(window, Kind.SENT))
+    assert await desk.query("SELECT window_open FROM chunk WHERE chunk_no = 0") == [(True,)]
+
+
+async def test_only_the_recipients_of_its_own_windows_can_be_settled(desk: Desk) -> None:
+    at = await one_chunk(desk, 4)
+    claim, window = await at.opened(2)
+    await at.expire()
+    other = await at.claim("two")
+    assert other is not None
+    theirs = await at.turn(other, [], 2)
+    assert theirs is not None
+    before = await at.written()
+    assert await at.settle(claim, theirs, outcomes(theirs, Kind.SENT)), "it is the other's window"
+    await at.settle(claim, window, outcomes(theirs, Kind.SENT))
+    assert await at.written() == before
+    chunk = "SELECT owner, lease_until > now(), window_open FROM chunk WHERE chunk_no = 0"
+    assert await desk.query(chunk) == [("two", True, True)], "and theirs it stays"
+
+
+# -- the dead -----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_dead_worker_opens_nothing_more_and_its_idle_chunks_are_free_at_once(desk: Desk) -> None:
+    at = await one_chunk(desk, 4)
+    busy, window = await at.opened(2)
+    idle, theirs = await at.claim(), await at.claim("two")
+    assert idle is not None
+    assert theirs is not None
+    await at.fence()
+    for claim in (busy, idle):
+        with pytest.raises(LeaseLost):
+            await at.turn(claim, [], 2)
+    leases = await desk.query("SELECT chunk_no, owner FROM chunk WHERE owner IS NOT NULL ORDER BY 1")
+    assert leases == [(busy.chunk_no, "one"), (theirs.chunk_no, "two")]
+    assert await at.turn(theirs, [], 2), "who lives goes on"
+    assert [one.window_no for one in await at.doubts()] == [window.window_no]
+
+
+async def test_a_commit_that_a_dead_worker_had_on_its_way_is_waited_for(desk: Desk) -> None:
+    at = await one_chunk(desk, 4)
+    claim = await at.claim()
+    assert claim is not None
+    async with desk.pool.connection() as conn:
+        async with conn.transaction():
+            window = await delivery.turn_window(conn, claim, [], 2)
+            fencing = asyncio.create_task(at.fence())
+            await someone_waits(desk)
+        await fencing
+    assert window is not None
+    assert await desk.query("SELECT owner, window_open FROM chunk WHERE chunk_no = 0") == [("one", True)]
+    (doubt,) = await at.doubts()
+    assert (doubt.window_no, doubt.attempts) == (window.window_no, ((1, 1), (2, 1)))
+
+
+async def test_a_window_of_a_cancelled_job_is_a_doubt_too(desk: Desk) -> None:
+    at = await one_chunk(desk, 4)
+    _, window = await at.opened(2)
+    await finish.cancel(desk.pool, at.job.account_id, at.job.id, by="me")
+    await at.fence()
+    (doubt,) = await at.doubts()
+    assert await at.settle(doubt.claim, window, outcomes(window, Kind.SENT))
+    assert (await at.counts())[0] == 2
+    assert await at.doubts() == []
+
+
+async def test_what_is_booked_is_no_doubt_and_what_a_takeover_or_a_person_decided_is_one(desk: Desk) -> None:
+    at = await one_chunk(desk, 6)
+    claim, booked = await at.opened(2)
+    lost = await at.turn(claim, [outcome(booked.recipients[0], Kind.SENT),
+                                 outcome(booked.recipients[1], Kind.UNCONFIRMED, Evidence.CONNECTION_LOST)], 2)
+    assert lost is not None
+    assert [one.window_no for one in await at.doubts("one", (claim, booked))] == [lost.window_no]
+    await at.expire()
+    await at.claim("two")
+    assert await at.doubts() == [], "it is no longer open, so only its journal leads there"
+    assert [one.window_no for one in await at.doubts("one", (claim, booked), (claim, lost))] == [lost.window_no]
+    for one in lost.recipients:
+        await at.decide("again", one.position)
+    assert [one.window_no for one in await at.doubts("one", (claim, lost))] == [lost.window_no]
+    assert await at.doubts("two", (claim, lost)) == [], "it was never theirs"
+
+
+# -- late evidence and later attempts -----------------------------------------------------------------------------------
+
+
+async def doubted(desk: Desk) -> tuple[Counter, Claim, Window, Claim]:
+    """A window of one recipient, unconfirmed by a takeover: (.., who had it, the window, who has the chunk now)."""
+    at = await one_chunk(desk, 1)
+    claim, window = await at.opened(1)
+    await at.expire()
+    other = await at.claim("two")
+    assert other is not None
+    return at, claim, window, other
+
+
+LATE = [(Kind.SENT, (1, 0, 0, 0, 3)), (Kind.FAILED, (0, 1, 0, 0, 3)), (Kind.REFUSED, (0, 0, 0, 0, 4))]
+
+
+@pytest.mark.parametrize(("kind", "counts"), LATE)
+async def test_a_reply_beats_a_person_who_said_send_again_while_nobody_did(
+        desk: Desk, kind: Kind, counts: tuple[int, ...]) -> None:
+    at, claim, window, other = await doubted(desk)
+    await at.decide("again", 1)
+    assert await at.settle(claim, window, outcomes(window, kind))
+    assert await at.counts() == counts
+    again = await at.retries(other, [])
+    assert (again is not None) == (kind is Kind.REFUSED), "who is sent or failed is not tried again"
+
+
+@pytest.mark.parametrize(("kind", "counts"), LATE)
+async def test_a_reply_beats_a_person_who_assumed_that_it_was_sent(desk: Desk, kind: Kind, counts: tuple[int, ...]) -> None:
+    at, claim, window, other = await doubted(desk)
+    await at.decide("assume", 1)
+    assert await at.settle(claim, window, outcomes(window, kind))
+    assert await at.counts() == counts
+    assert (await at.retries(other, []) is not None) == (kind is Kind.REFUSED)
+
+
+@pytest.mark.parametrize("kind", [Kind.SENT, Kind.FAILED, Kind.REFUSED])
+async def test_a_reply_to_an_attempt_whose_successor_is_in_hand_has_to_come_again(desk: Desk, kind: Kind) -> None:
+    at, claim, window, other = await doubted(desk)
+    await at.decide("again", 1)
+    again = await at.retries(other, [])
+    assert again is not None
+    before = await at.written()
+    assert not await at.settle(claim, window, outcomes(window, kind))
+    assert (await at.written(), await at.counts()) == (before, (0, 0, 0, 0, 4))
+    await at.turn(other, outcomes(again, Kind.SENT), 0)
+    assert await at.settle(claim, window, outcomes(window, kind))
+    assert await at.counts() == (1, 0, 0, 0, 3), "the last attempt's word counts"
+    rows = await desk.query("SELECT attempt_no, kind::text, evidence::text FROM outcome ORDER BY attempt_no, evidence")
+    assert rows == [(1, "unconfirmed", "lease_lost"), (1, "released", "person"), (1, kind.value, "reply"), (2, "sent", "reply")]
+    assert await desk.query("SELECT * FROM retry") == []
+
+
+@pytest.mark.parametrize("last", [Kind.SENT, Kind.FAILED, Kind.REFUSED, Kind.UNCONFIRMED])
+async def test_a_reply_to_an_attempt_that_has_a_successor_is_only_recorded(desk: Desk, last: Kind) -> None:
+    at, claim, window, other = await doubted(desk)
+    await at.decide("again", 1)
+    again = await at.retries(other, [])
+    assert again is not None
+    await at.turn(other, outcomes(again, last, Evidence.CONNECTION_LOST if last is Kind.UNCONFIRMED else Evidence.REPLY,
+                                  retry_in_s=60.0 if last is Kind.REFUSED else None), 0)
+    counts, retries = await at.counts(), await desk.query("SELECT position, attempt_no FROM retry")
+    assert await at.settle(claim, window, outcomes(window, Kind.SENT))
+    assert (await at.counts(), await desk.query("SELECT position, attempt_no FROM retry")) == (counts, retries)
+    assert (await desk.query("SELECT kind::text FROM outcome WHERE attempt_no = 1 AND evidence = 'reply'")) == [("sent",)]
+
+
+async def test_who_was_given_up_for_a_continuation_is_not_unsent_again(desk: Desk) -> None:
+    at, claim, window, _ = await doubted(desk)
+    await finish.cancel(desk.pool, at.job.account_id, at.job.id, by="me")
+    await desk.query("INSERT INTO outcome (account_id, job_id, position, attempt_no, kind, evidence, reply) "
+                     "VALUES (%s, %s, 1, 1, 'failed', 'person', 'Sent again') RETURNING 1", at.job.account_id, at.job.id)
+    await desk.query("UPDATE chunk SET unconfirmed = 0, failed = 1 WHERE chunk_no = 0 RETURNING 1")
+    assert await at.settle(claim, window, outcomes(window, Kind.REFUSED))
+    assert await at.counts() == (0, 1, 0, 0, 3), "or whoever continued the unsent would mail it twice"
+
+
 # -- any order of anything ----------------------------------------------------------------------------------------------
 
 
@@ -471,7 +782,14 @@ class Worker:
 ENDS = ((Kind.SENT, Evidence.REPLY), (Kind.FAILED, Evidence.REPLY), (Kind.REFUSED, Evidence.REPLY),
         (Kind.UNCONFIRMED, Evidence.CONNECTION_LOST), (Kind.RELEASED, Evidence.WORKER), (Kind.FAILED, Evidence.WORKER))
 STEPS = ("claim", "turn", "turn", "turn", "retries", "release", "settle", "expire", "suppress", "beat", "sweep", "cancel",
-         "complete")
+         "complete", "person", "die")
+DOUBTFUL = """
+    SELECT position FROM (
+        SELECT DISTINCT ON (position) position, attempt_no, kind FROM outcome WHERE job_id = %s
+        ORDER BY position, attempt_no DESC, evidence DESC) last
+    WHERE kind = 'unconfirmed' AND attempt_no = 1 AND NOT EXISTS (
+        SELECT FROM chunk c JOIN hand_off_window w USING (account_id, job_id, chunk_no, window_no)
+        WHERE c.job_id = %s AND c.window_open AND position = ANY (w.positions))"""
 
 
 async def step(  # noqa: C901 - one case a step
@@ -490,9 +808,19 @@ async def step(  # noqa: C901 - one case a step
             worker.window = window
             worker.known = [outcome(one, *draw.draw(st.sampled_from(ENDS))) for one in window.recipients] if window else []
         case "settle" if worker.lost and worker.claim is not None:
-            if worker.window is not None:
-                await at.settle(worker.claim, worker.window, worker.known)
-            worker.claim, worker.window, worker.known = None, None, []
+            if worker.window is None or await at.settle(worker.claim, worker.window, worker.known):
+                worker.claim, worker.window, worker.known = None, None, []
+        case "die" if worker.claim is not None:  # and its journal tells what it knew
+            await at.fence(worker.name)
+            known = {(one.position, one.attempt_no): one for one in worker.known}
+            done = [await at.settle(doubt.claim, Window(doubt.window_no, ()), [known[one] for one in doubt.attempts])
+                    for doubt in await at.doubts(worker.name, *([(worker.claim, worker.window)] if worker.window else []))]
+            worker.lost = True
+            if all(done):
+                worker.claim, worker.window, worker.known = None, None, []
+        case "person" if (await status_of(at)) is Status.SENDING:
+            for (position,) in await at.desk.query(DOUBTFUL, job.id, job.id):
+                await at.decide(draw.draw(st.sampled_from(["again", "assume"])), position)
         case "release" if worker.claim is not None and not worker.lost and worker.window is None:
             await at.release(worker.claim)
             worker.claim = None
@@ -524,7 +852,7 @@ async def test_in_any_order_the_counters_are_what_the_outcomes_say(
         desk: Desk, draw: st.DataObject, steps: list[tuple[int, str]]) -> None:
     account = await desk.account(f"Club {await desk.query('SELECT clock_timestamp()')}", connections=1)
     at = Counter(desk, await desk.submit(account, 12))
-    workers = [Worker("one"), Worker("two")]
+    workers = [Worker(f"one of {at.job.id}"), Worker(f"two of {at.job.id}")]  # an owner is one process, and never another
     for number, name in steps:
         await step(at, workers[number], name, draw)
         await at.counts()

@@ -12,6 +12,10 @@ from postroom.ledger import db, engine
 from postroom.ledger.engine import Engine
 
 
+async def no_check(account_id: int, job_id: int, may_stay: bool) -> bool:
+    raise AssertionError("nothing waits at the gate here")
+
+
 class Undone(Exception):
     """Rolls a transaction back."""
 
@@ -22,9 +26,9 @@ async def lanes(pool: db.Pool) -> dict[int, int]:
 
 
 @contextlib.asynccontextmanager
-async def running(pool: db.Pool, deliver: engine.Deliver, concurrency: int = 2):
+async def running(pool: db.Pool, deliver: engine.Work, concurrency: int = 2):
     stop = asyncio.Event()
-    work = Engine(pool, deliver, concurrency=concurrency)
+    work = Engine(pool, deliver, no_check, concurrency=concurrency)
     task = asyncio.create_task(work.run(stop))
     try:
         yield work
@@ -79,7 +83,7 @@ async def test_a_worker_that_is_told_to_stop_finishes_what_it_has_and_takes_no_m
         finished.append(job_id)
         return False
 
-    work = asyncio.create_task(Engine(pool, deliver, concurrency=1).run(stop))
+    work = asyncio.create_task(Engine(pool, deliver, no_check, concurrency=1).run(stop))
     async with asyncio.timeout(20):
         await begun.wait()
         stop.set()
@@ -111,7 +115,7 @@ async def test_an_engine_that_does_not_run_or_lost_its_database_rescues_nobody_a
     async def deliver(account_id: int, job_id: int, may_stay: bool) -> bool:
         raise AssertionError
 
-    await Engine(pool, deliver, concurrency=1).rescue()
+    await Engine(pool, deliver, no_check, concurrency=1).rescue()
     async with running(pool, deliver) as work, pool.connection() as conn:
         await asyncio.sleep(0.2)
         await conn.execute("ALTER TABLE procrastinate_workers RENAME TO gone")
@@ -136,3 +140,14 @@ async def test_a_living_workers_task_is_left_alone(pool: db.Pool) -> None:
         await work.rescue()
     async with pool.connection() as conn:
         assert await (await conn.execute("SELECT status::text FROM procrastinate_jobs")).fetchone() == ("doing",)
+
+
+async def test_a_worker_can_be_told_to_stop_at_any_moment_of_its_start(pool: db.Pool) -> None:
+    """By an event, since a cancellation that comes while a connection is waited for may be lost."""
+    async def deliver(account_id: int, job_id: int, may_stay: bool) -> bool:
+        raise AssertionError("there is nothing to deliver")
+
+    for turns in range(60):
+        async with asyncio.timeout(20), running(pool, deliver):
+            for _ in range(turns):
+                await asyncio.sleep(0)

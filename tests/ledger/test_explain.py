@@ -9,10 +9,27 @@ import pytest
 from psycopg import sql
 
 from conftest import on_database
-from postroom.ledger import accounts, db, delivery, jobs, recipients
+from postroom.ledger import (
+    accounts,
+    attachments,
+    audit,
+    db,
+    delivery,
+    domains,
+    installation,
+    jobs,
+    pace,
+    pauses,
+    preflight,
+    recipients,
+    retries,
+    settlements,
+)
 
 QUERIES = {f"{module.__name__.split('.')[-1]}.{name}": text
-           for module in (accounts, delivery, jobs, recipients) for name, text in vars(module.SQL).items()}
+           for module in (accounts, attachments, audit, delivery, domains, installation,
+                          jobs, pace, pauses, preflight, recipients, retries, settlements)
+           for name, text in vars(module.SQL).items()}
 TABLES_FIRST = {  # what must stand before a query can be planned
     "intake": ["create_intake"], "finding": ["create_intake", "create_finding"],
     "listing": ["create_intake", "create_finding", "create_listing"],
@@ -36,7 +53,7 @@ async def plan(conn: db.Connection, text: str) -> str:
 
 async def prepare_tables(conn: db.Connection, text: str) -> None:
     for table, names in TABLES_FIRST.items():
-        if re.search(rf"\b(FROM|JOIN|INTO|COPY|ANALYZE) {table}\b", text):
+        if re.search(rf"\b(FROM|JOIN|INTO|COPY|ANALYZE|ON) {table}\b", text):
             for name in names:
                 if await (await conn.execute("SELECT to_regclass(%s) IS NULL", ("pg_temp." + name[7:],))).fetchone() == (True,):
                     await conn.execute(QUERIES.get(f"recipients.{name}") or QUERIES[f"accounts.{name}"], ARGUMENTS)
@@ -64,32 +81,38 @@ async def test_the_server_plans(planner: db.Connection, name: str) -> None:
         if text.startswith("COPY"):
             async with planner.cursor() as cursor, cursor.copy(text) as copy:
                 await copy.write(b"2\ta@x.example\ta@x.example\t\\N\t{}\n")
-        elif text.startswith(("ANALYZE", "SET TRANSACTION")) or re.match(r"CREATE TEMPORARY TABLE \w+ \(", text):
+        elif text.startswith(("ANALYZE", "SET ", "CREATE INDEX")) or re.match(r"CREATE TEMPORARY TABLE \w+ \(", text):
             await planner.execute(text)
         else:
             assert await plan(planner, text)
 
 
 HOT = {
+    "audit.recount": ("recipient", "outcome"),
     "delivery.turn_window": ("recipient", "outcome", "chunk", "suppression", "hand_off_window", "retry"),
     "delivery.claim_chunk": ("chunk",), "delivery.settle_window": ("outcome", "chunk"),
+    "delivery.fence_owner": ("job", "chunk"), "delivery.doubtful_windows": ("hand_off_window", "outcome", "chunk"),
     "delivery.take_due_retries": ("retry",), "delivery.recipients_at": ("recipient",), "delivery.renew_leases": ("chunk",),
     "jobs.page_of_jobs": ("job", "chunk", "approval"), "jobs.view_job": ("job", "chunk"),
+    "retries.jobs_to_give_up_in": ("job", "retry"), "retries.note_tails": ("job", "chunk", "retry"),
+    "retries.give_up": ("chunk", "retry", "outcome"), "pace.slow_down": ("job", "chunk"),
+    "settlements.doubts": ("chunk", "outcome", "hand_off_window"),
     "jobs.job_progress": ("job", "chunk"), "jobs.next_in_queue": ("job",), "jobs.has_nothing_left": ("chunk",),
     "recipients.page_of_recipients": ("recipient", "outcome"),
     "recipients.page_of_recipients_by_outcome": ("recipient", "outcome"),
     "recipients.page_of_sent_recipients": ("recipient", "outcome"),
     "recipients.page_of_unsent_recipients": ("recipient", "outcome", "chunk"),
-    "recipients.page_of_exclusions": ("exclusion",),
+    "recipients.page_of_exclusions": ("exclusion",), "recipients.outcomes_of_recipient": ("recipient", "outcome"),
 }
 
 
 FILL = """
     INSERT INTO account (name) SELECT 'account ' || n FROM generate_series(1, 20) AS n;
     INSERT INTO gateway (account_id, name, host, port, security) SELECT id, 'g', 'localhost', 25, 'none' FROM account ORDER BY id;
-    INSERT INTO job (account_id, gateway_id, status, subject, content, duplicates, unusable_addresses, recipient_count, lanes,
-                     approval_threshold, digest, message_key, queue_no, created_by, moved_by)
-        SELECT 1 + n % 20, 1 + n % 20, 'queued', 's', '{}', 'exclude', 'exclude', 20, 1, 100, sha256('x'), 'k', n, 'me', 'me'
+    INSERT INTO job (account_id, gateway_id, status, subject, content, bodies, duplicates, unusable_addresses, recipient_count,
+                     lanes, approval_threshold, digest, message_key, queue_no, created_by, moved_by)
+        SELECT 1 + n % 20, 1 + n % 20, 'queued', 's', '{}', '{}', 'exclude', 'exclude', 20, 1, 100, sha256('x'), 'k', n,
+               'me', 'me'
         FROM generate_series(1, 2000) AS n;
     INSERT INTO chunk (account_id, job_id, chunk_no, first_position, n, digest, next_position)
         SELECT account_id, id, p, p, 1, '', p FROM job, generate_series(1, 20) AS p;
@@ -97,6 +120,7 @@ FILL = """
         SELECT account_id, id, p, p + 1, 'a' || p, 'a' || p, '', NULL, '{}' FROM job, generate_series(1, 20) AS p;
     INSERT INTO outcome SELECT account_id, job_id, position, 1, CASE position WHEN 1 THEN 'failed' ELSE 'sent' END::outcome_kind,
         'reply', CASE position WHEN 1 THEN 550 ELSE 250 END FROM recipient;
+    INSERT INTO hand_off_window SELECT account_id, job_id, chunk_no, 1, 1, 'w', now(), '{1}', '{1}' FROM chunk;
     INSERT INTO retry SELECT account_id, id, 0, 1, 2, 1, now() FROM job;
     INSERT INTO approval SELECT account_id, id, 'boss', now(), digest FROM job;
     INSERT INTO suppression SELECT account_id, 'b' || id, 'r' FROM job;

@@ -56,7 +56,7 @@ async def test_from_the_threshold_on_a_job_waits_for_a_person(desk: Desk, count:
 
 async def test_an_approval_is_a_row_with_who_when_and_what(desk: Desk) -> None:
     account = await desk.account(threshold=1)
-    job = await desk.submit(account, 3)
+    job = await desk.checked(account, 3)
     approved = await approve(desk.pool, account, job.id, by="boss", digest=job.digest)
     assert (approved.status, approved.approved_by) == (Status.SENDING, "boss")
     assert await desk.query("SELECT approved_by, digest FROM approval") == [("boss", job.digest)]
@@ -66,7 +66,7 @@ async def test_an_approval_is_a_row_with_who_when_and_what(desk: Desk) -> None:
 
 async def test_approving_twice_changes_nothing_and_answers_the_same(desk: Desk) -> None:
     account = await desk.account(threshold=1)
-    job = await desk.submit(account, 3)
+    job = await desk.checked(account, 3)
     first = await approve(desk.pool, account, job.id, by="boss", digest=job.digest)
     again = await approve(desk.pool, account, job.id, by="other", digest=job.digest)
     assert first == again
@@ -75,7 +75,7 @@ async def test_approving_twice_changes_nothing_and_answers_the_same(desk: Desk) 
 
 async def test_of_two_who_approve_at_once_one_is_written_and_both_are_told_so(desk: Desk) -> None:
     account = await desk.account(threshold=1)
-    job = await desk.submit(account, 3)
+    job = await desk.checked(account, 3)
     views = await asyncio.gather(*(approve(desk.pool, account, job.id, by=by, digest=job.digest) for by in ("ann", "bob", "cy")))
     assert len({view.approved_by for view in views}) == 1
     assert await desk.query("SELECT count(*) FROM approval") == [(1,)]
@@ -109,7 +109,7 @@ async def test_a_cancelled_job_cannot_be_approved(desk: Desk) -> None:
 async def test_approve_and_cancel_at_once_leave_one_truth(desk: Desk) -> None:
     account = await desk.account(threshold=1)
     for _ in range(5):
-        job = await desk.submit(account, 3)
+        job = await desk.checked(account, 3)
         answers = await asyncio.gather(
             approve(desk.pool, account, job.id, by="boss"), cancel(desk.pool, account, job.id, by="me"), return_exceptions=True)
         assert isinstance(answers[0], (JobOverview, Conflict))
@@ -159,7 +159,7 @@ async def test_a_cancel_while_sending_ends_it_at_once_and_starts_the_next(desk: 
 
 async def test_cancelling_twice_or_by_two_answers_the_same(desk: Desk) -> None:
     account = await desk.account()
-    job = await desk.submit(account, 3)
+    job = await desk.checked(account, 3)
     views = await asyncio.gather(*(cancel(desk.pool, account, job.id, by=by, note=by) for by in ("ann", "bob")))
     assert views[0] == views[1] == await cancel(desk.pool, account, job.id, by="cy")
     assert [event.verb for event in await report.trail(desk.pool, account, job.id)] == ["submit", "start", "cancel"]
@@ -194,9 +194,10 @@ async def test_a_cancel_does_not_wait_for_a_list_that_is_being_frozen(desk: Desk
     job = await desk.submit(account, 2)
     async with desk.pool.connection() as freezing, freezing.transaction(force_rollback=True):
         await freezing.execute(
-            "INSERT INTO job (account_id, gateway_id, status, subject, content, duplicates, unusable_addresses, recipient_count, "
-            "lanes, approval_threshold, digest, message_key, created_by, moved_by) SELECT account_id, gateway_id, "
-            "'pending_approval', '', content, duplicates, unusable_addresses, 3, 1, 3, digest, 'k', 'me', 'me' FROM job")
+            "INSERT INTO job (account_id, gateway_id, status, subject, content, bodies, duplicates, unusable_addresses, "
+            "recipient_count, lanes, approval_threshold, digest, message_key, created_by, moved_by) "
+            "SELECT account_id, gateway_id, 'pending_approval', '', content, bodies, duplicates, unusable_addresses, "
+            "3, 1, 3, digest, 'k', 'me', 'me' FROM job")
         view = await asyncio.wait_for(cancel(desk.pool, account, job.id, by="me"), 10)
     assert view.status is Status.CANCELLED
 
@@ -241,7 +242,7 @@ async def test_the_next_job_starts_in_the_transaction_that_ends_one(desk: Desk, 
 
 async def test_who_was_approved_first_is_sent_first(desk: Desk) -> None:
     account, other = await desk.account(threshold=1), await desk.account("other")
-    made = [await desk.submit(account, 2) for _ in range(4)]
+    made = [await desk.checked(account, 2) for _ in range(4)]
     for job in (made[0], made[3], made[1], made[2]):
         await approve(desk.pool, account, job.id, by="boss")
     elsewhere = await desk.submit(other, 2)
@@ -261,7 +262,7 @@ async def test_who_was_approved_first_is_sent_first(desk: Desk) -> None:
 
 async def test_however_many_approve_at_once_one_job_sends_and_each_has_a_place_of_its_own(desk: Desk) -> None:
     account = await desk.account(threshold=1)
-    made = [await desk.submit(account, 1) for _ in range(8)]
+    made = [await desk.checked(account, 1) for _ in range(8)]
     await asyncio.gather(*(approve(desk.pool, account, job.id, by="boss") for job in made))
     assert sorted(await statuses(desk)) == ["queued"] * 7 + ["sending"]
     places = [(await now(desk, job)).queue_position for job in made]

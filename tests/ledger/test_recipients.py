@@ -99,7 +99,7 @@ async def test_addresses_of_different_accounts_are_suppressed_apart(desk: Desk) 
 
 async def test_the_count_never_changes_whatever_is_suppressed_later(desk: Desk) -> None:
     account = await desk.account(threshold=3)
-    job = await desk.submit(account, 3)
+    job = await desk.checked(account, 3)
     await accounts.suppress(desk.pool, account, ["person1@list.example", "person2@list.example"])
     assert (await report.report(desk.pool, account, job.id)).job.recipient_count == 3
     approved = await approve(desk.pool, account, job.id, by="boss", digest=job.digest)

@@ -50,9 +50,10 @@ class Builder:
     async def bare_job(self, account_id: int, status: Status, count: int = 3, **changes: object) -> int:
         """Only the row, with every column as `status` wants it."""
         values: dict[str, object] = {
-            "account_id": account_id, "status": status, "subject": "s", "content": "{}", "duplicates": "exclude",
-            "unusable_addresses": "exclude", "recipient_count": count, "lanes": 1, "approval_threshold": count,
-            "digest": bytes(32), "message_key": "k", "created_by": "me", "moved_by": "me", **columns_of(status), **changes}
+            "account_id": account_id, "status": status, "subject": "s", "content": "{}", "bodies": "{}",
+            "duplicates": "exclude", "unusable_addresses": "exclude", "recipient_count": count, "lanes": 1,
+            "approval_threshold": count, "digest": bytes(32), "message_key": "k", "created_by": "me", "moved_by": "me",
+            **columns_of(status), **changes}
         values.setdefault("gateway_id", await self.one("SELECT id FROM gateway WHERE account_id = %s", account_id))
         statement = sql.SQL("INSERT INTO job ({}) VALUES ({}) RETURNING id").format(
             sql.SQL(", ").join(map(sql.Identifier, values)), sql.SQL(", ").join([sql.Placeholder()] * len(values)))
@@ -224,6 +225,8 @@ FROZEN = {
     "unusable_addresses": "'fail'",
     "recipient_count": "recipient_count + 1", "excluded_duplicates": "1", "excluded_unusable": "1", "excluded_suppressed": "1",
     "lanes": "lanes + 1", "approval_threshold": "1000", "digest": "sha256('x')", "message_key": "'x'", "created_by": "'x'",
+    "bodies": "'[]'", "identity": "'[]'", "dkim_keys": "'{1}'", "field_policy": "'fail'",
+    "continues": "id", "continued_class": "'unsent'",
     "created_at": "now() - interval '1 day'", "created_in": "pg_current_xact_id()", "account_id": "account_id + 1"}
 MOVING = {"id", "status", "approved_digest", "queue_no", "not_before", "started_at", "ended_at", "moved_by", "reason"}
 
@@ -444,15 +447,16 @@ async def test_nothing_is_unsent_again_in_a_completed_job(build: Builder) -> Non
     await build.conn.execute("UPDATE chunk SET sent = sent - 1, unconfirmed = 1")  # evidence may still move it between classes
 
 
-async def test_sent_is_only_what_the_gateway_accepted(build: Builder) -> None:
+async def test_sent_is_only_what_the_gateway_accepted_or_a_person_assumes(build: Builder) -> None:
     account_id = await build.account()
     async with build.conn.transaction():
         job_id = await build.job(account_id, Status.SENDING)
     insert = ("INSERT INTO outcome (account_id, job_id, position, attempt_no, kind, evidence, code) "
               "VALUES (%s, %s, 1, 1, 'sent', %s, %s)")
     for evidence, code in [("reply", None), ("reply", 354), ("reply", 199), ("reply", 300), ("reply", 450), ("reply", 550)] + [
-            (other, 250) for other in Evidence if other is not Evidence.REPLY]:
+            (other, 250) for other in Evidence if other not in (Evidence.REPLY, Evidence.PERSON)]:
         await build.refused("sent_is_only_what_the_gateway_accepted", insert, account_id, job_id, evidence, code)
+    await build.conn.execute(insert, (account_id, job_id, "person", None))  # who settles a doubt may say "assume sent"
     await build.conn.execute(insert, (account_id, job_id, "reply", 250))
     await build.refused("one_outcome_per_attempt_and_evidence", insert, account_id, job_id, "reply", 251)
 

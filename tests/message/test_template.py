@@ -65,8 +65,9 @@ def test_a_message_needs_a_body_and_a_subject(empty: str | None) -> None:
     assert ("subject", "The subject is empty.") in faults(subject=empty or "")
 
 
-def test_a_template_over_one_mebibyte_is_refused() -> None:
+def test_a_template_over_one_mebibyte_and_markdown_over_a_quarter_of_one_are_refused() -> None:
     assert faults(text="x" * 1_048_577) == [("text", "The text is larger than 1024 KiB.")]
+    assert faults(html=None, markdown="x" * 262_145) == [("markdown", "The markdown is larger than 256 KiB.")]
 
 
 def test_half_a_character_is_refused() -> None:

@@ -13,7 +13,7 @@ from postroom.flow.approve import approve
 from postroom.ledger.jobs import JobOverview
 from stage import Stage
 
-LANES = "SELECT count(*) FROM procrastinate_jobs WHERE (args ->> 'job_id')::bigint = %s"
+LANES = "SELECT count(*) FROM procrastinate_jobs WHERE task_name = 'deliver' AND (args ->> 'job_id')::bigint = %s"
 VERBS = "SELECT verb FROM job_event WHERE job_id = %s ORDER BY id"
 
 
@@ -46,7 +46,7 @@ async def test_of_cancel_and_complete_exactly_one_ends_the_job(stage: Stage) -> 
 
 async def test_twenty_approvals_at_once_are_one_approval_and_one_start(stage: Stage) -> None:
     account = await stage.account(connections=3)
-    job = await stage.submit(account, 100)
+    job = await stage.checked(account, 100)
     answers = await at_once(*(
         partial(approve, stage.pool, account, job.id, by=f"boss {n}", digest=job.digest) for n in range(20)))
     assert {type(answer) for answer in answers} == {JobOverview}
@@ -61,7 +61,7 @@ async def test_of_approve_and_cancel_the_cancel_always_has_the_last_word(stage: 
     account = await stage.account()
     ways: Counter[str] = Counter()
     for _ in range(60):
-        job = await stage.submit(account, 100)
+        job = await stage.checked(account, 100)
         approved, cancelled = await at_once(partial(approve, stage.pool, account, job.id, by="boss", digest=job.digest),
                                             partial(finish.cancel, stage.pool, account, job.id, by="other boss"))
         assert isinstance(cancelled, JobOverview)
@@ -90,7 +90,7 @@ async def test_of_twenty_small_jobs_submitted_at_once_exactly_one_is_sending(sta
 async def test_of_approvals_at_once_the_queue_is_in_the_order_in_which_they_were_granted(stage: Stage) -> None:
     account = await stage.account()
     active = await stage.submit(account, 1)
-    jobs = [await stage.submit(account, 100) for _ in range(15)]
+    jobs = [await stage.checked(account, 100) for _ in range(15)]
     await at_once(*(partial(approve, stage.pool, account, job.id, by="boss", digest=job.digest) for job in jobs))
     granted = [row[0] for row in await stage.query("SELECT job_id FROM job_event WHERE verb = 'approve' ORDER BY id")]
     queued = [row[0] for row in await stage.query("SELECT id FROM job WHERE status = 'queued' ORDER BY queue_no")]

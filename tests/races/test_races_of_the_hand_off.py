@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 import pytest
@@ -12,10 +13,13 @@ from contest import all_sent, at_once, claimed, hand_off_everything, turned
 from postroom.domain.job import Status
 from postroom.errors import Unavailable
 from postroom.flow import finish, report
+from postroom.flow.pause import pause
 from postroom.flow.recover import sweep
 from postroom.ledger import db, delivery, jobs
 from postroom.ledger.delivery import Claim, LeaseLost
-from stage import LATEST_OUTCOMES, MISCOUNTS, Stage
+from postroom.ledger.jobs import JobOverview
+from proofs.checker import LATEST_OUTCOMES, MISCOUNTS
+from stage import Stage, eventually
 
 LANES = "SELECT count(*) FROM procrastinate_jobs WHERE (args ->> 'job_id')::bigint = %s"
 WINDOWS = "SELECT count(*) FROM hand_off_window WHERE job_id = %s"
@@ -115,6 +119,28 @@ async def test_a_worker_that_is_frozen_in_the_middle_of_a_transaction_holds_up_n
     with pytest.raises(Unavailable, match="idle-in-transaction"), db.translate(database):
         await frozen.execute("COMMIT")
     await frozen.close()
+
+
+@pytest.mark.parametrize("stop", [pause, finish.cancel])
+async def test_a_turn_to_retries_and_who_stops_the_job_never_lock_each_other_out(
+        database: str, stage: Stage, stop: Callable[..., Awaitable[JobOverview]]) -> None:
+    """It writes its chunk twice, and the second time PostgreSQL looks at the job once more (the foreign key)."""
+    account = await stage.account(connections=1)
+    job = await stage.submit(account, 4)
+    claim = await claimed(stage.pool, account, job.id, "worker")
+    assert claim is not None
+    async with await db.connect(database, name="worker") as worker:
+        async with worker.transaction():
+            await delivery.turn_window(worker, claim, [], 0)
+            stopping = asyncio.create_task(stop(stage.pool, account, job.id, by="boss"))
+
+            async def waits() -> bool:
+                return bool(await stage.query("SELECT 1 FROM pg_stat_activity WHERE datname = current_database() "
+                                              "AND wait_event_type = 'Lock'"))
+            await eventually(waits)
+            await delivery.turn_window(worker, claim, [], 0)
+        stopped = await stopping
+    assert stopped.unsent == 4
 
 
 async def test_a_heartbeat_that_comes_after_the_release_does_not_take_the_chunk_back(stage: Stage) -> None:

@@ -27,7 +27,7 @@ async def test_a_job_that_is_cancelled_before_its_approval_never_meets_the_gatew
             await approve(stage.pool, account, job.id, by="boss", digest=job.digest)
         await asyncio.sleep(SETTLED_S)
     assert (await stage.sides(account, job.id)).counts == (0, 0, 0, 0, 100)
-    assert stage.sandbox.connections_total == 0
+    assert stage.sandbox.accepted == 0
 
 
 async def test_a_queued_job_that_is_cancelled_never_starts_and_the_one_behind_it_moves_up(stage: Stage) -> None:

@@ -10,7 +10,7 @@ import signal
 
 from postroom.domain.job import Status
 from postroom.gateway.sandbox import Answer, Script
-from stage import Stage, eventually
+from stage import Stage, eventually, journal_files
 
 CONNECTIONS = 4
 COUNT = 600
@@ -32,6 +32,28 @@ async def test_a_worker_that_is_killed_leaves_doubt_only_about_what_it_had_in_ha
     sides = await stage.sides(account, job.id)
     doubted = sides.positions("unconfirmed")
     assert sides.numbers.status is Status.COMPLETED
+    assert sides.counts == (COUNT - len(doubted), 0, 0, len(doubted), 0)
+    assert doubted <= in_hand
+    assert len(doubted) <= CONNECTIONS, "one message a session was between dot and reply; the journal tells the rest apart"
+    assert {sides.told[position].evidence for position in doubted} == {"crash_after_dot"}
+
+
+async def test_a_worker_that_is_killed_and_whose_journal_is_lost_leaves_doubt_about_all_that_it_had_in_hand(stage: Stage) -> None:
+    stage.sandbox.script = SLOWLY
+    account = await stage.account(connections=CONNECTIONS)
+    async with stage.worker_process(lease_s=1.5) as first, stage.worker_process(lease_s=1.5) as second:
+        second.send_signal(signal.SIGSTOP)
+        job = await stage.started(account, COUNT)
+        await stage.until_accepted(150)
+        first.kill()
+        await first.wait()
+        for journal in journal_files(stage.home):
+            journal.unlink()
+        in_hand = await stage.open_windows(account, job.id)
+        second.send_signal(signal.SIGCONT)
+        await stage.over(account, job.id)
+    sides = await stage.sides(account, job.id)
+    doubted = sides.positions("unconfirmed")
     assert sides.counts == (COUNT - len(doubted), 0, 0, len(doubted), 0)
     assert doubted == in_hand
     assert 0 < len(in_hand) <= CONNECTIONS * 50

@@ -36,7 +36,7 @@ async def test_an_opt_out_in_the_middle_of_a_send_is_honoured_within_a_window(st
 async def test_an_opt_out_before_the_approval_is_skipped_and_one_before_the_freeze_is_not_counted(stage: Stage) -> None:
     account = await stage.account()
     await suppress(stage.pool, account, ["person1@list.example"])
-    job = await stage.submit(account, 101)
+    job = await stage.checked(account, 101)
     assert (job.recipient_count, job.excluded_suppressed) == (100, 1)
     await suppress(stage.pool, account, ["person2@list.example"])
     async with stage.worker():
@@ -60,7 +60,7 @@ async def test_an_opt_out_between_two_attempts_is_honoured(stage: Stage) -> None
 
 async def test_a_job_of_which_everybody_opted_out_completes_without_a_connection(stage: Stage) -> None:
     account = await stage.account()
-    job = await stage.submit(account, 100)
+    job = await stage.checked(account, 100)
     await suppress(stage.pool, account, [f"person{n}@list.example" for n in range(1, 101)])
     async with stage.worker():
         await approve(stage.pool, account, job.id, by="boss", digest=job.digest)

@@ -42,7 +42,7 @@ async def sink() -> AsyncIterator[Sink]:
 
 
 async def submitted(stage: Stage, account: int):
-    job = await stage.submit(account, read_csv(a_list_as_csv()))
+    job = await stage.checked(account, read_csv(a_list_as_csv()))
     assert (job.status, job.recipient_count) == (Status.PENDING_APPROVAL, COUNT)
     assert (job.excluded_duplicates, job.excluded_unusable) == (3, 2)
     return job
@@ -52,7 +52,7 @@ async def test_ten_thousand_from_a_csv_reach_the_gateway_and_both_sides_count_th
     account = await stage.account(connections=8)
     async with stage.worker():
         job = await submitted(stage, account)
-        assert stage.sandbox.connections_total == 0, "nobody is spoken to before the approval"
+        assert stage.sandbox.accepted == 0, "nobody is spoken to before the approval"
         await approve(stage.pool, account, job.id, by="boss", digest=job.digest)
         await stage.over(account, job.id)
     sides = await stage.sides(account, job.id)
@@ -81,10 +81,10 @@ async def test_ten_thousand_reach_a_gateway_that_somebody_else_wrote(stage: Stag
 async def test_the_gate_stands_at_one_hundred(stage: Stage, count: int, waits: bool) -> None:
     account = await stage.account()
     async with stage.worker():
-        job = await stage.submit(account, count)
+        job = await stage.checked(account, count)
         assert job.status is (Status.PENDING_APPROVAL if waits else Status.SENDING)
         if waits:
-            assert stage.sandbox.connections_total == 0
+            assert stage.sandbox.accepted == 0
             await approve(stage.pool, account, job.id, by="boss", digest=job.digest)
         await stage.over(account, job.id)
     sides = await stage.sides(account, job.id)

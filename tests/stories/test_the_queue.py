@@ -15,7 +15,7 @@ async def test_three_jobs_go_in_the_order_of_their_approval_and_another_account_
     stage.sandbox.script = Script(dot=Answer(delay_s=0.01))
     account, other = await stage.account(connections=2), await stage.account("Other", connections=2)
     async with stage.worker():
-        a, b, c = [await stage.submit(account, 120) for _ in range(3)]
+        a, b, c = [await stage.checked(account, 120) for _ in range(3)]
         for job in (b, a, c):
             await approve(stage.pool, account, job.id, by="boss", digest=job.digest)
         first, second, third = [await report.report(stage.pool, account, job.id) for job in (b, a, c)]

@@ -39,19 +39,23 @@ class Evidence(StrEnum):
     """What an outcome rests on, weakest first: a recipient's state only ever moves to stronger evidence."""
 
     LEASE_LOST = "lease_lost"
+    CRASH_AFTER_DOT = "crash_after_dot"
     CONNECTION_LOST = "connection_lost"
     WORKER = "worker"
     FREEZE = "freeze"
     SUPPRESSION = "suppression"
+    PERSON = "person"
     REPLY = "reply"
 
 
 EVIDENCE_MEANINGS = {
     Evidence.LEASE_LOST: "the worker that had it in hand went away, and nobody can say whether it was handed off",
+    Evidence.CRASH_AFTER_DOT: "the worker died after the end of the message and before the gateway's answer, as its journal says",
     Evidence.CONNECTION_LOST: "the connection was lost after the end of the message and before the gateway's answer",
     Evidence.WORKER: "the worker that had it in hand says that it was never handed off, or could not be made",
     Evidence.FREEZE: "decided when the list was frozen",
     Evidence.SUPPRESSION: "the address opted out or was suppressed after the freeze",
+    Evidence.PERSON: "a person settled the doubt",
     Evidence.REPLY: "the gateway's own answer",
 }
 

@@ -14,7 +14,7 @@ from postroom.doors.api.routes import create_api
 from postroom.doors.door import AtDoor, Door
 from postroom.doors.limits import BodyLimit
 from postroom.doors.live import Live
-from postroom.doors.web import compose, entrance, pages
+from postroom.doors.web import compose, entrance, pages, preview, unsubscribe
 from postroom.doors.web.rendering import STATIC, PageHeaders, install_troubles
 from postroom.doors.web.session import Sessions
 from postroom.doors.wiring import Postroom
@@ -46,7 +46,7 @@ def create_app(postroom: Postroom, *, sign_in_token: str) -> FastAPI:
     app.state.sessions = Sessions(wiring.secret_key(settings), sign_in_token, settings.base_url)
     app.mount("/api/v1", api)
     app.mount("/static", StaticFiles(directory=STATIC))
-    for router in (health, entrance.router, pages.router, compose.router):
+    for router in (health, entrance.router, pages.router, preview.router, compose.router, unsubscribe.router):
         app.include_router(router)
     install_troubles(app)
     app.add_middleware(PageHeaders)

@@ -6,32 +6,18 @@ Promises: nothing is changed and nothing is sent; each look has a short deadline
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
-from enum import StrEnum
 
 from postroom.config import Settings
+from postroom.domain.checking import Finding, Level
 from postroom.doors import supervisor, wiring
 from postroom.doors.wiring import Postroom
 from postroom.errors import PostroomError, Unavailable
-from postroom.flow import accounts
+from postroom.flow import accounts, domains
 from postroom.flow.accounts import Account, Gateway
+from postroom.flow.authentication import check_domains
+from postroom.flow.office import try_gateway
 
 DEADLINE_S = 20.0
-
-
-class Level(StrEnum):
-    OK = "ok"
-    WARNING = "warning"
-    ERROR = "error"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line: `told` is a sentence, and with a warning or an error what to do."""
-
-    level: Level
-    subject: str
-    told: str
 
 
 async def check_all(settings: Settings) -> list[Finding]:
@@ -40,7 +26,7 @@ async def check_all(settings: Settings) -> list[Finding]:
     database, usable = await _database(settings)
     findings.append(database)
     if usable:
-        findings += await _gateways(settings)
+        findings += await _accounts(settings)
     return findings
 
 
@@ -87,7 +73,7 @@ async def _database(settings: Settings) -> tuple[Finding, bool]:
     return Finding(Level.OK, "database", f"{told} It is up to date."), True
 
 
-async def _gateways(settings: Settings) -> list[Finding]:
+async def _accounts(settings: Settings) -> list[Finding]:
     findings = []
     try:
         async with wiring.opened(settings, name="check", connections=1) as postroom:
@@ -96,6 +82,7 @@ async def _gateways(settings: Settings) -> list[Finding]:
                 return [Finding(Level.WARNING, "accounts", "There is none yet. Create one: postroom account create NAME.")]
             for account in every:
                 findings += await _gateways_of(postroom, account)
+                findings += await _domains_of(postroom, account)
     except PostroomError as error:
         findings.append(Finding(Level.ERROR, "accounts", str(error)))
     return findings
@@ -109,11 +96,23 @@ async def _gateways_of(postroom: Postroom, account: Account) -> list[Finding]:
     return list(await asyncio.gather(*(_gateway(postroom, account, gateway) for gateway in gateways)))
 
 
+async def _domains_of(postroom: Postroom, account: Account) -> list[Finding]:
+    """What DNS says of the domains that the account signs for; nothing of an account that signs for none."""
+    if not await domains.keys_of_account(postroom.pool, account.id):
+        return []
+    try:
+        async with asyncio.timeout(DEADLINE_S):
+            return await check_domains(postroom.pool, account.id)
+    except (PostroomError, TimeoutError) as error:
+        told = str(error) or f"DNS took more than {DEADLINE_S:.0f} s."
+        return [Finding(Level.ERROR, f"sending domains of {account.name}", told)]
+
+
 async def _gateway(postroom: Postroom, account: Account, gateway: Gateway) -> Finding:
     subject = f"gateway {gateway.name} of {account.name}"
     try:
         async with asyncio.timeout(DEADLINE_S):
-            await wiring.try_gateway(postroom, gateway)
+            await try_gateway(postroom.office.endpoint(gateway))
     except PostroomError as error:
         return Finding(Level.ERROR, subject, str(error))
     except TimeoutError:

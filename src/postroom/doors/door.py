@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Annotated, Any
@@ -16,6 +16,7 @@ from starlette.requests import Request
 from postroom.doors.live import Live
 from postroom.doors.shown import job_shown
 from postroom.doors.wiring import Postroom
+from postroom.flow.office import Office
 from postroom.flow.report import JobReport, Pool, report
 
 NUMBER_MAX = 2**63 - 1
@@ -39,6 +40,10 @@ class Door:
     def pool(self) -> Pool:
         return self.postroom.pool
 
+    @property
+    def office(self) -> Office:
+        return self.postroom.office
+
 
 def _door(request: Request) -> Door:
     door: Door = request.app.state.door
@@ -48,10 +53,10 @@ def _door(request: Request) -> Door:
 AtDoor = Annotated[Door, Depends(_door)]
 
 
-async def events(door: Door, account_id: int, job_id: int, *, without: frozenset[str] = frozenset()) -> EventSourceResponse:
+async def events(door: Door, account_id: int, job_id: int, *, without: Mapping[str, Any] | None = None) -> EventSourceResponse:
     """The job as server-sent events: `job`, whole, at once and at each change, and `end` when it is over.
 
-    `without` names keys that are left out. Raises NotFound before anything is sent.
+    `without` names keys that are left out, as pydantic's `exclude` does. Raises NotFound before anything is sent.
     """
     await report(door.pool, account_id, job_id)
 
@@ -62,7 +67,7 @@ async def events(door: Door, account_id: int, job_id: int, *, without: frozenset
         last: JobReport | None = None
         async with aclosing(door.live.follow(account_id, job_id)) as states:
             async for last in states:
-                yield said("job", job_shown(last).model_dump(mode="json", exclude=set(without)))
+                yield said("job", job_shown(last).model_dump(mode="json", exclude=without))
         if last is not None:
             yield said("end", {"id": last.job.id, "status": last.job.status.value})
 

@@ -1,6 +1,6 @@
 """No request is larger than what its address can use: refused by its Content-Length, or as soon as it has sent too much.
 
-A refused request is read on a little and thrown away, so that its sender gets to see the answer.
+A refused request is read on a little and thrown away, whoever refuses it, so that its sender gets to see the answer.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 SMALL_BYTES_MAX = 64 * 1024
-# The addresses at which lists come in: the API's POST /jobs, and the page's form.
-LISTS_END_WITH = ("/api/v1/jobs", "/send")
+READ_ON_BYTES_MAX = 8 * 2**20
+# The addresses at which lists come in: the API's POST /jobs and POST /previews, and the page's form.
+LISTS_END_WITH = ("/api/v1/jobs", "/api/v1/previews", "/send")
 
 
 class BodyLimit:
@@ -28,26 +29,30 @@ class BodyLimit:
         bytes_max = self._upload_bytes_max if takes_a_list else SMALL_BYTES_MAX
         declared = dict(scope["headers"]).get(b"content-length", b"")
         too_large = declared.isdigit() and int(declared) > bytes_max
-        received = 0
+        received, has_more = 0, True
 
-        async def counted() -> Message:
-            nonlocal received
+        async def taken() -> Message:
+            nonlocal received, has_more
             message = await receive()
             received += len(message.get("body", b""))
+            has_more = message["type"] == "http.request" and message.get("more_body", False)
+            return message
+
+        async def counted() -> Message:
+            message = await taken()
             if too_large or received > bytes_max:
-                await _drain(receive, message)
                 raise HTTPException(413, f"The request is larger than {_size(bytes_max)}, the most that this address takes.")
             return message
 
-        await self._app(scope, counted, send)
+        async def answered(message: Message) -> None:
+            """A sender that is cut off while it writes never reads the answer."""
+            if message["type"] == "http.response.start" and message["status"] == 413:
+                enough = received + READ_ON_BYTES_MAX
+                while has_more and received < enough:
+                    await taken()
+            await send(message)
 
-
-async def _drain(receive: Receive, message: Message) -> None:
-    """Takes a few more MiB off the wire: a sender that is cut off while it writes never reads the answer."""
-    left = 8 * 2**20
-    while message["type"] == "http.request" and message.get("more_body") and left > 0:
-        message = await receive()
-        left -= len(message.get("body", b""))
+        await self._app(scope, counted, answered)
 
 
 def _size(count: int) -> str:

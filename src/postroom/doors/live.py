@@ -16,6 +16,7 @@ import structlog
 
 from postroom.errors import NotFound, Unavailable
 from postroom.flow.report import JobReport, Pool, watch
+from postroom.tasks import end
 
 RETRY_AFTER_S = 2.0
 
@@ -80,8 +81,7 @@ class Live:
             if self._watched.get(key) is watched:
                 del self._watched[key]
             if watched.reader is not None:
-                watched.reader.cancel()
-                await asyncio.gather(watched.reader, return_exceptions=True)
+                await end(watched.reader)
 
     async def _read(self, watched: _Watched, account_id: int, job_id: int) -> None:
         while not watched.over and watched.error is None:

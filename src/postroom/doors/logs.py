@@ -1,6 +1,7 @@
 """The log: lines for people when standard error is a terminal, one JSON object a line otherwise.
 
-Promises: no secret is written. Values under names that mean one are masked, and so is the password in any URL.
+Promises: no secret is written. Values under names that mean one are masked, and so are the password in any
+URL and the token of an unsubscribe link, which is the right to use it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ MASK = "********"
 _SECRET_NAME = re.compile(r"password|secret|token|authorization|cookie|api_key", re.IGNORECASE)
 _URL_PASSWORD = re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s:/@]*):[^\s@/]+@", re.IGNORECASE)
 _NAMED_PASSWORD = re.compile(r"(\bpassword\s*=\s*)('[^']*'|\S+)", re.IGNORECASE)
+_LINK_TOKEN = re.compile(r"(/u/)[^\s/?#'\"]+")
 
 
 def configure(level: int = logging.INFO) -> None:
@@ -64,5 +66,6 @@ def mask(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
 
 
 def masked(text: str) -> str:
-    """The text without the passwords of the URLs and connection strings in it."""
-    return _NAMED_PASSWORD.sub(rf"\1{MASK}", _URL_PASSWORD.sub(rf"\1:{MASK}@", text))
+    """The text without the passwords of the URLs and connection strings in it, and without the tokens of links."""
+    text = _URL_PASSWORD.sub(rf"\1:{MASK}@", text)
+    return _LINK_TOKEN.sub(rf"\1{MASK}", _NAMED_PASSWORD.sub(rf"\1{MASK}", text))

@@ -117,12 +117,17 @@ class Installation:
 
 
 @contextlib.asynccontextmanager
-async def installation(settings: Settings, stop: Stop) -> AsyncGenerator[Installation]:
-    """A database, a web process and the workers, for as long as the block lasts. Raises Unavailable."""
+async def installation(settings: Settings, stop: Stop, *, is_for_this_machine: bool = False) -> AsyncGenerator[Installation]:
+    """A database, a web process and the workers, for as long as the block lasts. Raises Unavailable.
+
+    `is_for_this_machine`: its recipients are here too, so the address at which it listens is good enough for their links.
+    """
     with listen(settings.host, settings.port) as listener:
         async with wiring.database(settings) as url:
             wiring.secret_key(settings)  # made once, here, so that its children find the same
-            running = replace(settings, database_url=url, home=settings.home.absolute())
+            address = _address(settings, listener)
+            running = replace(settings, database_url=url, home=settings.home.absolute(),
+                              base_url=address if is_for_this_machine else settings.base_url)
             token = secrets.token_urlsafe(24)
             children = Children(stop)
             try:
@@ -130,7 +135,7 @@ async def installation(settings: Settings, stop: Stop) -> AsyncGenerator[Install
                     **environment_of(running), SIGN_IN_TOKEN: token, LISTENER: str(listener.fileno())})
                 for number in range(1, settings.workers + 1):
                     children.keep(f"worker {number}", "postroom.doors.worker", environment=environment_of(running))
-                yield Installation(running, _address(settings, listener), token, children)
+                yield Installation(running, address, token, children)
             finally:
                 await children.stop()
 

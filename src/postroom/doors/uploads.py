@@ -1,4 +1,4 @@
-"""Multipart requests, read as they arrive: small parts are kept, the recipient list goes to a file on disk.
+"""Multipart requests, read as they arrive: small parts and attachments are kept, the recipient list goes to a file on disk.
 
 Promises: memory does not grow with the request; what is too large is refused as soon as that is known; the digest of a part
 is that of its octets, whatever the boundary between parts was. A spooled file has no name and is gone with the request.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import tempfile
 from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass, field
@@ -18,7 +19,10 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-PARTS_MAX = 32
+from postroom.flow.submit import FILES_BYTES_MAX
+
+ATTACHMENT = "attachment"  # the one name that several parts may have
+PARTS_MAX = 64
 SMALL_PART_BYTES_MAX = 2 * 1024 * 1024
 HEADER_BYTES_MAX = 1024
 
@@ -41,8 +45,6 @@ class Part:
         self.digest.update(data)
         if self.file is not None:
             self.file.write(data)
-        elif self.size > SMALL_PART_BYTES_MAX:
-            raise HTTPException(413, f'The part "{self.name}" is larger than {SMALL_PART_BYTES_MAX // 1024} KiB.')
         else:
             self.content += data
 
@@ -54,10 +56,28 @@ class Part:
             raise HTTPException(422, f'The part "{self.name}" is not valid UTF-8.') from None
 
 
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a request brought: the parts by name, and the attachments, of which there may be several."""
+
+    named: dict[str, Part] = field(default_factory=dict)
+    attachments: list[Part] = field(default_factory=list)
+
+    @property
+    def files(self) -> tuple[tuple[str, bytes], ...]:
+        """Name and octets of each attachment. A form in which no file was chosen sends one with neither: that is none."""
+        return tuple((part.filename or "", bytes(part.content)) for part in self.attachments if part.filename or part.size)
+
+    def digest_of_files(self) -> bytes:
+        """SHA-256 over their names and what is in them, in their order."""
+        told = [(part.filename, part.digest.hexdigest()) for part in self.attachments]
+        return hashlib.sha256(json.dumps(told).encode()).digest()
+
+
 @contextlib.asynccontextmanager
-async def read_parts(request: Request, *, spooled: Collection[str]) -> AsyncIterator[dict[str, Part]]:
-    """The parts by name; those named in `spooled` on disk. Raises HTTPException 400, 413."""
-    parts: dict[str, Part] = {}
+async def read_parts(request: Request, *, spooled: Collection[str]) -> AsyncIterator[Parts]:
+    """The parts; those named in `spooled` on disk. Raises HTTPException 400, 413."""
+    parts = Parts()
     with contextlib.ExitStack() as files:
         reader = _Reader(parts, spooled, files)
         try:
@@ -72,7 +92,7 @@ async def read_parts(request: Request, *, spooled: Collection[str]) -> AsyncIter
             raise HTTPException(400, f"The multipart body cannot be read: {error}.") from None
         if not reader.ended:
             raise HTTPException(400, "The multipart body ends before its last boundary.")
-        for part in parts.values():
+        for part in parts.named.values():
             if part.file is not None:
                 part.file.seek(0)
         yield parts
@@ -89,7 +109,7 @@ def _boundary_of(request: Request) -> bytes:
 class _Reader:
     """What the parser calls. Headers of a part come in pieces."""
 
-    def __init__(self, parts: dict[str, Part], spooled: Collection[str], files: contextlib.ExitStack) -> None:
+    def __init__(self, parts: Parts, spooled: Collection[str], files: contextlib.ExitStack) -> None:
         self._parts, self._spooled, self._files = parts, spooled, files
         self._headers: dict[bytes, bytes] = {}
         self._field, self._value = b"", b""
@@ -98,7 +118,7 @@ class _Reader:
 
     def begin(self) -> None:
         self._headers = {}
-        if len(self._parts) >= PARTS_MAX:
+        if len(self._parts.named) + len(self._parts.attachments) >= PARTS_MAX:
             raise HTTPException(413, f"The request has more than {PARTS_MAX} parts.")
 
     def header_field(self, data: bytes, start: int, end: int) -> None:
@@ -119,19 +139,28 @@ class _Reader:
     def headers_finished(self) -> None:
         _, disposition = parse_options_header(self._headers.get(b"content-disposition"))
         name = disposition.get(b"name", b"").decode("utf-8", "replace")
-        if not name or name in self._parts:
+        if not name or name in self._parts.named:
             raise HTTPException(400, f'Two parts are named "{name}".' if name else "A part has no name.")
         content_type, options = parse_options_header(self._headers.get(b"content-type"))
         filename = disposition.get(b"filename")
-        self._part = self._parts[name] = Part(
+        self._part = Part(
             name=name, filename=None if filename is None else filename.decode("utf-8", "replace"),
             content_type=content_type.decode("latin-1").lower(),
             charset=options[b"charset"].decode("latin-1") if b"charset" in options else None,
             file=self._files.enter_context(tempfile.TemporaryFile()) if name in self._spooled else None)  # noqa: SIM115 - the stack closes it
+        if name == ATTACHMENT:
+            self._parts.attachments.append(self._part)
+        else:
+            self._parts.named[name] = self._part
 
     def data(self, data: bytes, start: int, end: int) -> None:
         assert self._part is not None, "data comes after the headers"
         self._part.take(data[start:end])
+        if self._part.name == ATTACHMENT:
+            if sum(part.size for part in self._parts.attachments) > FILES_BYTES_MAX:
+                raise HTTPException(413, f"The attachments are larger than {FILES_BYTES_MAX // 2**20} MiB together.")
+        elif self._part.file is None and self._part.size > SMALL_PART_BYTES_MAX:
+            raise HTTPException(413, f'The part "{self._part.name}" is larger than {SMALL_PART_BYTES_MAX // 1024} KiB.')
 
     def end(self) -> None:
         self.ended = True

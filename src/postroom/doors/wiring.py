@@ -8,6 +8,7 @@ import os
 import secrets
 import socket
 import ssl
+import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -19,27 +20,35 @@ import structlog
 from postroom.config import Settings
 from postroom.domain.job import Status
 from postroom.errors import PostroomError, Unavailable
+from postroom.flow.audit import AUDIT_EVERY_S, audit
 from postroom.flow.deliver import Deliveries
+from postroom.flow.journals import guard, settle_dead_siblings
 from postroom.flow.letters import Letters
+from postroom.flow.office import Office
+from postroom.flow.pacing import Paces
+from postroom.flow.preflight import Checks
 from postroom.flow.recover import SWEEP_EVERY_S, sweep
 from postroom.flow.secrets import SecretBox
 from postroom.flow.sessions import Sessions
 from postroom.gateway import sandbox
-from postroom.gateway.session import Deadlines, Endpoint, open_session
+from postroom.gateway.journal import Journal, JournalFull
 from postroom.ledger import db
-from postroom.ledger.accounts import Gateway
 from postroom.ledger.db import Listening, Pool
 from postroom.ledger.embedded import EmbeddedPostgres
 from postroom.ledger.engine import Engine
 from postroom.ledger.migrate import migrate, pending
+from postroom.tasks import end
 
 WEB_CONNECTIONS = 10
 # A session needs one only while it turns a window, a few milliseconds of each 200: ten serve a worker's hundred sessions.
 WORKER_CONNECTIONS = 10
 LEASE_RENEWALS = 3  # in the time of one lease
 RESTART_AFTER_S = 1.0
+JOURNAL_RETRY_S = 5.0
+GUARD_EVERY_S = 5.0
+# Pre-flights and slow messages compute in threads: the sessions get the interpreter back after this, and not after 5 ms.
+SWITCH_S = 0.0005
 DATABASE_LOOK_EVERY_S = 2.0
-TRY_S = 5.0  # of each step when a gateway is only tried
 
 log = structlog.get_logger(__name__)
 
@@ -50,7 +59,11 @@ class Postroom:
 
     settings: Settings
     pool: Pool
-    secrets: SecretBox
+    office: Office
+
+    @property
+    def secrets(self) -> SecretBox:
+        return self.office.secrets
 
     @property
     def url(self) -> str:
@@ -86,8 +99,7 @@ async def _kept_running(embedded: EmbeddedPostgres) -> AsyncGenerator[None]:
     try:
         yield
     finally:
-        keeper.cancel()
-        await asyncio.gather(keeper, return_exceptions=True)
+        await end(keeper)
 
 
 @contextlib.asynccontextmanager
@@ -97,7 +109,13 @@ async def opened(settings: Settings, *, name: str, connections: int = WEB_CONNEC
     async with database(settings) as url, await db.open_pool(
             url, size_max=connections, name=f"postroom {name}", unsafe=settings.unsafe_database,
             generic_plans=generic_plans) as pool:
-        yield Postroom(settings, pool, SecretBox(secret_key(settings)))
+        yield Postroom(settings, pool, office(settings))
+
+
+def office(settings: Settings) -> Office:
+    """One for each process, since it remembers what gateways said. Raises Unavailable."""
+    return Office(SecretBox(secret_key(settings)), helo_name=settings.helo_name, allow_plaintext=settings.allow_plaintext,
+                  base_url=settings.base_url, allowed=settings.networks())
 
 
 def secret_key(settings: Settings) -> str:
@@ -139,27 +157,54 @@ async def work(settings: Settings, stop: asyncio.Event) -> None:
     """One worker process until `stop` is set: then it finishes its windows, gives the rest back, and returns."""
     from postroom.message import merge  # noqa: F401 - the templates' language takes 0.3 s to load: now, not in the first job
 
+    sys.setswitchinterval(SWITCH_S)
     async with opened(settings, name="worker", connections=WORKER_CONNECTIONS, generic_plans=True) as postroom:
-        letters = Letters(postroom.pool, postroom.secrets, helo_name=settings.helo_name, allow_plaintext=settings.allow_plaintext)
+        pool, owner = postroom.pool, f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        directory = settings.home / "journal"
+        installation = await guard(pool, directory)
+        journal = await _journal(directory, installation.id, owner, installation.beat, stop)
+        if journal is None:
+            return
         deliveries = Deliveries(
-            pool=postroom.pool, letters=letters, sessions=Sessions(), lease_s=settings.lease_s,
-            retry_base_s=settings.retry_base_s, owner=f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}")
-        engine = Engine(postroom.pool, deliveries.deliver, concurrency=settings.concurrency)
-        besides = [
-            asyncio.create_task(_every(settings.lease_s / LEASE_RENEWALS, deliveries.renew_leases)),
-            asyncio.create_task(_every(SWEEP_EVERY_S, engine.rescue)),
-            asyncio.create_task(_every(SWEEP_EVERY_S, lambda: sweep(postroom.pool, give_up_s=settings.gateway_give_up_s))),
-            asyncio.create_task(_every(SWEEP_EVERY_S, deliveries.sessions.close_idle)),
-            asyncio.create_task(_stop_jobs_that_are_over(postroom.url, deliveries)),
-        ]
+            pool=pool, letters=Letters(pool, postroom.office), sessions=Sessions(pool, owner, settings.lease_s),
+            paces=Paces(pool), journal=journal, owner=owner, lease_s=settings.lease_s, retry_base_s=settings.retry_base_s,
+            beat=installation.beat)
+
+        async def look_at_installation() -> None:
+            journal.beat = deliveries.beat = (await guard(pool, directory)).beat
+
+        engine = Engine(pool, deliveries.deliver, Checks(pool, postroom.office).check, concurrency=settings.concurrency)
+        besides = [asyncio.create_task(_every(seconds, act)) for seconds, act in (
+            (settings.lease_s / LEASE_RENEWALS, deliveries.renew_leases),
+            (settings.lease_s / LEASE_RENEWALS, deliveries.sessions.renew),
+            (SWEEP_EVERY_S, engine.rescue),
+            (SWEEP_EVERY_S, lambda: sweep(pool, give_up_s=settings.gateway_give_up_s)),
+            (SWEEP_EVERY_S, lambda: settle_dead_siblings(pool, directory, installation.id,
+                                                        retry_base_s=settings.retry_base_s)),
+            (AUDIT_EVERY_S, lambda: audit(pool)),
+            (SWEEP_EVERY_S, deliveries.sessions.close_idle),
+            (GUARD_EVERY_S, look_at_installation),
+        )]
+        besides.append(asyncio.create_task(_stop_jobs_that_may_not_go_on(postroom.url, deliveries)))
         drain = asyncio.create_task(_drain_when(stop, deliveries))
         try:
             await _run_engine(engine, stop)
         finally:
-            for task in (*besides, drain):
-                task.cancel()
-            await asyncio.gather(*besides, drain, return_exceptions=True)
+            await end(*besides, drain)
             await deliveries.sessions.close_idle(older_than_s=0)
+            journal.close()
+
+
+async def _journal(directory: Path, installation: bytes, owner: str, beat: int, stop: asyncio.Event) -> Journal | None:
+    """A worker without a journal sends nothing: it waits until it has one, or None when it is told to stop."""
+    while not stop.is_set():
+        try:
+            return Journal.open(directory, installation, owner, beat)
+        except JournalFull as error:
+            log.error("the worker waits", error=str(error))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), JOURNAL_RETRY_S)
+    return None
 
 
 async def _drain_when(stop: asyncio.Event, deliveries: Deliveries) -> None:
@@ -191,13 +236,14 @@ async def _every(seconds: float, act: Callable[[], Awaitable[object]]) -> None:
             log.exception("a round failed", what=getattr(act, "__qualname__", "round"))
 
 
-async def _stop_jobs_that_are_over(url: str, deliveries: Deliveries) -> None:
-    """A cancel reaches the sessions through NOTIFY, within milliseconds; without it, at the window's end by the epoch."""
+async def _stop_jobs_that_may_not_go_on(url: str, deliveries: Deliveries) -> None:
+    """A cancel or a pause reaches the sessions through NOTIFY, within milliseconds; without it, at the window's end by the
+    epoch."""
     async with aclosing(db.listen(url, ["postroom_job"], name="postroom worker listens")) as notices:
         async for notice in notices:
             if not isinstance(notice, Listening):
-                _account, job_id, status = notice.payload.split(" ")
-                if Status(status).is_over:
+                _account, job_id, happened = notice.payload.split(" ")
+                if happened == "paused" or Status(happened).is_over:
                     deliveries.stop_job(int(job_id))
 
 
@@ -241,16 +287,6 @@ async def _server(settings: Settings) -> AsyncGenerator[str]:
         return
     async with EmbeddedPostgres(settings.home) as embedded:
         yield embedded.url
-
-
-async def try_gateway(postroom: Postroom, gateway: Gateway) -> None:
-    """One whole way in: name, connection, TLS, login; nothing is sent. Raises Unavailable, InvalidInput with what is wrong."""
-    endpoint = Endpoint(
-        gateway.host, gateway.port, security=gateway.security,  # type: ignore[arg-type]  # held by a CHECK
-        username=gateway.username, password=postroom.secrets.open(gateway.password) if gateway.password else None,
-        helo_name=postroom.settings.helo_name, allow_plaintext=postroom.settings.allow_plaintext)
-    session = await open_session(endpoint, Deadlines(connect_s=TRY_S, tls_s=TRY_S, greeting_s=TRY_S, ehlo_s=TRY_S, auth_s=TRY_S))
-    await session.close()
 
 
 async def run_sandbox(*, script: str, port: int, record: Path | None, keep: Path | None, tls: ssl.SSLContext | None,

@@ -9,6 +9,7 @@ from postroom.ledger import jobs
 from postroom.ledger.accounts import lock_account
 from postroom.ledger.db import Connection, Pool
 from postroom.ledger.jobs import JobOverview
+from postroom.points import reach
 
 
 async def cancel(pool: Pool, account_id: int, job_id: int, *, by: str, note: str | None = None) -> JobOverview:
@@ -25,6 +26,8 @@ async def cancel(pool: Pool, account_id: int, job_id: int, *, by: str, note: str
         if job.status in origins("cancel"):
             await _end(conn, account_id, job_id, job.status, Status.CANCELLED, by=by, reason=note)
         view = await jobs.view_job(conn, account_id, job_id)
+        reach("flow.in_cancellation")
+    reach("flow.after_cancellation")
     if view.status is not Status.CANCELLED:
         raise Conflict(
             f"Job {job_id} is already {view.status.label}: {view.sent:,} sent, {view.failed:,} failed, {view.skipped:,} skipped, "
@@ -40,7 +43,9 @@ async def complete(pool: Pool, account_id: int, job_id: int) -> bool:
         if job.status is not Status.SENDING or not await jobs.has_nothing_left(conn, account_id, job_id):
             return False
         await _end(conn, account_id, job_id, job.status, Status.COMPLETED, by=POSTROOM)
-        return True
+        reach("flow.in_completion")
+    reach("flow.after_completion")
+    return True
 
 
 async def fail(pool: Pool, account_id: int, job_id: int, *, reason: str) -> bool:
@@ -51,7 +56,9 @@ async def fail(pool: Pool, account_id: int, job_id: int, *, reason: str) -> bool
         if job.status not in origins("fail"):
             return False
         await _end(conn, account_id, job_id, job.status, Status.FAILED, by=POSTROOM, reason=reason)
-        return True
+        reach("flow.in_failure")
+    reach("flow.after_failure")
+    return True
 
 
 async def _end(conn: Connection, account_id: int, job_id: int, origin: Status, target: Status, *, by: str,

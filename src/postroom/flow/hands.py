@@ -1,104 +1,161 @@
 """One window in the hands of a session: renders each message, and turns what the gateway says into outcomes.
 
+Promises: before a final dot can leave, the journal says so, and each answer stands in it before anything else is done with it.
 The session calls these methods from its callbacks, thousands of times a second: nothing here waits.
 """
 
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import msgspec
-
 from postroom.domain.outcome import Evidence, Kind, Outcome
-from postroom.domain.pace import REFUSALS_MAX, retry_delay_s
+from postroom.domain.pace import EQUAL_REFUSALS_MAX, retry_delay_s
 from postroom.errors import InvalidInput
-from postroom.flow.letters import Letter
+from postroom.flow.letters import SLOW_S, Letter
+from postroom.gateway.journal import Intent, Journal
 from postroom.gateway.replies import Phase, Reply, Verdict, classify
 from postroom.gateway.session import Envelope
 from postroom.ledger.delivery import InHand, Window
 from postroom.message.address import envelope as envelope_of
 from postroom.message.headers import Unrenderable
-
-TOO_LARGE = 552  # RFC 1870 section 6.3
-TOO_LARGE_IN_A_ROW_MAX = 5
-
-_decode_fields = msgspec.json.Decoder(dict[str, str | int | float | bool | None]).decode
+from postroom.points import reach
 
 
 @dataclass(slots=True)
 class Streak:
-    """Messages of one job in a row that the gateway called too large. Messages are personal: one that is too large fails its
-    recipient; when there is nothing but such, the fault is the job's."""
+    """Equal refusals of one job's messages in a row. Messages are personal, so each fails its own recipient; when nothing else
+    comes, the fault is the job's, and a hundred thousand copies of it would ruin the account's reputation."""
 
-    refused: int = 0
+    refusal: tuple[Phase, int, str] | None = None
+    times: int = 0
 
-    def goes_on(self) -> bool:
-        """Whether this one more is still the recipient's fault."""
-        self.refused += 1
-        return self.refused < TOO_LARGE_IN_A_ROW_MAX
+    def goes_on(self, phase: Phase, reply: Reply) -> bool:
+        """Whether this one more is still its recipient's fault."""
+        refusal = phase, reply.code, reply.enhanced
+        self.times = self.times + 1 if refusal == self.refusal else 1
+        self.refusal = refusal
+        return self.times < EQUAL_REFUSALS_MAX
+
+    def ends(self) -> None:
+        """The gateway accepted one."""
+        self.refusal, self.times = None, 0
 
 
 class Hands:
     """A session's source for one window. `outcomes()` afterwards: one for every recipient, given back where untouched.
 
-    `may_go_on` is asked before each message and again before its content: False from a cancel or a lost lease on.
-    `trouble` is the reply that made it stop early (throttling, or a fault of the gateway or the job), with its verdict.
+    `may_go_on` is asked before each message and again before its content: False from a cancel or a lost lease on. `takes_utf8`
+    and `size_max` are what the session's gateway says that it can take. `trouble` is the reply that made it stop early
+    (throttling, or a fault of the gateway or the job), with its verdict.
     """
 
-    def __init__(self, window: Window, letter: Letter, may_go_on: Callable[[], bool], *, retry_base_s: float,
-                 streak: Streak) -> None:
+    def __init__(self, window: Window, letter: Letter, may_go_on: Callable[[], bool], *, journal: Journal, intent: Intent,
+                 retry_base_s: float, streak: Streak, takes_utf8: bool = False, size_max: int | None = None) -> None:
         self._waiting = iter(window.recipients)
         self._recipients = window.recipients
         self._letter = letter
         self._may_go_on = may_go_on
+        self._journal = journal
+        self._intent = intent
         self._retry_base_s = retry_base_s
         self._streak = streak
+        self._takes_utf8 = takes_utf8
+        self._size_max = size_max
+        self._prepared: dict[int, Envelope | Outcome] = {}
+        self._was_timed = letter.is_slow
         self._outcomes: dict[int, Outcome] = {}
         self.accepted = 0
         self.trouble: tuple[Verdict, Reply] | None = None
 
+    def prepare(self) -> None:
+        """Makes every message of the window ahead, in a thread: for letters that are slow, so that other sessions go on."""
+        for one in self._recipients:
+            if not self._may_go_on():
+                return
+            self._prepared[one.position] = self._made(one)
+
     def next(self) -> Envelope | None:
-        letter = self._letter
         while self.trouble is None and self._may_go_on():
             one = next(self._waiting, None)
             if one is None:
                 return None
-            try:
-                content = letter.message.render(one.address, one.position, _decode_fields(one.fields))
-                # `Compiled` promises that no line begins with a dot, so there is nothing to stuff.
-                return Envelope(letter.sender, envelope_of(one.address), (one, content), len(content), stuffed=True)
-            except (Unrenderable, InvalidInput, ValueError) as error:
-                # This recipient's own values are at fault; it is said of this one, and the window goes on.
-                self._outcomes[one.position] = Outcome(one.position, one.attempt_no, Kind.FAILED, Evidence.WORKER,
-                                                       reply=f"The message could not be made: {error}")
+            made = self._prepared.pop(one.position, None) or (self._made(one) if self._was_timed else self._timed(one))
+            if isinstance(made, Envelope):
+                return made
+            self._outcomes[one.position] = made
         return None
 
-    def content(self, envelope: Envelope) -> bytes | None:
+    def _timed(self, one: InHand) -> Envelope | Outcome:
+        """The first of the window tells whether the letter is slow, by CPU time: a busy machine makes no template slow."""
+        self._was_timed = True
+        began = time.thread_time()
+        made = self._made(one)
+        self._letter.is_slow = self._letter.is_slow or time.thread_time() - began > SLOW_S
+        return made
+
+    def _made(self, one: InHand) -> Envelope | Outcome:
+        """The message, ready to go; or why this recipient fails: its own values are at fault, and the window goes on."""
+        letter, tail = self._letter, self._letter.message.tail
+        try:
+            recipient = envelope_of(one.address)
+            content = letter.write(recipient, one.address, one.position, one.fields)
+            # `Letter` promises that no line begins with a dot, so there is nothing to stuff.
+            envelope = Envelope(letter.message.sender(one.position), recipient, (one, content), len(content) + len(tail),
+                                stuffed=True)
+        except (Unrenderable, InvalidInput, ValueError) as error:
+            return self._failed(one, f"The message could not be made: {error}")
+        if envelope.utf8 and not self._takes_utf8:
+            return self._failed(one, "The address has letters outside ASCII, and the gateway does not offer SMTPUTF8 (5.6.7).")
+        if self._size_max is not None and len(content) + len(tail) > self._size_max:
+            return self._failed(one, f"The message has {len(content) + len(tail):,} octets, and the gateway takes at most "
+                                     f"{self._size_max:,} (5.3.4).")
+        return envelope
+
+    def _failed(self, one: InHand, reason: str) -> Outcome:
+        return Outcome(one.position, one.attempt_no, Kind.FAILED, Evidence.WORKER, reply=reason)
+
+    def content(self, envelope: Envelope) -> bytes | tuple[bytes, bytes] | None:
         if not self._may_go_on():
             return None
         content: bytes = envelope.token[1]  # type: ignore[index]
-        return content
+        tail = self._letter.message.tail
+        return (content, tail) if tail else content
+
+    def handing_over(self, envelope: Envelope) -> None:
+        one: InHand = envelope.token[0]  # type: ignore[index]
+        reach("hands.before_dot")
+        self._journal.handing_over(self._intent, one.position, one.attempt_no)
 
     def replied(self, envelope: Envelope, phase: Phase, reply: Reply) -> None:
+        reach("hands.after_reply")
         one: InHand = envelope.token[0]  # type: ignore[index]
+        outcome = self._outcomes[one.position] = self._judged(one, phase, reply)
+        self._journal.answered(self._intent, outcome)
+
+    def _judged(self, one: InHand, phase: Phase, reply: Reply) -> Outcome:
+        """What this answer makes of the recipient, and of the window."""
         verdict = classify(phase, reply)
+        if verdict is Verdict.MESSAGE_REFUSED:
+            verdict = Verdict.RECIPIENT_FAILED if self._streak.goes_on(phase, reply) else Verdict.JOB_FAULT
+        refusals, retry_in_s = 0, None
         if verdict is Verdict.ACCEPTED:
             self.accepted += 1
-            kind, refusals, retry_in_s = Kind.SENT, 0, None
-            self._streak.refused = 0
-        elif verdict is Verdict.RECIPIENT_FAILED or (verdict is Verdict.RETRY and one.refusals + 1 >= REFUSALS_MAX) or (
-                verdict is Verdict.JOB_FAULT and reply.code == TOO_LARGE and self._streak.goes_on()):
-            kind, refusals, retry_in_s = Kind.FAILED, 0, None
+            self._streak.ends()
+            kind = Kind.SENT
+        elif verdict is Verdict.RECIPIENT_FAILED or (
+                verdict is Verdict.RETRY and one.refusals + 1 >= self._letter.retry_attempts_max):
+            kind = Kind.FAILED
         else:
             # Still unsent. Only a refusal of this very recipient counts against it; slowing down and faults do not.
             refusals = one.refusals + (verdict is Verdict.RETRY)
             kind, retry_in_s = Kind.REFUSED, retry_delay_s(max(1, refusals), random.random(), self._retry_base_s)  # noqa: S311
             if verdict is not Verdict.RETRY:
                 self.trouble = self.trouble or (verdict, reply)
-        self._outcomes[one.position] = Outcome(one.position, one.attempt_no, kind, Evidence.REPLY, reply.code,
-                                               reply.enhanced or None, reply.text, retry_in_s, refusals)
+        return Outcome(one.position, one.attempt_no, kind, Evidence.REPLY, reply.code, reply.enhanced or None, reply.text,
+                       retry_in_s, refusals)
 
     def lost(self, envelope: Envelope, detail: str) -> None:
         one: InHand = envelope.token[0]  # type: ignore[index]

@@ -1,8 +1,9 @@
 """What a worker does besides sending: the heartbeat of its leases, and the sweep that nothing is forgotten.
 
-The sweep reads the ledger and puts right whatever a crash left: a sending job without enough lanes, one that is done but not
-completed, a queue that nobody moved on, a window whose worker vanished after a cancel, a gateway that was waited for too long.
-Any worker may do it, one at a time, each second; doing it twice does no harm.
+The sweep reads the ledger and puts right whatever a crash left: a sending job without enough lanes, one that waits for its
+pre-flight and that nobody looks at, one that is done but not completed, a queue that nobody moved on, a window whose worker
+vanished and whose job was cancelled or paused, a gateway that was waited for too long, recipients that were refused for too
+long. Any worker may do it, one at a time, each second; doing it twice does no harm.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ import structlog
 
 from postroom.errors import PostroomError
 from postroom.flow import finish
+from postroom.flow.preflight import LANES
 from postroom.flow.start import start_idle_queue
-from postroom.ledger import delivery, engine
+from postroom.ledger import delivery, engine, preflight, retries
 from postroom.ledger.db import Pool
 from postroom.ledger.delivery import SendingJob
 
@@ -34,6 +36,10 @@ async def sweep(pool: Pool, *, give_up_s: float) -> None:
         live = await engine.live_lanes(conn) if sending else {}
         for job in sending:
             await engine.defer_lanes(conn, job.account_id, job.job_id, missing_lanes(job, live.get(job.job_id, 0)))
+        unchecked = await preflight.jobs_to_check(conn)
+        looking = await engine.live_lanes(conn, engine.CHECK_TASK) if unchecked else {}
+        for account_id, job_id, chunks in unchecked:
+            await engine.defer_checks(conn, account_id, job_id, min(LANES, chunks) - looking.get(job_id, 0))
         abandoned = await delivery.abandoned_windows(conn)
         idle = await delivery.accounts_with_an_idle_queue(conn)
     for job in sending:
@@ -46,6 +52,7 @@ async def sweep(pool: Pool, *, give_up_s: float) -> None:
         await _mend(_lose_window(pool, account_id, job_id, chunk_no))
     for account_id in idle:
         await _mend(start_idle_queue(pool, account_id))
+    await _mend(_give_up_retries(pool))
 
 
 async def _mend(repair: Awaitable[object]) -> None:
@@ -54,6 +61,12 @@ async def _mend(repair: Awaitable[object]) -> None:
         await repair
     except (PostroomError, psycopg.Error) as error:
         log.warning("a repair was missed", error=str(error))
+
+
+async def _give_up_retries(pool: Pool) -> None:
+    async with pool.connection() as conn:
+        for one in await retries.give_up_due(conn):
+            log.info("recipients were given up", job=one.job_id, recipients=one.recipients)
 
 
 async def _lose_window(pool: Pool, account_id: int, job_id: int, chunk_no: int) -> None:

@@ -9,20 +9,26 @@ import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from math import inf
 
 import msgspec
 
 from postroom.domain.job import QUEUE_SENTENCE, Status
 from postroom.domain.outcome import CLASSES, UNSENT, Kind
+from postroom.domain.pace import grown_to_per_s
+from postroom.domain.preflight import Preflight
 from postroom.errors import InvalidInput
-from postroom.ledger import jobs, recipients
+from postroom.ledger import jobs, preflight, recipients
+from postroom.ledger.db import Connection
 from postroom.ledger.db import Pool as Pool
 from postroom.ledger.jobs import Ahead, Progress
+from postroom.ledger.jobs import Continuation as Continuation
 from postroom.ledger.jobs import JobEvent as JobEvent
 from postroom.ledger.jobs import JobOverview as JobOverview
 from postroom.ledger.recipients import Exclusion as Exclusion
 from postroom.ledger.recipients import RecipientRow as RecipientRow
-from postroom.message.template import Content as Content
+from postroom.ledger.recipients import Told as Told
+from postroom.message.content import Content as Content
 
 PAGE_MAX = 1_000
 WATCH_EVERY_S = 0.5
@@ -40,13 +46,17 @@ class QueuePlace:
 
 @dataclass(frozen=True, slots=True)
 class JobReport:
-    """One job, whole. `sentence` is always true and answers "why is nothing moving?"."""
+    """One job, whole. `sentence` is always true and answers "why is nothing moving?". `preflight` while it waits at the gate;
+    `continued_by` are the jobs that send its rest."""
 
     job: JobOverview
     sentence: str
     per_second: float | None
     seconds_left: float | None
     queue: QueuePlace | None
+    preflight: Preflight | None = None
+    continued_by: tuple[Continuation, ...] = ()
+    slowed_to_per_s: float | None = None  # all workers together, while the gateway is slowed
 
 
 async def report(pool: Pool, account_id: int, job_id: int) -> JobReport:
@@ -55,16 +65,29 @@ async def report(pool: Pool, account_id: int, job_id: int) -> JobReport:
         await jobs.read_one_instant(conn)
         job = await jobs.view_job(conn, account_id, job_id)
         ahead = await jobs.ahead_in_queue(conn, account_id, job_id) if job.status is Status.QUEUED else []
-    return _told(job, ahead)
+        found = await _preflight(conn, job) if job.status is Status.PENDING_APPROVAL else None
+        continued = await jobs.continuations(conn, account_id, [job_id])
+    return _told(job, ahead, found, continued.get(job_id, ()))
 
 
-def _told(job: JobOverview, ahead: list[Ahead]) -> JobReport:
+async def preflight_of(pool: Pool, account_id: int, job_id: int) -> Preflight:
+    """What was found when every recipient was looked at; kept for as long as the job. Raises NotFound."""
+    async with pool.connection() as conn:
+        return await _preflight(conn, await jobs.view_job(conn, account_id, job_id))
+
+
+async def _preflight(conn: Connection, job: JobOverview) -> Preflight:
+    return await preflight.summary(conn, job.account_id, job.id, job.field_policy, job.recipient_count)
+
+
+def _told(job: JobOverview, ahead: list[Ahead], found: Preflight | None, continued_by: tuple[Continuation, ...]) -> JobReport:
     now = datetime.now(UTC)
     queue = _place(job, ahead, now) if job.status is Status.QUEUED else None
     done = job.recipient_count - job.unsent
     rate = _per_second(done, job.started_at, job.ended_at or now)
-    left = job.unsent / rate if rate and job.status is Status.SENDING else None
-    return JobReport(job, _sentence(job, queue, now), rate, left, queue)
+    left = job.unsent / rate if rate and job.status is Status.SENDING and job.paused_since is None else None
+    sentence = _paused_sentence(job, now) if job.paused_since is not None else _sentence(job, queue, found, now)
+    return JobReport(job, sentence, rate, left, queue, found, continued_by, _slowed_to_per_s(job, now))
 
 
 async def progress(pool: Pool, account_id: int, job_id: int) -> Progress:
@@ -106,8 +129,10 @@ async def reports(pool: Pool, account_id: int, *, status: Status | None = None, 
                                        limit=_limit(limit))
         last = max((job for job in page if job.status is Status.QUEUED), key=lambda job: job.queue_position or 0, default=None)
         ahead = await jobs.ahead_in_queue(conn, account_id, last.id) if last else []
+        found = {job.id: await _preflight(conn, job) for job in page if job.status is Status.PENDING_APPROVAL}
+        continued = await jobs.continuations(conn, account_id, [job.id for job in page])
     before_it = {one.id: ahead[:place] for place, one in enumerate(ahead)}
-    return [_told(job, before_it.get(job.id, ahead)) for job in page]
+    return [_told(job, before_it.get(job.id, ahead), found.get(job.id), continued.get(job.id, ())) for job in page]
 
 
 async def content_of(pool: Pool, account_id: int, job_id: int) -> Content:
@@ -132,6 +157,12 @@ async def recipient_page(pool: Pool, account_id: int, job_id: int, *, recipient_
         await jobs.job_progress(conn, account_id, job_id)
         return await recipients.page_of_recipients(conn, account_id, job_id, recipient_class=recipient_class, after=after,
                                                    limit=_limit(limit))
+
+
+async def outcomes_of(pool: Pool, account_id: int, job_id: int, position: int) -> tuple[str, list[Told]]:
+    """(a recipient's address, all that became of it, attempt by attempt). Raises NotFound."""
+    async with pool.connection() as conn:
+        return await recipients.outcomes_of_recipient(conn, account_id, job_id, position)
 
 
 async def exclusion_page(pool: Pool, account_id: int, job_id: int, *, after: int = 0, limit: int = 100) -> list[Exclusion]:
@@ -171,9 +202,13 @@ def _place(job: JobOverview, ahead: list[Ahead], now: datetime) -> QueuePlace:
     return QueuePlace(job.queue_position, ahead[0] if ahead else None, starts_in_s)
 
 
-def _sentence(job: JobOverview, queue: QueuePlace | None, now: datetime) -> str:
+def _sentence(job: JobOverview, queue: QueuePlace | None, found: Preflight | None, now: datetime) -> str:
     doubt = f" {job.unconfirmed:,} are unconfirmed: the gateway may have them." if job.unconfirmed else ""
     match job.status:
+        case Status.PENDING_APPROVAL if job.checked < (job.to_check or 0):
+            return _checking_sentence(job)
+        case Status.PENDING_APPROVAL if found is not None and found.refusing:
+            return "It cannot be approved as it is: see what was found when the message was checked. No emails have been sent."
         case Status.PENDING_APPROVAL:
             return f"Waiting for a person to approve it: {job.recipient_count:,} recipients. No emails have been sent."
         case Status.QUEUED if job.not_before and job.not_before > now:
@@ -193,16 +228,52 @@ def _sentence(job: JobOverview, queue: QueuePlace | None, now: datetime) -> str:
             return f"Stopped: {job.reason} {job.unsent:,} recipients were not sent and stay unsent.{doubt}"
 
 
+def _checking_sentence(job: JobOverview) -> str:
+    so_far = f"{job.checked:,} of {job.to_check:,} recipients so far"
+    if not job.a_worker_runs:
+        return f"No worker is running, so the check before the approval waits: {so_far}. Start one: postroom worker."
+    return f"Checking the message for everyone before it can be approved: {so_far}. No emails have been sent."
+
+
+def _paused_sentence(job: JobOverview, now: datetime) -> str:
+    assert job.paused_since is not None
+    since = f"{job.paused_since:%H:%M %Z}" if job.paused_since.date() == now.date() else f"{job.paused_since:%Y-%m-%d %H:%M %Z}"
+    because = f": {job.paused_because.rstrip('. ')}." if job.paused_because else "."
+    settling = " What workers had in hand is being settled." if job.in_hand else ""
+    return (f"Paused by {job.paused_by} since {since}{because} {job.unsent:,} of {job.recipient_count:,} wait; nothing is sent "
+            f"until somebody resumes it.{settling}")
+
+
 def _sending_sentence(job: JobOverview, now: datetime) -> str:
+    if job.waits_for == "quota" and job.waits_because and job.waits_until and job.waits_until > now:
+        return job.waits_because
     if job.waits_because and job.waits_until and (job.a_worker_runs or job.waits_until > now):
         return f"{job.waits_because} Trying again at {job.waits_until:%H:%M:%S %Z}; nobody is failed by this."
     if not job.a_worker_runs:
         return f"No worker is running, so {job.unsent:,} of {job.recipient_count:,} wait. Start one: postroom worker."
     if job.due_at and job.due_at > now:
-        return f"Waiting until {job.due_at:%H:%M:%S %Z} to try {job.unsent:,} again that the gateway refused for now."
-    return f"Sending: {job.unsent:,} of {job.recipient_count:,} still to go."
+        patience = f" Patience with them ends at {job.retries_until:%H:%M:%S %Z}." if job.retries_until else ""
+        return f"Waiting until {job.due_at:%H:%M:%S %Z} to try {job.unsent:,} again that the gateway refused for now.{patience}"
+    still_to_go = f"{job.unsent:,} of {job.recipient_count:,} still to go."
+    if (slowed_to := _slowed_to_per_s(job, now)) is not None:
+        return f"Slowed to {_speed(slowed_to)} a second: the gateway says “{job.slowed_because}”. {still_to_go}"
+    if job.limit_per_s is not None:
+        return f"Sending within the gateway's limit of {_speed(job.limit_per_s)} a second: {still_to_go}"
+    return f"Sending: {still_to_go}"
+
+
+def _slowed_to_per_s(job: JobOverview, now: datetime) -> float | None:
+    """By now: it grows faster by and by."""
+    if job.slowed_to is None or job.slowed_at is None:
+        return None
+    grown = grown_to_per_s(job.slowed_to, (now - job.slowed_at).total_seconds())
+    return grown if grown is not None and grown < (job.limit_per_s or inf) else None
+
+
+def _speed(per_s: float) -> str:
+    return f"{per_s:,.0f}" if per_s >= 10 else f"{per_s:.1f}".removesuffix(".0")
 
 
 def _differs(now: JobReport, before: JobReport) -> bool:
     """Whether there is anything to tell; the passing of time alone is not."""
-    return now.job != before.job or now.queue != before.queue or now.sentence != before.sentence
+    return (now.job, now.queue, now.sentence, now.preflight) != (before.job, before.queue, before.sentence, before.preflight)

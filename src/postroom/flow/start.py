@@ -6,6 +6,7 @@ from postroom.domain.job import Status
 from postroom.ledger import engine, jobs
 from postroom.ledger.accounts import lock_account
 from postroom.ledger.db import Connection, Pool
+from postroom.points import reach
 
 POSTROOM = "postroom"  # who moves a job when nobody does
 
@@ -18,6 +19,7 @@ async def start_next(conn: Connection, account_id: int) -> None:
     while (waiting := await jobs.next_in_queue(conn, account_id)) is not None:
         job_id, lanes = waiting
         await jobs.move(conn, account_id, job_id, Status.QUEUED, Status.SENDING, by=POSTROOM)
+        reach("flow.in_start")
         if not await jobs.has_nothing_left(conn, account_id, job_id):
             await engine.defer_lanes(conn, account_id, job_id, lanes)
             return
@@ -29,3 +31,4 @@ async def start_idle_queue(pool: Pool, account_id: int) -> None:
     async with pool.connection() as conn, conn.transaction():
         await lock_account(conn, account_id)
         await start_next(conn, account_id)
+    reach("flow.after_start")

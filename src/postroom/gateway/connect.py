@@ -1,7 +1,8 @@
 """From an endpoint to a session that may take messages: dial, greeting, EHLO, TLS, login.
 
 Promises: TLS (1.2 or newer, the name verified) is in force before a user name or password leaves, but on loopback;
-encryption that was asked for is never given up; nothing that was said before the handshake is believed after it.
+encryption that was asked for is never given up; nothing that was said before the handshake is believed after it; no host is
+dialled that the installation does not allow (dialer.py).
 
 Fails with one of two errors, both whole sentences with host, port and what was said:
 
@@ -29,7 +30,10 @@ from typing import Final, Literal
 
 from postroom.errors import InvalidInput, Unavailable
 from postroom.gateway.conversation import Conversation, Deadlines
+from postroom.gateway.dialer import Dialer, NotAllowed
 from postroom.gateway.replies import Phase, Reply, Verdict, accepts, classify
+from postroom.gateway.tls import Tls
+from postroom.points import reach
 
 Security = Literal["implicit", "starttls", "none"]
 
@@ -47,7 +51,7 @@ class Endpoint:
     """Where a gateway is and how to get in. Plain text is refused but to this machine itself.
 
     `allow_plaintext` lifts that for a network of one's own, never for a login. `pipelining=False` speaks command by
-    command even where the gateway offers more: for one that lost count before.
+    command even where the gateway offers more: for one that lost count before. `dialer` knows which hosts are allowed.
     """
 
     host: str
@@ -59,6 +63,7 @@ class Endpoint:
     ssl_context: ssl.SSLContext | None = field(default=None, repr=False)
     allow_plaintext: bool = False
     pipelining: bool = True
+    dialer: Dialer = field(default=Dialer(), repr=False)
 
     def __post_init__(self) -> None:
         if not self.host or len(self.host) > 253 or any(c <= " " or c == "\x7f" for c in self.host):
@@ -123,7 +128,9 @@ async def establish(endpoint: Endpoint, conversation: Conversation, deadlines: D
             await setup.encrypt()
             await setup.greet()  # what was offered before the handshake may have been forged
         if endpoint.username is not None:
+            reach("gateway.before_login")
             await setup.log_in()
+            reach("gateway.after_login")
     except BaseException as error:
         conversation.drop(f"the set-up failed: {error}")
         await conversation.wait_closed()
@@ -141,20 +148,17 @@ class _Setup:
         self.extensions: dict[str, str] = {}
 
     async def dial(self) -> None:
-        tls = self._context() if self.endpoint.security == "implicit" else None
         host, port = self.endpoint.host, self.endpoint.port
-        loop = asyncio.get_running_loop()
+        reach("gateway.before_connect")
         try:
-            async with asyncio.timeout(self.deadlines.connect_s):
-                await loop.create_connection(
-                    lambda: self.conversation, host, port, ssl=tls, server_hostname=host if tls else None
-                )
+            tls = self._tls() if self.endpoint.security == "implicit" else None
+            await self.endpoint.dialer.connect(tls or self.conversation, host, port, self.deadlines.connect_s)
+        except NotAllowed as refused:
+            raise self._unreachable(Phase.CONNECT, str(refused), Verdict.GATEWAY_FAULT) from None
         except TimeoutError:
             detail = f"no connection within {self.deadlines.connect_s:g} seconds"
             raise self._unreachable(Phase.CONNECT, detail) from None
-        except ssl.SSLError as error:
-            raise self._tls_failed(error) from error
-        except UnicodeError as error:  # between two dots of a name stand 1 to 63 octets (RFC 1035, 2.3.4)
+        except ValueError as error:  # between two dots of a name stand 1 to 63 octets (RFC 1035, 2.3.4)
             detail = f"“{host}” is no host name: a part of it is empty, longer than 63 characters or not text"
             raise self._unreachable(Phase.CONNECT, detail, Verdict.GATEWAY_FAULT) from error
         except socket.gaierror as error:
@@ -163,6 +167,9 @@ class _Setup:
             raise self._unreachable(Phase.CONNECT, "nothing listens on that port (connection refused)") from error
         except OSError as error:
             raise self._unreachable(Phase.CONNECT, f"the connection failed ({error.strerror or error})") from error
+        reach("gateway.after_connect")
+        if tls is not None:
+            await self._secured(tls)
 
     async def greet(self) -> None:
         await self.step(Phase.EHLO, b"EHLO " + self.endpoint.helo_name.encode("ascii"))
@@ -177,21 +184,22 @@ class _Setup:
         talk = self.conversation
         if talk.ended:  # more plain text came in the moment after "go ahead"
             raise self._unreachable(Phase.STARTTLS, talk.ended, Verdict.GATEWAY_FAULT)
-        loop = asyncio.get_running_loop()
+        tls = self._tls()
+        talk._transport.set_protocol(tls)
+        tls.connection_made(talk._transport)
+        await self._secured(tls)
+
+    async def _secured(self, tls: Tls) -> None:
         try:
             async with asyncio.timeout(self.deadlines.tls_s):
-                transport = await loop.start_tls(
-                    talk._transport, talk, self._context(), server_hostname=self.endpoint.host
-                )
+                await tls.secured
         except TimeoutError:
             raise self._unreachable(Phase.STARTTLS, f"no TLS within {self.deadlines.tls_s:g} seconds") from None
         except ssl.SSLError as error:
             raise self._tls_failed(error) from error
         except OSError as error:
             raise self._unreachable(Phase.STARTTLS, f"the connection broke in the TLS handshake ({error})") from error
-        if transport is None or talk.ended:
-            raise self._unreachable(Phase.STARTTLS, talk.ended or "the connection broke in the TLS handshake")
-        talk.connection_made(transport)
+        reach("gateway.after_tls")
 
     async def log_in(self) -> None:
         """AUTH PLAIN, or LOGIN where only that is offered."""
@@ -223,8 +231,8 @@ class _Setup:
         if (reply.code != 334) if goes_on else not accepts(phase, reply.code):
             raise self._unreachable(phase, f"“{reply}” is no answer to {phase.value}")
 
-    def _context(self) -> ssl.SSLContext:
-        return self.endpoint.ssl_context or _default_context()
+    def _tls(self) -> Tls:
+        return Tls(self.conversation, self.endpoint.ssl_context or _default_context(), self.endpoint.host)
 
     def _unreachable(self, phase: Phase, detail: str, verdict: Verdict = Verdict.THROTTLED) -> GatewayUnreachable:
         return GatewayUnreachable(str(self.endpoint), phase, detail, verdict)

@@ -73,6 +73,11 @@ class Conversation(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]  # a stream, as create_connection makes them
 
+    def eof_received(self) -> None:
+        """The gateway says no more. A transport that is left to end by itself would first write all that we still give it, and
+        with the dot of a long message a doubt that need not be."""
+        self.drop("the gateway closed the connection")
+
     def connection_lost(self, exc: Exception | None) -> None:
         self.drop(f"the connection broke ({exc})" if exc else "the gateway closed the connection")
         if not self._closed.done():

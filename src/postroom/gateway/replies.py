@@ -63,6 +63,7 @@ class Verdict(Enum):
     RETRY = "retry"  # a temporary refusal of this recipient, who stays unsent
     THROTTLED = "throttled"  # the gateway asks for a slower pace: nobody is failed, this recipient stays unsent
     RECIPIENT_FAILED = "recipient_failed"
+    MESSAGE_REFUSED = "message_refused"  # of this recipient, but five alike in a row are the fault of the job
     GATEWAY_FAULT = "gateway_fault"  # credentials, sender, TLS: no recipient is at fault, a person must look
     JOB_FAULT = "job_fault"  # the message itself is refused: going on would collect the same refusal for everyone
 
@@ -92,13 +93,16 @@ SETTING_UP: Final = frozenset({Phase.CONNECT, Phase.EHLO, Phase.STARTTLS, Phase.
 TRANSACTION: Final = frozenset({Phase.MAIL, Phase.RCPT, Phase.DATA, Phase.DOT})
 MAIL, RCPT, DATA, DOT = (frozenset({phase}) for phase in (Phase.MAIL, Phase.RCPT, Phase.DATA, Phase.DOT))
 
-# "4.1" and "4.2" stand for every code that begins so: they speak of the address and of the mailbox (RFC 3463).
-ABOUT_THE_MAILBOX: Final = _words("4.1 4.2")
+# "4.1" stands for every code that begins so. X.1 and X.2 speak of the address and of the mailbox, X.6 of the content, and
+# 5.3.4 of its size (RFC 3463).
+ABOUT_THE_MAILBOX: Final = _words("4.1 4.2 5.1 5.2")
+ABOUT_THE_MESSAGE: Final = _words("5.3.4 5.6")
 ABOUT_THE_SENDER: Final = _words("5.1.7 5.1.8")
 ABOUT_AUTHENTICATION_OF_THE_MAIL: Final = _words("5.7.26 5.7.27 5.7.29 5.7.515")
-MAILBOX_FULL: Final = _words("5.2.2")
 
-# The first rule that fits decides. 2xx never comes here.
+# The first rule that fits decides. 2xx never comes here, and neither does what is no reply. A connection that is lost before
+# the dot, a name that does not resolve, a TLS handshake that breaks off: the job waits with growing patience and says why, and
+# after `gateway_give_up` a person decides. Trying again is never less safe than it was, so no count of failures ends it sooner.
 RULES: Final[tuple[Rule, ...]] = (
     # phases      codes                      enhanced                          verdict
     Rule(None, _codes("421"), None, Verdict.THROTTLED),  # "closing the channel": come back later, slower
@@ -117,11 +121,13 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(TRANSACTION, _codes("530 534 535 538"), None, Verdict.GATEWAY_FAULT),
     Rule(TRANSACTION, _codes("5xx"), ABOUT_AUTHENTICATION_OF_THE_MAIL, Verdict.JOB_FAULT),
     Rule(TRANSACTION, _codes("5xx"), ABOUT_THE_SENDER, Verdict.GATEWAY_FAULT),
-    Rule(DATA | DOT, _codes("552"), MAILBOX_FULL, Verdict.RECIPIENT_FAILED),
-    Rule(MAIL | DATA | DOT, _codes("552"), None, Verdict.JOB_FAULT),  # the message is too large
+    Rule(MAIL, _codes("552"), None, Verdict.MESSAGE_REFUSED),  # it is too large
+    Rule(MAIL, _codes("5xx"), ABOUT_THE_MESSAGE, Verdict.MESSAGE_REFUSED),
     Rule(MAIL, _codes("5xx"), None, Verdict.GATEWAY_FAULT),  # the sender is refused
-    # Permanent, and about this recipient.
-    Rule(RCPT | DATA | DOT, _codes("5xx"), None, Verdict.RECIPIENT_FAILED),
+    # Permanent, and about this recipient, or about the message that this recipient was to get.
+    Rule(RCPT, _codes("5xx"), None, Verdict.RECIPIENT_FAILED),
+    Rule(DATA | DOT, _codes("5xx"), ABOUT_THE_MAILBOX, Verdict.RECIPIENT_FAILED),
+    Rule(DATA | DOT, _codes("5xx"), None, Verdict.MESSAGE_REFUSED),
 )
 
 

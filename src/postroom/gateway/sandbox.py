@@ -37,7 +37,6 @@ __all__ = [
     "tally",
 ]
 
-SIZE_LIMIT_BYTES: Final = 25 * 1024 * 1024
 BACKLOG: Final = 1024
 CLOSE_TIMEOUT_S: Final = 5.0
 
@@ -62,7 +61,6 @@ class Sandbox:
         tls: ssl.SSLContext | None = None,
         implicit_tls: bool = False,
         credentials: tuple[str, str] | None = None,
-        size_limit: int = SIZE_LIMIT_BYTES,
     ) -> None:
         if implicit_tls and tls is None:
             raise InvalidInput("Implicit TLS needs a certificate.", field="tls")
@@ -71,7 +69,6 @@ class Sandbox:
         self.tls = tls
         self.implicit_tls = implicit_tls
         self.credentials = credentials
-        self.size_limit = size_limit
         self.accepted = 0
         self.records: list[Record] = []
         self.contents: list[bytes] = []
@@ -168,7 +165,9 @@ class Sandbox:
             self._empty.set()
 
     def extensions(self, *, secure: bool) -> bytes:
-        lines = ["sandbox.invalid", "PIPELINING", f"SIZE {self.size_limit}", "8BITMIME"]
+        lines = ["sandbox.invalid", "PIPELINING", f"SIZE {self.script.size_max}", "8BITMIME"]
+        if self.script.utf8:
+            lines.append("SMTPUTF8")
         if self.tls is not None and not secure:
             lines.append("STARTTLS")
         elif self.credentials is not None:

@@ -29,6 +29,7 @@ DROP_AFTER_RECORDING: Final = 1
 
 # A throttle lets through at most this many seconds' worth of messages at once, as real gateways do.
 THROTTLE_BURST_S: Final = 0.1
+SIZE_MAX: Final = 25 * 1024 * 1024
 THROTTLE_REPLY: Final = b"454 4.7.0 Throttling failure: Maximum sending rate exceeded\r\n"
 
 _TEMPORARY_REPLIES: Final = {
@@ -79,7 +80,10 @@ class Refusal(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Script:
-    """All answers of a run. `refuse` is keyed by exact address: the sender in phase mail, else any recipient."""
+    """All answers of a run. `refuse` is keyed by exact address: the sender in phase mail, else any recipient.
+
+    `utf8` offers SMTPUTF8 (RFC 6531), which few gateways do; `size_max` is the largest message in octets (RFC 1870).
+    """
 
     connect: Answer = Answer()
     ehlo: Answer = Answer()
@@ -91,6 +95,8 @@ class Script:
     throttle_per_s: float | None = None
     messages_per_connection_max: int | None = None
     connections_max: int | None = None
+    size_max: int = SIZE_MAX
+    utf8: bool = False
     refuse: Mapping[str, Refusal | tuple[str, int, str]] = field(default_factory=dict)
     seed: int = 0
 
@@ -99,7 +105,7 @@ class Script:
             _check_answer(phase, getattr(self, phase))
         for address, refusal in self.refuse.items():
             _check_refusal(address, refusal)
-        for name in ("throttle_per_s", "messages_per_connection_max", "connections_max"):
+        for name in ("throttle_per_s", "messages_per_connection_max", "connections_max", "size_max"):
             limit = getattr(self, name)
             if limit is not None and limit <= 0:
                 raise InvalidInput(f"{name} of the answer script has to be more than 0, not {limit}.", field="script")
@@ -213,15 +219,15 @@ def _check_refusal(address: str, refusal: Refusal | tuple[str, int, str]) -> Non
 # ---- the text form
 
 _ANSWER_KEYS: Final = {"temp": "temporary", "perm": "permanent", "drop": "drop", "drop_after": "drop_after"}
-_LIMIT_KEYS: Final = ("throttle", "per_connection", "connections", "seed")
+_LIMIT_KEYS: Final = ("throttle", "per_connection", "connections", "size", "utf8", "seed")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s)")
 _SHARE = re.compile(r"(\d+(?:\.\d+)?)(%?)(?: +(.+))?")
 
 
 def parse(text: str) -> Script:
     """Read the text form: parts separated by `;`, each `phase:key=value,...` or `throttle=N/s`, `per_connection=N`,
-    `connections=N`, `seed=N`. Keys of a phase: temp, perm (a share, and after a blank the reply), drop, drop_after,
-    delay (in ms or s). A reply cannot hold a comma or a semicolon."""
+    `connections=N`, `size=N` (octets of a message), `utf8=on`, `seed=N`. Keys of a phase: temp, perm (a share, and after a
+    blank the reply), drop, drop_after, delay (in ms or s). A reply cannot hold a comma or a semicolon."""
     values: dict[str, object] = {}
     for part in filter(None, (part.strip() for part in text.split(";"))):
         phase, colon, answer = part.partition(":")
@@ -266,6 +272,10 @@ def _parse_limit(part: str) -> tuple[str, float | int]:
                 return "messages_per_connection_max", int(value)
             case "connections":
                 return "connections_max", int(value)
+            case "size":
+                return "size_max", int(value)
+            case "utf8" if value in ("on", "off"):
+                return "utf8", value == "on"
             case "seed":
                 return "seed", int(value)
     except ValueError:

@@ -57,6 +57,7 @@ class Session(Wire):
         self._authenticated = False
         self._refused_service = False
         self._sender: str | None = None
+        self._utf8 = False  # the transaction was begun with SMTPUTF8
         self._recipients: list[str] = []
         self._mail_t = 0.0
 
@@ -104,7 +105,7 @@ class Session(Wire):
     def _take_message(self, content: bytes, size: int) -> None:
         sandbox = self._sandbox
         sender, recipients = self._sender or "", tuple(self._recipients)
-        verdict = Verdict(_TOO_BIG) if size > sandbox.size_limit else sandbox.run.verdict("dot", recipients)
+        verdict = Verdict(_TOO_BIG) if size > sandbox.script.size_max else sandbox.run.verdict("dot", recipients)
         good = _OK
         if verdict is None or verdict.accepted:
             try:
@@ -215,7 +216,7 @@ class Session(Wire):
             self._say(b"503 5.5.1 Sender already specified\r\n")
         elif (found := _FROM.fullmatch(argument)) is None:
             self._say(b"501 5.1.7 Syntax: MAIL FROM:<address>\r\n")
-        elif refusal := (_address_refusal(found[1]) or (found[2] and self._parameter_refusal(found[2]))):
+        elif refusal := (self._parameter_refusal(found[2]) or _address_refusal(found[1], utf8=_asks_for_utf8(found[2]))):
             self._say(refusal)
         else:
             limit = sandbox.script.messages_per_connection_max
@@ -227,16 +228,19 @@ class Session(Wire):
             verdict = sandbox.run.verdict("mail", (sender,))
             if verdict is None:
                 self._sender = sender
+                self._utf8 = _asks_for_utf8(found[2])
             self._conclude("mail", verdict, _SENDER_OK)
 
     def _parameter_refusal(self, parameters: bytes) -> bytes:
         for parameter in parameters.split():
             key, _, value = parameter.upper().partition(b"=")
             if key == b"SIZE" and value.isdigit() and len(value) <= 20:
-                if int(value) > self._sandbox.size_limit:
+                if int(value) > self._sandbox.script.size_max:
                     return _TOO_BIG
             elif key == b"SIZE" or (key == b"BODY" and value not in (b"7BIT", b"8BITMIME")):
                 return b"501 5.5.4 Parameter value not understood\r\n"
+            elif parameter.upper() == b"SMTPUTF8" and self._sandbox.script.utf8:
+                continue
             elif key not in (b"BODY", b"AUTH"):
                 return b"555 5.5.4 Parameter not offered\r\n"
         return b""
@@ -246,7 +250,7 @@ class Session(Wire):
             self._say(b"503 5.5.1 Say MAIL first\r\n")
         elif (found := _TO.fullmatch(argument)) is None or not found[1]:
             self._say(b"501 5.1.3 Syntax: RCPT TO:<address>\r\n")
-        elif refusal := (_address_refusal(found[1]) or (found[2] and b"555 5.5.4 Parameter not offered\r\n")):
+        elif refusal := (_address_refusal(found[1], utf8=self._utf8) or (found[2] and b"555 5.5.4 Parameter not offered\r\n")):
             self._say(refusal)
         elif len(self._recipients) >= RECIPIENTS_MAX:
             self._say(b"452 4.5.3 Too many recipients\r\n")
@@ -268,7 +272,7 @@ class Session(Wire):
             sandbox = self._sandbox
             verdict = sandbox.run.verdict("data", tuple(self._recipients))
             if verdict is None:
-                self._expect_content(sandbox.size_limit if sandbox.keeps_content else HEAD_BYTES_MAX)
+                self._expect_content(sandbox.script.size_max if sandbox.keeps_content else HEAD_BYTES_MAX)
             self._conclude("data", verdict, _GO_AHEAD)
 
     # ---- commands: at any time
@@ -305,10 +309,24 @@ class Session(Wire):
     }
 
 
-def _address_refusal(address: bytes) -> bytes:
+def _asks_for_utf8(parameters: bytes) -> bool:
+    return b"SMTPUTF8" in parameters.upper().split()
+
+
+def _address_refusal(address: bytes, *, utf8: bool) -> bytes:
     """Why this address cannot be taken, or nothing. The empty sender is taken; an empty recipient is met before."""
-    if not address.isascii():
-        return b"553 5.6.7 Address is not ASCII and SMTPUTF8 is not offered\r\n"
+    if not address.isascii() and not utf8:
+        return b"553 5.6.7 Address is not ASCII and SMTPUTF8 was not asked for\r\n"
+    if not _is_utf8(address):
+        return b"501 5.1.3 Address is not UTF-8\r\n"
     if address and (b"@" not in address[1:-1]) and address.lower() != b"postmaster":
         return b"501 5.1.3 Address has no domain\r\n"
     return b""
+
+
+def _is_utf8(octets: bytes) -> bool:
+    try:
+        octets.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import psycopg
 from psycopg.rows import class_row
@@ -22,10 +22,29 @@ class Account:
     name: str
     approval_threshold: int
     fields: str  # JSON object
+    bounce_domain: str | None
+    unsubscribe_url: str | None
+    postal_address: str | None
+    requires_unsubscribe: bool
+    requires_postal_address: bool
+    retry_attempts_max: int  # temporary refusals of one recipient
+    retry_deadline_s: int  # from its first refusal on
+    retry_tail_s: int  # that a job goes on when nothing but retries are left
 
 
-@dataclass(frozen=True, slots=True)
-class Gateway:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """A gateway's own, for all workers and machines together; None: none. A warm-up's first day is capped at `warm_up_from`,
+    and each day that follows at twice as many."""
+
+    messages_per_s: float | None = None
+    messages_per_connection: int | None = None
+    daily_quota: int | None = None
+    warm_up_from: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gateway(Limits):
     """`password` is sealed: only the one who holds the installation's secret key can open it."""
 
     id: int
@@ -36,6 +55,7 @@ class Gateway:
     username: str | None
     password: bytes | None
     connections: int
+    signs_dkim: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +110,22 @@ async def all_accounts(conn: Connection) -> list[Account]:
         return await cursor.fetchall()
 
 
+async def change_account(conn: Connection, account_id: int, *, approval_threshold: int | None, bounce_domain: str | None,
+                         unsubscribe_url: str | None, postal_address: str | None, requires_unsubscribe: bool | None,
+                         requires_postal_address: bool | None, retry_attempts_max: int | None, retry_deadline_s: int | None,
+                         retry_tail_s: int | None) -> Account:
+    """The account as it is then: None leaves a thing as it was, an empty text unsets it. Raises NotFound."""
+    async with conn.cursor(row_factory=class_row(Account)) as cursor:
+        await cursor.execute(SQL.change_account, {
+            "account_id": account_id, "approval_threshold": approval_threshold, "bounce_domain": bounce_domain,
+            "unsubscribe_url": unsubscribe_url, "postal_address": postal_address,
+            "requires_unsubscribe": requires_unsubscribe, "requires_postal_address": requires_postal_address,
+            "retry_attempts_max": retry_attempts_max, "retry_deadline_s": retry_deadline_s, "retry_tail_s": retry_tail_s})
+        if (account := await cursor.fetchone()) is None:
+            raise NotFound("There is no such account.")
+        return account
+
+
 async def lock_account(conn: Connection, account_id: int) -> None:
     """The first lock of every approval, start and ending. Raises NotFound."""
     cursor = await conn.execute(SQL.lock_account, {"account_id": account_id})
@@ -98,10 +134,11 @@ async def lock_account(conn: Connection, account_id: int) -> None:
 
 
 async def create_gateway(conn: Connection, account_id: int, *, name: str, host: str, port: int, security: str,
-                         username: str | None, password: bytes | None, connections: int, replace: bool) -> int:
+                         username: str | None, password: bytes | None, connections: int, signs_dkim: bool,
+                         limits: Limits, replace: bool) -> int:
     """The gateway's number; `password` sealed. Raises Conflict where the name is taken, with `replace` NotFound where not."""
     values = {"account_id": account_id, "name": name, "host": host, "port": port, "security": security, "username": username,
-              "password": password, "connections": connections}
+              "password": password, "connections": connections, "signs_dkim": signs_dkim, **asdict(limits)}
     try:
         cursor = await conn.execute(SQL.replace_gateway if replace else SQL.create_gateway, values)
     except psycopg.errors.UniqueViolation:
@@ -137,6 +174,17 @@ async def api_key_by_hash(conn: Connection, secret_hash: bytes) -> KeyHolder | N
 
 
 @dataclass(frozen=True, slots=True)
+class Addressee:
+    """One recipient of one job, and the account that mailed it. `token_key` makes and proves the account's tokens."""
+
+    account_id: int
+    account_name: str
+    token_key: bytes
+    address: str
+    address_key: str
+
+
+@dataclass(frozen=True, slots=True)
 class ContactProblem:
     row_no: int
     value: str
@@ -163,6 +211,26 @@ async def suppress(conn: Connection, account_id: int, address_keys: Sequence[str
     """How many addresses became suppressed by this."""
     cursor = await conn.execute(SQL.suppress, {"account_id": account_id, "address_keys": list(address_keys), "reason": reason})
     return cursor.rowcount
+
+
+async def suppressed_among(conn: Connection, account_id: int, address_keys: Sequence[str]) -> set[str]:
+    """Those of the keys that the account must not mail."""
+    cursor = await conn.execute(SQL.suppressed_among, {"account_id": account_id, "address_keys": list(address_keys)})
+    return {row[0] for row in await cursor.fetchall()}
+
+
+async def contact_at(conn: Connection, account_id: int, position: int) -> tuple[str, str] | None:
+    """(address, fields as JSON) of the contact at a position from 1 on."""
+    cursor = await conn.execute(SQL.contact_at, {"account_id": account_id, "before": position - 1})
+    row = await cursor.fetchone()
+    return (row[0], row[1]) if row else None
+
+
+async def addressee(conn: Connection, job_id: int, position: int) -> Addressee | None:
+    """None where the job has nobody at `position` whom it mails."""
+    async with conn.cursor(row_factory=class_row(Addressee)) as cursor:
+        await cursor.execute(SQL.addressee, {"job_id": job_id, "position": position})
+        return await cursor.fetchone()
 
 
 async def _number(cursor: psycopg.AsyncCursor[tuple[object, ...]]) -> int:

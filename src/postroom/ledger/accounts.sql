@@ -5,15 +5,36 @@ VALUES (%(name)s, %(approval_threshold)s, %(fields)s::json) RETURNING id
 
 -- name: account_by_name
 -- People name accounts by their name.
-SELECT id, name, approval_threshold, fields::text AS fields FROM account WHERE name = %(name)s
+SELECT id, name, approval_threshold, fields::text AS fields, bounce_domain, unsubscribe_url, postal_address,
+       requires_unsubscribe, requires_postal_address, retry_attempts_max, retry_deadline_s, retry_tail_s
+FROM account WHERE name = %(name)s
 
 -- name: account_by_id
 -- Everything else names them by their number.
-SELECT id, name, approval_threshold, fields::text AS fields FROM account WHERE id = %(account_id)s
+SELECT id, name, approval_threshold, fields::text AS fields, bounce_domain, unsubscribe_url, postal_address,
+       requires_unsubscribe, requires_postal_address, retry_attempts_max, retry_deadline_s, retry_tail_s
+FROM account WHERE id = %(account_id)s
 
 -- name: all_accounts
 -- For the operator's pages and the command line.
-SELECT id, name, approval_threshold, fields::text AS fields FROM account ORDER BY name
+SELECT id, name, approval_threshold, fields::text AS fields, bounce_domain, unsubscribe_url, postal_address,
+       requires_unsubscribe, requires_postal_address, retry_attempts_max, retry_deadline_s, retry_tail_s
+FROM account ORDER BY name
+
+-- name: change_account
+-- Null leaves what is there, an empty text unsets it. Jobs that exist keep what they were frozen with.
+UPDATE account SET approval_threshold = coalesce(%(approval_threshold)s, approval_threshold),
+                   bounce_domain = nullif(coalesce(%(bounce_domain)s, bounce_domain), ''),
+                   unsubscribe_url = nullif(coalesce(%(unsubscribe_url)s, unsubscribe_url), ''),
+                   postal_address = nullif(coalesce(%(postal_address)s, postal_address), ''),
+                   requires_unsubscribe = coalesce(%(requires_unsubscribe)s, requires_unsubscribe),
+                   requires_postal_address = coalesce(%(requires_postal_address)s, requires_postal_address),
+                   retry_attempts_max = coalesce(%(retry_attempts_max)s, retry_attempts_max),
+                   retry_deadline_s = coalesce(%(retry_deadline_s)s, retry_deadline_s),
+                   retry_tail_s = coalesce(%(retry_tail_s)s, retry_tail_s)
+WHERE id = %(account_id)s
+RETURNING id, name, approval_threshold, fields::text AS fields, bounce_domain, unsubscribe_url, postal_address,
+          requires_unsubscribe, requires_postal_address, retry_attempts_max, retry_deadline_s, retry_tail_s
 
 -- name: lock_account
 -- The first lock of every approval, start and ending: whoever holds it decides the account's queue alone. Not FOR UPDATE:
@@ -22,19 +43,25 @@ SELECT id FROM account WHERE id = %(account_id)s FOR NO KEY UPDATE
 
 -- name: create_gateway
 -- The server that an account hands its mail to.
-INSERT INTO gateway (account_id, name, host, port, security, username, password, connections)
-VALUES (%(account_id)s, %(name)s, %(host)s, %(port)s, %(security)s, %(username)s, %(password)s, %(connections)s)
+INSERT INTO gateway (account_id, name, host, port, security, username, password, connections, signs_dkim,
+                     messages_per_s, messages_per_connection, daily_quota, warm_up_from)
+VALUES (%(account_id)s, %(name)s, %(host)s, %(port)s, %(security)s, %(username)s, %(password)s, %(connections)s,
+        %(signs_dkim)s, %(messages_per_s)s, %(messages_per_connection)s, %(daily_quota)s, %(warm_up_from)s)
 RETURNING id
 
 -- name: replace_gateway
 -- The same gateway somewhere else or with another login: jobs that wait for it go on with the new one.
 UPDATE gateway SET host = %(host)s, port = %(port)s, security = %(security)s, username = %(username)s,
-                   password = %(password)s, connections = %(connections)s
+                   password = %(password)s, connections = %(connections)s, signs_dkim = %(signs_dkim)s,
+                   messages_per_s = %(messages_per_s)s, messages_per_connection = %(messages_per_connection)s,
+                   daily_quota = %(daily_quota)s, warm_up_from = %(warm_up_from)s
 WHERE account_id = %(account_id)s AND name = %(name)s RETURNING id
 
 -- name: gateways_of_account
 -- The first one is the account's default.
-SELECT id, name, host, port, security, username, password, connections FROM gateway
+SELECT id, name, host, port, security, username, password, connections, signs_dkim, messages_per_s, messages_per_connection,
+       daily_quota, warm_up_from
+FROM gateway
 WHERE account_id = %(account_id)s ORDER BY id
 
 -- name: create_api_key
@@ -78,3 +105,18 @@ SELECT count(*)::integer AS n FROM contact WHERE account_id = %(account_id)s
 INSERT INTO suppression (account_id, address_key, reason)
 SELECT %(account_id)s, key, %(reason)s FROM unnest(%(address_keys)s::text[]) AS key
 ON CONFLICT (account_id, address_key) DO NOTHING
+
+-- name: suppressed_among
+-- For a test message, which is in no window where the same would be looked at.
+SELECT address_key FROM suppression WHERE account_id = %(account_id)s AND address_key = ANY(%(address_keys)s::text[])
+
+-- name: contact_at
+-- For a look at a message before there is a job: in the order that a send to all contacts has.
+SELECT address, fields::text AS fields FROM contact WHERE account_id = %(account_id)s ORDER BY id OFFSET %(before)s LIMIT 1
+
+-- name: addressee
+-- Whom a token is about, and the key that says whether it is genuine. Who was booked at the freeze was never mailed and has
+-- no link.
+SELECT a.id AS account_id, a.name AS account_name, a.token_key, r.address, r.address_key
+FROM job j JOIN account a ON a.id = j.account_id JOIN recipient r ON r.account_id = j.account_id AND r.job_id = j.id
+WHERE j.id = %(job_id)s AND r.position = %(position)s AND r.booked IS NULL

@@ -5,7 +5,7 @@ Every write is fenced by the epoch that its claim was given, and says so when it
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,13 +17,15 @@ from postroom.domain.outcome import Evidence, Kind, Outcome
 from postroom.ledger import jobs
 from postroom.ledger.db import Connection
 from postroom.ledger.queries import load
+from postroom.points import reach
 
 SQL = load("delivery")
 
 
 @dataclass(slots=True)
 class Claim:
-    """A worker's right to one chunk while `epoch` is the chunk's. `next_position` moves on with each window."""
+    """A worker's right to one chunk while `epoch` is the chunk's. `next_position` moves on with each window, and `window_no`
+    is that of the chunk's latest one."""
 
     account_id: int
     job_id: int
@@ -32,6 +34,7 @@ class Claim:
     owner: str
     next_position: int
     last_position: int
+    window_no: int
     lease_s: float
 
     @property
@@ -60,6 +63,14 @@ class Window:
     recipients: tuple[InHand, ...]
 
 
+class DoubtfulWindow(NamedTuple):
+    """What a dead worker may know of: a window, its (position, attempt) pairs, and the worker's claim, which is worth nothing."""
+
+    claim: Claim
+    window_no: int
+    attempts: tuple[tuple[int, int], ...]
+
+
 class LeaseLost(Exception):
     """The chunk has another epoch: a cancel, or another worker. Nothing of the statement was written."""
 
@@ -77,19 +88,28 @@ class SendingJob:
     given_up: bool | None
 
 
-async def claim_chunk(conn: Connection, account_id: int, job_id: int, *, owner: str, lease_s: float) -> Claim | None:
-    """The next chunk of a sending job, or None. An open window of a vanished owner becomes unconfirmed on the way."""
+async def claim_chunk(conn: Connection, account_id: int, job_id: int, *, owner: str, lease_s: float,
+                      beat: int = 0) -> Claim | None:
+    """The next chunk of a sending job that is not paused, or None; none either where the database's beat is below `beat`.
+
+    An open window of a vanished owner becomes unconfirmed on the way.
+    """
     job = {"account_id": account_id, "job_id": job_id}
+    reach("ledger.before_claim")
     async with conn.transaction():
         if await jobs.hold_status(conn, account_id, job_id) is not Status.SENDING:
             return None
-        row = await (await conn.execute(SQL.claim_chunk, {**job, "owner": owner, "lease_s": lease_s})).fetchone()
+        row = await (await conn.execute(SQL.claim_chunk, {
+            **job, "owner": owner, "lease_s": lease_s, "beat": beat})).fetchone()
         if row is None:
             return None
-        chunk_no, epoch, next_position, last_position, was_open = row
+        chunk_no, epoch, next_position, last_position, window_no, was_open = row
+        reach("ledger.in_claim")
         if was_open:
             await conn.execute(SQL.lose_window, {**job, "chunk_no": chunk_no})
-        return Claim(account_id, job_id, chunk_no, epoch, owner, next_position, last_position, lease_s)
+            reach("ledger.in_takeover")
+    reach("ledger.after_claim")
+    return Claim(account_id, job_id, chunk_no, epoch, owner, next_position, last_position, window_no, lease_s)
 
 
 async def turn_window(conn: Connection, claim: Claim, outcomes: Sequence[Outcome], size: int) -> Window | None:
@@ -102,22 +122,26 @@ async def turn_window(conn: Connection, claim: Claim, outcomes: Sequence[Outcome
         return await _turn(conn, claim, outcomes, size)
     async with conn.transaction():
         window = await _turn(conn, claim, outcomes, size)
+        reach("ledger.before_retries")
         await conn.execute(SQL.book_retries, {**claim.key, **_columns(again), **_retry_columns(again)})
-        return window
+    reach("ledger.after_retries")
+    return window
 
 
 async def _turn(conn: Connection, claim: Claim, outcomes: Sequence[Outcome], size: int) -> Window | None:
     columns = _columns(outcomes)
     while True:
+        reach("ledger.before_turn")
         cursor = await conn.execute(SQL.turn_window, {
             **claim.key, **columns, "next_position": Int4(claim.next_position), "last_position": Int4(claim.last_position),
-            "size": Int4(size)}, prepare=True)
+            "window_no": Int4(claim.window_no), "size": Int4(size)}, prepare=True)
         rows = await cursor.fetchall()
+        reach("ledger.after_turn")
         if not rows:
             raise LeaseLost
-        window_no, claim.next_position = rows[0][0], rows[0][1]
+        claim.window_no, claim.next_position = rows[0][0], rows[0][1]
         if rows[0][2] is not None:
-            return Window(window_no, tuple(InHand(row[2], 1, row[3], row[4], 0) for row in rows))
+            return Window(claim.window_no, tuple(InHand(row[2], 1, row[3], row[4], 0) for row in rows))
         if size == 0 or claim.next_position > claim.last_position:
             return None
         columns = _columns(())  # all of these were suppressed since the freeze; their skipping is booked, go on behind them
@@ -144,12 +168,17 @@ async def turn_to_retries(conn: Connection, claim: Claim, outcomes: Sequence[Out
             **claim.key, "positions": [one.position for one in taken], "attempts": [one.attempt_no for one in taken]})).fetchone()
         if row is None:
             raise LeaseLost
-        return Window(row[0], taken)
+        reach("ledger.in_retry_window")
+    claim.window_no = row[0]
+    reach("ledger.after_retry_window")
+    return Window(claim.window_no, taken)
 
 
 async def release_chunk(conn: Connection, claim: Claim) -> None:
     """Gives the chunk back; a lost lease has nothing to give back, which is no harm."""
+    reach("ledger.before_release")
     await conn.execute(SQL.release_chunk, claim.key)
+    reach("ledger.after_release")
 
 
 async def has_claimable_chunk(conn: Connection, account_id: int, job_id: int) -> bool:
@@ -159,22 +188,31 @@ async def has_claimable_chunk(conn: Connection, account_id: int, job_id: int) ->
 
 async def renew_leases(conn: Connection, claims: Sequence[Claim], lease_s: float) -> set[tuple[int, int, int]]:
     """(job, chunk, epoch) of those that still hold. What is missing is lost."""
+    reach("ledger.before_renewal")
     cursor = await conn.execute(SQL.renew_leases, {
         "accounts": [claim.account_id for claim in claims], "jobs": [claim.job_id for claim in claims],
         "chunks": [claim.chunk_no for claim in claims], "epochs": [claim.epoch for claim in claims], "lease_s": lease_s})
     return {(row[0], row[1], row[2]) for row in await cursor.fetchall()}
 
 
-async def settle_window(conn: Connection, claim: Claim, window_no: int, outcomes: Sequence[Outcome]) -> None:
-    """Books what a fenced worker knows of its own window, as evidence. It may open nothing new."""
+async def settle_window(conn: Connection, claim: Claim, window_no: int, outcomes: Sequence[Outcome]) -> bool:
+    """Books what a fenced or dead worker knows of its own window, as evidence. It may open nothing new.
+
+    A window that the ledger does not know of this owner is passed over. The chunk's open window ends with it, and the lease of
+    a worker that was fenced since. False: one recipient is in hand again, so come once more when that attempt is over.
+    """
+    reach("ledger.before_settlement")
     async with conn.transaction():
         status = await jobs.hold_status(conn, claim.account_id, claim.job_id)
         if status is Status.COMPLETED:
             outcomes = [_never_sent(one) if one.kind in (Kind.RELEASED, Kind.REFUSED) else one for one in outcomes]
         await conn.execute(SQL.lock_chunk, claim.key)
-        await conn.execute(SQL.settle_window, {
+        row = await (await conn.execute(SQL.settle_window, {
             **claim.key, **_columns(outcomes), **_retry_columns(outcomes), "window_no": window_no,
-            "still_sending": status is Status.SENDING})
+            "still_sending": status is Status.SENDING})).fetchone()
+        reach("ledger.in_settlement")
+    reach("ledger.after_settlement")
+    return row is None or row[0] == 0
 
 
 def _never_sent(outcome: Outcome) -> Outcome:
@@ -193,16 +231,36 @@ async def untouched_window(conn: Connection, claim: Claim, known_window_no: int)
 
 
 async def abandoned_windows(conn: Connection) -> list[tuple[int, int, int]]:
-    """(account, job, chunk) of windows that are open in jobs that are over and whose worker is gone."""
+    """(account, job, chunk) of windows that are open in jobs that are over or paused, and whose worker is gone."""
     return [(row[0], row[1], row[2]) for row in await (await conn.execute(SQL.abandoned_windows)).fetchall()]
 
 
 async def lose_window(conn: Connection, account_id: int, job_id: int, chunk_no: int) -> None:
-    """Makes the open window of a vanished worker unconfirmed."""
+    """Makes the open window of a vanished worker unconfirmed, unless the chunk has another worker by now."""
     chunk = {"account_id": account_id, "job_id": job_id, "chunk_no": chunk_no}
+    reach("ledger.before_loss")
     async with conn.transaction():
-        await conn.execute(SQL.lock_chunk, chunk)
-        await conn.execute(SQL.lose_window, chunk)
+        row = await (await conn.execute(SQL.lock_chunk, chunk)).fetchone()
+        if row and row[0]:
+            await conn.execute(SQL.lose_window, chunk)
+    reach("ledger.after_loss")
+
+
+async def fence_owner(conn: Connection, owner: str) -> None:
+    """A worker that is known to be dead opens nothing more, and holds nothing but what it has in hand."""
+    reach("ledger.before_fence")
+    await conn.execute(SQL.fence_owner, {"owner": owner})
+    reach("ledger.after_fence")
+
+
+async def doubtful_windows(conn: Connection, owner: str, named: Collection[tuple[int, int, int, int]]) -> list[DoubtfulWindow]:
+    """Of `named` (account, job, chunk, window) and of those that are open, what is not settled for good; `owner`'s only."""
+    accounts, jobs_, chunks, windows = zip(*named, strict=True) if named else [()] * 4
+    cursor = await conn.execute(SQL.doubtful_windows, {
+        "owner": owner, "accounts": list(accounts), "jobs": list(jobs_), "chunks": list(chunks), "windows": list(windows)})
+    return [DoubtfulWindow(Claim(account_id, job_id, chunk_no, epoch, owner, 0, 0, window_no, 0.0), window_no,
+                           tuple(zip(positions, attempts, strict=True)))
+            for account_id, job_id, chunk_no, window_no, epoch, positions, attempts in await cursor.fetchall()]
 
 
 async def sending_jobs(conn: Connection, give_up_s: float) -> list[SendingJob]:

@@ -1,17 +1,20 @@
 -- name: claim_chunk
 -- A worker's right to a chunk, with a new epoch that fences whoever had it before. SKIP LOCKED lets claims pass each other.
+-- None of a paused job, and none from a database that is older than the worker knows: it was restored from a backup.
 WITH candidate AS (
     SELECT chunk_no, window_open AS was_open FROM chunk
     WHERE account_id = %(account_id)s AND job_id = %(job_id)s AND unsent > 0
       AND (lease_until IS NULL OR lease_until < clock_timestamp())
       AND (available_at IS NULL OR available_at <= clock_timestamp())
+      AND (SELECT beat FROM installation) >= %(beat)s
+      AND NOT EXISTS (SELECT FROM job_condition WHERE account_id = %(account_id)s AND job_id = %(job_id)s AND kind = 'paused')
     ORDER BY chunk_no LIMIT 1 FOR UPDATE SKIP LOCKED
 )
 UPDATE chunk c SET lease_epoch = lease_epoch + 1, owner = %(owner)s, available_at = NULL,
                    lease_until = clock_timestamp() + make_interval(secs => %(lease_s)s)
 FROM candidate
 WHERE c.account_id = %(account_id)s AND c.job_id = %(job_id)s AND c.chunk_no = candidate.chunk_no
-RETURNING c.chunk_no, c.lease_epoch, c.next_position, c.first_position + c.n - 1 AS last_position, candidate.was_open
+RETURNING c.chunk_no, c.lease_epoch, c.next_position, c.first_position + c.n - 1 AS last_position, c.window_no, candidate.was_open
 
 -- name: lose_window
 -- The owner of an open window is gone. Nobody can know what the gateway has of it: unconfirmed, and never sent again.
@@ -32,6 +35,7 @@ WHERE account_id = %(account_id)s AND job_id = %(job_id)s AND chunk_no = %(chunk
 -- The heart: one statement, so one transaction and one round trip. Fenced by the epoch, it books the last window's
 -- outcomes, lets the counters follow, renews the lease, and opens the next window of recipients that no window has held.
 -- Whoever was suppressed since the freeze is booked as skipped here. No row back: the lease is lost, nothing was written.
+-- Position and window fence too: in a database that was restored under a running worker the epoch may be the same again.
 WITH booked AS MATERIALIZED (
     SELECT * FROM unnest(%(positions)s::integer[], %(attempts)s::smallint[], %(kinds)s::outcome_kind[],
                          %(evidences)s::outcome_evidence[], %(codes)s::smallint[], %(enhanced_codes)s::text[],
@@ -58,7 +62,7 @@ WITH booked AS MATERIALIZED (
         lease_until = clock_timestamp() + make_interval(secs => %(lease_s)s)
     FROM tally t
     WHERE c.account_id = %(account_id)s AND c.job_id = %(job_id)s AND c.chunk_no = %(chunk_no)s
-      AND c.lease_epoch = %(epoch)s
+      AND c.lease_epoch = %(epoch)s AND c.next_position = %(next_position)s AND c.window_no = %(window_no)s
     RETURNING c.window_no, c.next_position
 ), written AS (
     INSERT INTO outcome (account_id, job_id, position, attempt_no, kind, evidence, code, enhanced_code, reply)
@@ -77,9 +81,11 @@ FROM held LEFT JOIN fresh ON fresh.suppressed IS NULL
 
 -- name: book_retries
 -- Who stays unsent after a window is due again later. Apart from turn_window, because few windows need it and each target
--- of an INSERT costs that statement whether it gets rows or not.
-INSERT INTO retry (account_id, job_id, chunk_no, position, attempt_no, refusals, not_before)
-SELECT %(account_id)s, %(job_id)s, %(chunk_no)s, p, a + 1, f, clock_timestamp() + make_interval(secs => d)
+-- of an INSERT costs that statement whether it gets rows or not. It remembers the first refusal: patience runs from there.
+INSERT INTO retry (account_id, job_id, chunk_no, position, attempt_no, refusals, not_before, since)
+SELECT %(account_id)s, %(job_id)s, %(chunk_no)s, p, a + 1, f, clock_timestamp() + make_interval(secs => d),
+       coalesce((SELECT min(at) FROM outcome o WHERE o.account_id = %(account_id)s AND o.job_id = %(job_id)s
+                 AND o.position = p AND o.kind = 'refused'), clock_timestamp())
 FROM unnest(%(positions)s::integer[], %(attempts)s::smallint[], %(delays_s)s::double precision[],
             %(refusals)s::smallint[]) AS again(p, a, d, f)
 
@@ -143,56 +149,89 @@ WHERE c.account_id = held.account_id AND c.job_id = held.job_id AND c.chunk_no =
 RETURNING c.job_id, c.chunk_no, c.lease_epoch
 
 -- name: lock_chunk
--- Late evidence changes counters that others may be changing too.
-SELECT 1 FROM chunk WHERE account_id = %(account_id)s AND job_id = %(job_id)s AND chunk_no = %(chunk_no)s FOR UPDATE
+-- Late evidence changes counters that others may be changing too. Whether there is a window of somebody who is gone.
+SELECT window_open AND lease_until < clock_timestamp() AS is_abandoned FROM chunk
+WHERE account_id = %(account_id)s AND job_id = %(job_id)s AND chunk_no = %(chunk_no)s FOR UPDATE
 
 -- name: settle_window
--- What a fenced worker still knows of its own window. Evidence only ever moves a recipient up: each row is taken only if
--- it is stronger than what that attempt already has, and the counters follow exactly what was taken.
-WITH told AS (
-    SELECT b.*, o.kind AS was, o.evidence AS was_evidence
+-- What a fenced or dead worker knew of its own window. Evidence only ever moves a recipient up: each row is taken only if it is
+-- stronger than what that attempt already has, and the counters follow exactly what was taken. A recipient is what its last
+-- attempt says: where a later one has an outcome, the row is only kept, and where a later one is in somebody's hands, it has
+-- to come again (their number is the answer). One that only waited for its next attempt needs none once it is sent or failed.
+-- A recipient that failed is never given back: by then its rest may be continued elsewhere.
+WITH intended AS MATERIALIZED (
+    SELECT unnest(positions) AS p, unnest(attempts) AS a FROM hand_off_window
+    WHERE account_id = %(account_id)s AND job_id = %(job_id)s AND chunk_no = %(chunk_no)s AND window_no = %(window_no)s
+      AND owner = %(owner)s
+), in_hand AS MATERIALIZED (
+    SELECT unnest(w.positions) AS p, unnest(w.attempts) AS a
+    FROM chunk c JOIN hand_off_window w USING (account_id, job_id, chunk_no, window_no)
+    WHERE c.account_id = %(account_id)s AND c.job_id = %(job_id)s AND c.chunk_no = %(chunk_no)s AND c.window_open
+), told AS (
+    SELECT b.p, b.a, b.e, b.c, b.x, b.r, b.d, b.f, o.kind AS was, o.evidence AS was_evidence,
+           CASE WHEN o.kind = 'failed' AND b.k IN ('refused', 'released') THEN 'failed' ELSE b.k END AS k,
+           EXISTS (SELECT FROM in_hand h WHERE h.p = b.p AND h.a > b.a) AS too_early,
+           NOT EXISTS (SELECT FROM outcome l WHERE l.account_id = %(account_id)s AND l.job_id = %(job_id)s
+                       AND l.position = b.p AND l.attempt_no > b.a) AS is_last
     FROM unnest(%(positions)s::integer[], %(attempts)s::smallint[], %(kinds)s::outcome_kind[],
                          %(evidences)s::outcome_evidence[], %(codes)s::smallint[], %(enhanced_codes)s::text[],
                          %(replies)s::text[], %(delays_s)s::double precision[], %(refusals)s::smallint[])
         AS b(p, a, k, e, c, x, r, d, f)
+    JOIN intended USING (p, a)
     LEFT JOIN LATERAL (
         SELECT kind, evidence FROM outcome o
         WHERE o.account_id = %(account_id)s AND o.job_id = %(job_id)s AND o.position = b.p AND o.attempt_no = b.a
         ORDER BY evidence DESC LIMIT 1) o ON true
 ), stronger AS MATERIALIZED (
-    SELECT * FROM told WHERE was_evidence IS NULL OR e > was_evidence
+    SELECT *, is_last AND was IS NOT NULL AND was IN ('refused', 'released') AS waited FROM told
+    WHERE was_evidence IS NULL OR e > was_evidence
 ), written AS (
     INSERT INTO outcome (account_id, job_id, position, attempt_no, kind, evidence, code, enhanced_code, reply)
-    SELECT %(account_id)s, %(job_id)s, p, a, k, e, c, x, r FROM stronger
+    SELECT %(account_id)s, %(job_id)s, p, a, k, e, c, x, r FROM stronger WHERE NOT too_early
 ), again AS (
-    INSERT INTO retry (account_id, job_id, chunk_no, position, attempt_no, refusals, not_before)
-    SELECT %(account_id)s, %(job_id)s, %(chunk_no)s, p, a + 1, f, clock_timestamp() + make_interval(secs => d)
-    FROM stronger WHERE k IN ('refused', 'released') AND %(still_sending)s
+    INSERT INTO retry (account_id, job_id, chunk_no, position, attempt_no, refusals, not_before, since)
+    SELECT %(account_id)s, %(job_id)s, %(chunk_no)s, p, a + 1, f, clock_timestamp() + make_interval(secs => d),
+           coalesce((SELECT min(at) FROM outcome o WHERE o.account_id = %(account_id)s AND o.job_id = %(job_id)s
+                     AND o.position = p AND o.kind = 'refused'), clock_timestamp())
+    FROM stronger WHERE k IN ('refused', 'released') AND is_last AND NOT waited AND %(still_sending)s
+), needless AS (
+    DELETE FROM retry r USING stronger
+    WHERE r.account_id = %(account_id)s AND r.job_id = %(job_id)s AND r.chunk_no = %(chunk_no)s AND r.position = p
+      AND waited AND NOT too_early AND k NOT IN ('refused', 'released')
 ), tally AS (
     SELECT count(*) FILTER (WHERE k = 'sent') - count(*) FILTER (WHERE was = 'sent') AS sent,
            count(*) FILTER (WHERE k = 'failed') - count(*) FILTER (WHERE was = 'failed') AS failed,
            count(*) FILTER (WHERE k = 'skipped') - count(*) FILTER (WHERE was = 'skipped') AS skipped,
            count(*) FILTER (WHERE k = 'unconfirmed') - count(*) FILTER (WHERE was = 'unconfirmed') AS unconfirmed,
            count(*) FILTER (WHERE k IN ('refused', 'released')) AS again
-    FROM stronger
+    FROM stronger WHERE is_last AND NOT too_early
+), ended AS (
+    SELECT EXISTS (SELECT FROM intended) AND EXISTS (
+        SELECT FROM chunk c WHERE c.account_id = %(account_id)s AND c.job_id = %(job_id)s AND c.chunk_no = %(chunk_no)s
+          AND c.window_open AND c.window_no = %(window_no)s) AS its_window
 )
 UPDATE chunk c SET sent = c.sent + t.sent, failed = c.failed + t.failed, skipped = c.skipped + t.skipped,
                    unconfirmed = c.unconfirmed + t.unconfirmed,
-                   window_open = c.window_open AND c.window_no <> %(window_no)s,
+                   window_open = c.window_open AND NOT its_window,
+                   owner = CASE WHEN its_window AND c.lease_epoch <> %(epoch)s THEN NULL ELSE c.owner END,
+                   lease_until = CASE WHEN its_window AND c.lease_epoch <> %(epoch)s THEN NULL ELSE c.lease_until END,
                    available_at = CASE WHEN t.again > 0 THEN NULL ELSE c.available_at END
-FROM tally t
+FROM tally t, ended
 WHERE c.account_id = %(account_id)s AND c.job_id = %(job_id)s AND c.chunk_no = %(chunk_no)s
+RETURNING (SELECT count(*) FROM stronger WHERE too_early)
 
 -- name: abandoned_windows
--- Windows that are still open in jobs that are over, and whose worker is gone: nobody else will claim these chunks.
+-- Windows that are still open in jobs that are over or paused, and whose worker is gone: nobody else claims these chunks.
 SELECT c.account_id, c.job_id, c.chunk_no FROM chunk c JOIN job j ON j.account_id = c.account_id AND j.id = c.job_id
-WHERE c.window_open AND j.status IN ('cancelled', 'failed') AND c.lease_until < clock_timestamp()
+WHERE c.window_open AND c.lease_until < clock_timestamp()
+  AND (j.status IN ('cancelled', 'failed')
+       OR EXISTS (SELECT FROM job_condition p WHERE p.account_id = j.account_id AND p.job_id = j.id AND p.kind = 'paused'))
 ORDER BY c.job_id, c.chunk_no LIMIT 1000
 
 -- name: sending_jobs
 -- What the sweeper looks at: each active job with what is claimable in it and what holds it back.
 SELECT j.account_id, j.id AS job_id, j.lanes, c.claimable, c.nothing_left, w.waiting, w.probing, w.reason,
-       w.since < clock_timestamp() - make_interval(secs => %(give_up_s)s) AS given_up
+       w.since < clock_timestamp() - make_interval(secs => %(give_up_s)s) AND NOT w.paused AS given_up
 FROM job j
 CROSS JOIN LATERAL (
     SELECT count(*) FILTER (WHERE unsent > 0 AND (lease_until IS NULL OR lease_until < clock_timestamp())
@@ -201,14 +240,17 @@ CROSS JOIN LATERAL (
     FROM chunk WHERE account_id = j.account_id AND job_id = j.id) c
 CROSS JOIN LATERAL (
     SELECT coalesce(bool_or(until > clock_timestamp()), false) AS waiting, count(*) > 0 AS probing,
-           min(since) AS since, min(reason) AS reason
-    FROM job_condition w WHERE w.account_id = j.account_id AND w.job_id = j.id) w
+           min(since) FILTER (WHERE kind = 'gateway') AS since, min(reason) FILTER (WHERE kind = 'gateway') AS reason,
+           count(*) FILTER (WHERE kind = 'paused') > 0 AS paused
+    FROM job_condition w WHERE w.account_id = j.account_id AND w.job_id = j.id
+      AND w.kind IN ('paused', 'journal', 'gateway', 'quota')) w
 WHERE j.status = 'sending'
 
 -- name: accounts_with_an_idle_queue
--- A queued job whose time has come and no active one: the move was lost in a crash, or it waited for its time.
+-- A queued job whose time has come, that is not paused, and no active one: the move was lost in a crash, or it waited for its time.
 SELECT DISTINCT q.account_id FROM job q
 WHERE q.status = 'queued' AND (q.not_before IS NULL OR q.not_before <= clock_timestamp())
+  AND NOT EXISTS (SELECT FROM job_condition p WHERE p.account_id = q.account_id AND p.job_id = q.id AND p.kind = 'paused')
   AND NOT EXISTS (SELECT FROM job s WHERE s.account_id = q.account_id AND s.status = 'sending')
 
 -- name: untouched_window
@@ -217,6 +259,45 @@ WHERE q.status = 'queued' AND (q.not_before IS NULL OR q.not_before <= clock_tim
 SELECT window_no, positions, attempts FROM hand_off_window
 WHERE account_id = %(account_id)s AND job_id = %(job_id)s AND chunk_no = %(chunk_no)s
   AND lease_epoch = %(epoch)s AND window_no > %(known_window_no)s
+
+-- name: fence_owner
+-- A worker that is known to be dead: whatever it still had on its way opens no window after this, and its chunks are free, but
+-- for those with an open window, until that is settled. Locked in the order in which a heartbeat locks them.
+WITH its AS (
+    SELECT c.account_id, c.job_id, c.chunk_no FROM job j JOIN chunk c ON c.account_id = j.account_id AND c.job_id = j.id
+    WHERE j.status = 'sending' AND c.owner = %(owner)s
+    UNION SELECT account_id, job_id, chunk_no FROM chunk WHERE window_open AND owner = %(owner)s
+), held AS MATERIALIZED (
+    SELECT c.account_id, c.job_id, c.chunk_no FROM chunk c JOIN its USING (account_id, job_id, chunk_no)
+    WHERE c.owner = %(owner)s ORDER BY c.account_id, c.job_id, c.chunk_no FOR NO KEY UPDATE OF c
+)
+UPDATE chunk c SET lease_epoch = lease_epoch + 1,
+                   owner = CASE WHEN window_open THEN owner END,
+                   lease_until = CASE WHEN window_open THEN lease_until END
+FROM held
+WHERE c.account_id = held.account_id AND c.job_id = held.job_id AND c.chunk_no = held.chunk_no
+
+-- name: doubtful_windows
+-- Of a dead worker: the windows that its journal names, and those that are open, so far as one of their recipients has no
+-- outcome for that attempt, or one that a journal may know better than. Looked up one by one (OFFSET 0): the planner, which
+-- does not know how few they are, would read all windows there ever were.
+SELECT w.account_id, w.job_id, w.chunk_no, w.window_no, w.lease_epoch, w.positions, w.attempts
+FROM (
+    SELECT * FROM unnest(%(accounts)s::bigint[], %(jobs)s::bigint[], %(chunks)s::integer[], %(windows)s::integer[])
+        AS named(account_id, job_id, chunk_no, window_no)
+    UNION SELECT account_id, job_id, chunk_no, window_no FROM chunk WHERE window_open) one
+CROSS JOIN LATERAL (
+    SELECT * FROM hand_off_window h
+    WHERE h.account_id = one.account_id AND h.job_id = one.job_id AND h.chunk_no = one.chunk_no
+      AND h.window_no = one.window_no AND h.owner = %(owner)s OFFSET 0) w
+WHERE EXISTS (
+    SELECT FROM unnest(w.positions, w.attempts) AS r(position, attempt_no)
+    LEFT JOIN LATERAL (
+        SELECT evidence FROM outcome o
+        WHERE o.account_id = w.account_id AND o.job_id = w.job_id AND o.position = r.position AND o.attempt_no = r.attempt_no
+        ORDER BY evidence DESC LIMIT 1) o ON true
+    WHERE o.evidence IS NULL OR o.evidence IN ('lease_lost', 'crash_after_dot', 'person'))
+ORDER BY w.account_id, w.job_id, w.chunk_no, w.window_no
 
 -- name: try_sweep_lock
 -- One sweeper at a time; it goes with the transaction, so a frozen sweeper cannot keep it for long.

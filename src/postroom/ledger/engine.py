@@ -9,32 +9,37 @@ the engine may lose, repeat or delay one, and the ledger makes that harmless.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Awaitable, Callable
 
 import procrastinate
 from procrastinate.exceptions import AppNotOpen, ConnectorException
+from procrastinate.worker import Worker
 
 from postroom.errors import Unavailable
 from postroom.ledger.db import Connection, Pool
 
 TASK = "deliver"
 QUEUE = "postroom"
+CHECK_TASK = "check"
+CHECK_QUEUE = "postroom_check"  # of its own, so that looks at a large list never take a place of a lane that sends
+CHECKS_AT_ONCE = 1  # in one process: they compute, and so gain nothing from company
 HEARTBEAT_S = 1.0
 STALLED_AFTER_S = 3.0
 POLL_S = 2.0
 STAY_S = 2.0  # a lane keeps its place no longer, so that a worker that joins late gets its share
 
-Deliver = Callable[[int, int, bool], Awaitable[bool]]
+Work = Callable[[int, int, bool], Awaitable[bool]]
 
 LIVE_LANES = """
     SELECT (args ->> 'job_id')::bigint, count(*) FROM procrastinate_jobs
     WHERE task_name = %(task)s AND status IN ('todo', 'doing') GROUP BY 1
 """
 
+# Each process stands among the workers once for each of the two queues.
 LOOK_AROUND = """
-    SELECT coalesce(bool_or(status = 'todo'), false), count(*) FILTER (WHERE (args ->> 'job_id')::bigint = %(job_id)s)
+    SELECT coalesce(bool_or(status = 'todo'), false), count(*) FILTER (WHERE (args ->> 'job_id')::bigint = %(job_id)s),
+           (SELECT count(*) > 2 FROM procrastinate_workers WHERE last_heartbeat > now() - interval '5 seconds')
     FROM procrastinate_jobs WHERE queue_name = %(queue)s AND status IN ('todo', 'doing')
 """
 
@@ -43,8 +48,17 @@ _deferring = procrastinate.App(connector=procrastinate.PsycopgConnector())
 
 async def defer_lanes(conn: Connection, account_id: int, job_id: int, lanes: int) -> None:
     """Puts `lanes` tasks at the tail of the queue, in the caller's transaction: with its rows or not at all."""
+    await _defer(conn, TASK, QUEUE, account_id, job_id, lanes)
+
+
+async def defer_checks(conn: Connection, account_id: int, job_id: int, lanes: int) -> None:
+    """The same for looks at a job that waits at the gate (`flow/preflight.py`)."""
+    await _defer(conn, CHECK_TASK, CHECK_QUEUE, account_id, job_id, lanes)
+
+
+async def _defer(conn: Connection, name: str, queue: str, account_id: int, job_id: int, lanes: int) -> None:
     if lanes > 0:
-        task = _deferring.configure_task(TASK, queue=QUEUE, connection=conn)
+        task = _deferring.configure_task(name, queue=queue, connection=conn)
         lane: procrastinate.types.JSONDict = {"account_id": account_id, "job_id": job_id}
         try:
             await task.batch_defer_async(*[lane] * lanes)
@@ -52,46 +66,52 @@ async def defer_lanes(conn: Connection, account_id: int, job_id: int, lanes: int
             raise Unavailable(f"A task could not be put into the engine's queue: {error}") from error
 
 
-async def look_around(conn: Connection, job_id: int) -> tuple[bool, int]:
-    """(whether any account's lane waits for a place, the lanes of this job that wait or run)."""
+async def look_around(conn: Connection, job_id: int) -> tuple[bool, int, bool]:
+    """(whether any account's lane waits for a place, the lanes of this job that wait or run, whether other processes work)."""
     row = await (await conn.execute(LOOK_AROUND, {"job_id": job_id, "queue": QUEUE})).fetchone()
     assert row is not None
-    return bool(row[0]), int(row[1])
+    return bool(row[0]), int(row[1]), bool(row[2])
 
 
-async def live_lanes(conn: Connection) -> dict[int, int]:
+async def live_lanes(conn: Connection, task: str = TASK) -> dict[int, int]:
     """Tasks waiting or running, by job."""
-    cursor = await conn.execute(LIVE_LANES, {"task": TASK})
+    cursor = await conn.execute(LIVE_LANES, {"task": task})
     return {row[0]: row[1] for row in await cursor.fetchall()}
 
 
 class Engine:
-    """The worker's side: runs `deliver` for each lane it is given, at most `concurrency` at once."""
+    """The worker's side: runs `deliver` for each lane it is given, at most `concurrency` at once, and `check` beside them."""
 
-    def __init__(self, pool: Pool, deliver: Deliver, *, concurrency: int) -> None:
+    def __init__(self, pool: Pool, deliver: Work, check: Work, *, concurrency: int) -> None:
         self._pool = pool
-        self._concurrency = concurrency
+        self._concurrency = {QUEUE: concurrency, CHECK_QUEUE: CHECKS_AT_ONCE}
         self._app = procrastinate.App(connector=procrastinate.PsycopgConnector())
+        self._take(TASK, QUEUE, deliver)
+        self._take(CHECK_TASK, CHECK_QUEUE, check)
 
-        @self._app.task(name=TASK, queue=QUEUE, retry=procrastinate.RetryStrategy(max_attempts=10, wait=1))
+    def _take(self, name: str, queue: str, work: Work) -> None:
+        @self._app.task(name=name, queue=queue, retry=procrastinate.RetryStrategy(max_attempts=10, wait=1))
         async def run(account_id: int, job_id: int) -> None:
             until = time.monotonic() + STAY_S
-            while await deliver(account_id, job_id, time.monotonic() < until):
+            while await work(account_id, job_id, time.monotonic() < until):
                 pass
 
     async def run(self, stop: asyncio.Event) -> None:
         """Works until `stop` is set, then waits for the lanes that are running: they drain at their window's end."""
         async with self._app.open_async(self._pool):
-            worker = asyncio.create_task(self._app.run_worker_async(
-                queues=[QUEUE], concurrency=self._concurrency, wait=True, fetch_job_polling_interval=POLL_S,
-                delete_jobs="always", install_signal_handlers=False, listen_notify=True,
-                update_heartbeat_interval=HEARTBEAT_S, stalled_worker_timeout=STALLED_AFTER_S))
+            workers = [Worker(
+                self._app, queues=[queue], concurrency=concurrency, fetch_job_polling_interval=POLL_S, delete_jobs="always",
+                install_signal_handlers=False, update_heartbeat_interval=HEARTBEAT_S, stalled_worker_timeout=STALLED_AFTER_S)
+                for queue, concurrency in self._concurrency.items()]
+            running = [asyncio.create_task(worker.run()) for worker in workers]
             stopping = asyncio.create_task(stop.wait())
-            await asyncio.wait({worker, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({*running, stopping}, return_when=asyncio.FIRST_COMPLETED)
             stopping.cancel()
-            worker.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await worker
+            for worker in workers:
+                worker.stop()  # not by cancelling: while a worker starts, a cancellation may be lost (see postroom/tasks.py)
+            for ended in await asyncio.gather(*running, return_exceptions=True):
+                if isinstance(ended, Exception):
+                    raise ended
 
     async def rescue(self) -> None:
         """Gives the tasks of dead workers back. Procrastinate does not do so by itself, and a periodic task would stall too.
@@ -100,7 +120,8 @@ class Engine:
         """
         manager = self._app.job_manager
         try:
-            stalled = list(await manager.get_stalled_jobs(queue=QUEUE, seconds_since_heartbeat=STALLED_AFTER_S))
+            stalled = [task for queue in self._concurrency
+                       for task in await manager.get_stalled_jobs(queue=queue, seconds_since_heartbeat=STALLED_AFTER_S)]
         except AppNotOpen:
             return
         except ConnectorException as error:

@@ -5,10 +5,11 @@ Locks are always taken in this order: account, job, chunks. `move` is the one fu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+import psycopg
 from psycopg.rows import class_row
 
 from postroom.domain.job import Status
@@ -58,6 +59,20 @@ class JobOverview:
     waits_because: str | None
     waits_since: datetime | None
     waits_until: datetime | None
+    field_policy: str
+    to_check: int | None  # recipients that the pre-flight looks at, while the job is pending approval
+    checked: int
+    continues: int | None  # the job whose rest it sends
+    continued_class: str | None
+    paused_by: str | None
+    paused_since: datetime | None
+    paused_because: str | None
+    alarm: str | None  # what the auditor found
+    slowed_to: float | None  # messages a second, at the moment when the gateway was slowed
+    slowed_because: str | None
+    slowed_at: datetime | None
+    limit_per_s: float | None  # the gateway's own
+    retries_until: datetime | None  # when only retries are left: the end of patience with them
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "status", Status(self.status))
@@ -97,6 +112,14 @@ class Ahead:
 
 
 @dataclass(frozen=True, slots=True)
+class Continuation:
+    """A job that sends the rest of another one: of its `which`, unsent, failed or unconfirmed."""
+
+    id: int
+    which: str
+
+
+@dataclass(frozen=True, slots=True)
 class JobEvent:
     at: datetime
     verb: str
@@ -108,14 +131,23 @@ class JobEvent:
 
 @dataclass(frozen=True, slots=True)
 class JobContent:
-    """The message of a job and what it is sent with. `content` and `account_fields` are JSON; `password` is sealed."""
+    """The message of a job and what it is sent with. `content`, `bodies`, `identity` and `account_fields` are JSON; `password`
+    is sealed; `token_key` is the account's."""
 
     id: int
+    account_id: int
     content: str
+    bodies: str
+    identity: str
     account_fields: str
     message_key: str
+    token_key: bytes
+    dkim_keys: list[int]
+    field_policy: str
     started_at: datetime | None
     lanes: int
+    retry_attempts_max: int
+    gateway_id: int
     host: str
     port: int
     security: str
@@ -124,8 +156,14 @@ class JobContent:
 
 
 async def insert_job(conn: Connection, values: Mapping[str, object]) -> int:
-    """The new job's number. `values` are the columns by name; `by` is who makes it."""
-    cursor = await conn.execute(SQL.insert_job, values)
+    """The new job's number. `values` are the columns by name; `by` is who makes it. Raises Conflict where it would continue a
+    rest that is continued already."""
+    try:
+        cursor = await conn.execute(SQL.insert_job, values)
+    except psycopg.errors.UniqueViolation as error:
+        if error.diag.constraint_name != "a_rest_is_continued_once":
+            raise
+        raise Conflict(f"Another request is just continuing job {values['continues']}.") from None
     row = await cursor.fetchone()
     assert row is not None
     return int(row[0])
@@ -216,10 +254,37 @@ async def ahead_in_queue(conn: Connection, account_id: int, job_id: int) -> list
         return await cursor.fetchall()
 
 
+async def continuations(conn: Connection, account_id: int, job_ids: Sequence[int]) -> dict[int, tuple[Continuation, ...]]:
+    """By job: those that continue it, in the order in which they were made."""
+    cursor = await conn.execute(SQL.continuations, {"account_id": account_id, "job_ids": list(job_ids)})
+    found: dict[int, tuple[Continuation, ...]] = {}
+    for continues, job_id, which in await cursor.fetchall():
+        found[continues] = (*found.get(continues, ()), Continuation(job_id, which))
+    return found
+
+
 async def job_events(conn: Connection, account_id: int, job_id: int) -> list[JobEvent]:
     async with conn.cursor(row_factory=class_row(JobEvent)) as cursor:
         await cursor.execute(SQL.job_events, {"account_id": account_id, "job_id": job_id})
         return await cursor.fetchall()
+
+
+async def record_event(conn: Connection, account_id: int, job_id: int, verb: str, *, by: str, reason: str | None = None) -> None:
+    """The trail of what was done without a move. The caller holds the account's lock, so the status is what it is."""
+    await conn.execute(SQL.record_event, {"account_id": account_id, "job_id": job_id, "verb": verb, "by": by, "reason": reason})
+
+
+async def record_test(conn: Connection, account_id: int, job_id: int, addresses: int, *, by: str) -> None:
+    """The trail of a test message: to how many. To whom is nobody's business."""
+    reason = f"Sent as a test to {addresses} address{'' if addresses == 1 else 'es'}."
+    await record_event(conn, account_id, job_id, "test", by=by, reason=reason)
+
+
+async def tests_go_on_at(conn: Connection, account_id: int, more: int, *, most: int) -> datetime | None:
+    """When test messages to `more` addresses are within `most` an hour for the whole account; None: they are now."""
+    cursor = await conn.execute(SQL.tests_go_on_at, {"account_id": account_id, "more": more, "most": most})
+    row = await cursor.fetchone()
+    return row[0] if row else None
 
 
 async def job_content(conn: Connection, account_id: int, job_id: int) -> JobContent:

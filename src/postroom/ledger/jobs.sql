@@ -1,18 +1,22 @@
 -- name: insert_job
 -- The job comes into being with its count, digest and options; a small one is queued at once.
-INSERT INTO job (account_id, gateway_id, status, subject, content, account_fields, duplicates, unusable_addresses, recipient_count,
-                 excluded_duplicates, excluded_unusable, excluded_suppressed, lanes, approval_threshold, digest,
-                 message_key, queue_no, not_before, created_by, moved_by)
-VALUES (%(account_id)s, %(gateway_id)s, %(status)s, %(subject)s, %(content)s::json, %(account_fields)s::json, %(duplicates)s,
-        %(unusable_addresses)s, %(recipient_count)s, %(excluded_duplicates)s, %(excluded_unusable)s,
-        %(excluded_suppressed)s, %(lanes)s, %(approval_threshold)s, %(digest)s, %(message_key)s,
-        CASE WHEN %(status)s = 'queued' THEN nextval('queue_number') END, %(not_before)s, %(by)s, %(by)s)
+INSERT INTO job (account_id, gateway_id, status, subject, content, bodies, identity, dkim_keys, field_policy, account_fields,
+                 duplicates, unusable_addresses, recipient_count, excluded_duplicates, excluded_unusable,
+                 excluded_suppressed, lanes, approval_threshold, digest, message_key, queue_no, not_before, created_by, moved_by,
+                 continues, continued_class)
+VALUES (%(account_id)s, %(gateway_id)s, %(status)s, %(subject)s, %(content)s::json, %(bodies)s::json, %(identity)s::json,
+        %(dkim_keys)s, %(field_policy)s, %(account_fields)s::json, %(duplicates)s, %(unusable_addresses)s,
+        %(recipient_count)s, %(excluded_duplicates)s, %(excluded_unusable)s, %(excluded_suppressed)s, %(lanes)s,
+        %(approval_threshold)s, %(digest)s, %(message_key)s,
+        CASE WHEN %(status)s = 'queued' THEN nextval('queue_number') END, %(not_before)s, %(by)s, %(by)s,
+        %(continues)s, %(continued_class)s)
 RETURNING id
 
 -- name: lock_job
--- After the account, before the chunks: everybody locks in this order, so nobody waits in a circle.
+-- After the account, before the chunks: everybody locks in this order, so nobody waits in a circle. Not FOR UPDATE: whoever
+-- writes a chunk twice in one transaction has its foreign key looked at again, and would wait for this with the chunk in hand.
 SELECT status, digest, approved_digest FROM job
-WHERE account_id = %(account_id)s AND id = %(job_id)s FOR UPDATE
+WHERE account_id = %(account_id)s AND id = %(job_id)s FOR NO KEY UPDATE
 
 -- name: hold_status
 -- A share lock: while it is held, the job cannot be ended under the one who claims a chunk of it.
@@ -36,20 +40,24 @@ INSERT INTO approval (account_id, job_id, approved_by, digest)
 VALUES (%(account_id)s, %(job_id)s, %(by)s, %(digest)s)
 
 -- name: next_in_queue
--- First approved, first sent; a job whose time has not come lets others pass. Nothing while one is sending.
+-- First approved, first sent; one whose time has not come, or that is paused, lets others pass. Nothing while one is sending.
 SELECT id, lanes FROM job q
 WHERE account_id = %(account_id)s AND status = 'queued' AND (not_before IS NULL OR not_before <= clock_timestamp())
+  AND NOT EXISTS (SELECT FROM job_condition p WHERE p.account_id = q.account_id AND p.job_id = q.id AND p.kind = 'paused')
   AND NOT EXISTS (SELECT FROM job s WHERE s.account_id = q.account_id AND s.status = 'sending')
 ORDER BY queue_no LIMIT 1
 
 -- name: fence_chunks
--- The end of a job: no window of an older epoch can be opened after this commits. Locked in the order in which a heartbeat
--- locks them, or the two would wait for one another.
+-- The end of a job, or its pause: no window of an older epoch can be opened after this commits. Chunks without one are free at
+-- once. Locked in the order in which a heartbeat locks them, or the two would wait for one another.
 WITH held AS MATERIALIZED (
     SELECT chunk_no FROM chunk WHERE account_id = %(account_id)s AND job_id = %(job_id)s AND unsent > 0
     ORDER BY chunk_no FOR NO KEY UPDATE
 )
-UPDATE chunk c SET lease_epoch = lease_epoch + 1 FROM held
+UPDATE chunk c SET lease_epoch = lease_epoch + 1,
+                   owner = CASE WHEN window_open THEN owner END,
+                   lease_until = CASE WHEN window_open THEN lease_until END
+FROM held
 WHERE c.account_id = %(account_id)s AND c.job_id = %(job_id)s AND c.chunk_no = held.chunk_no
 
 -- name: has_nothing_left
@@ -95,16 +103,36 @@ WHERE account_id = %(account_id)s
                                                                          AND me.id = %(job_id)s)))
 ORDER BY (status = 'sending') DESC, queue_no LIMIT 100
 
+-- name: continuations
+-- What sends the rest of these jobs.
+SELECT continues, id, continued_class FROM job
+WHERE account_id = %(account_id)s AND continues = ANY(%(job_ids)s::bigint[]) ORDER BY id
+
 -- name: job_events
 -- The trail of one job.
 SELECT at, verb, from_status, to_status, by, reason FROM job_event
 WHERE account_id = %(account_id)s AND job_id = %(job_id)s ORDER BY id
 
+-- name: record_event
+-- No move, but the trail of one: what was done with the job while its status stayed what it is.
+INSERT INTO job_event (account_id, job_id, verb, from_status, to_status, by, reason)
+SELECT account_id, id, %(verb)s, status, status, %(by)s, %(reason)s FROM job
+WHERE account_id = %(account_id)s AND id = %(job_id)s
+
+-- name: tests_go_on_at
+-- When so many more fit into an hour: as the youngest of those that are too many beside them gets old. NULL: they fit now.
+-- The reason is `record_test`'s and holds no other number.
+SELECT max(at) + interval '1 hour' FROM (
+    SELECT at, sum(substring(reason FROM '[0-9]+')::integer) OVER (ORDER BY at DESC, id DESC) AS since FROM job_event
+    WHERE account_id = %(account_id)s AND verb = 'test' AND at > clock_timestamp() - interval '1 hour') AS test
+WHERE since + %(more)s > %(most)s
+
 -- name: job_content
 -- The message and what it is sent with.
-SELECT j.id, j.content::text AS content, j.account_fields::text AS account_fields, j.message_key, j.started_at, j.lanes,
-       g.host, g.port, g.security, g.username, g.password
-FROM job j JOIN gateway g ON g.account_id = j.account_id AND g.id = j.gateway_id
+SELECT j.id, j.account_id, j.content::text AS content, j.bodies::text AS bodies, j.identity::text AS identity,
+       j.account_fields::text AS account_fields, j.message_key, a.token_key, j.dkim_keys, j.field_policy, j.started_at, j.lanes,
+       a.retry_attempts_max, j.gateway_id, g.host, g.port, g.security, g.username, g.password
+FROM job j JOIN gateway g ON g.account_id = j.account_id AND g.id = j.gateway_id JOIN account a ON a.id = j.account_id
 WHERE j.account_id = %(account_id)s AND j.id = %(job_id)s
 
 -- name: set_condition
@@ -121,8 +149,9 @@ WHERE job_condition.until <= clock_timestamp()
 SELECT times FROM job_condition WHERE account_id = %(account_id)s AND job_id = %(job_id)s AND kind = %(kind)s
 
 -- name: clear_conditions
--- It moves again.
-DELETE FROM job_condition WHERE account_id = %(account_id)s AND job_id = %(job_id)s
+-- It moves again. A pause and an alarm are for a person to end.
+DELETE FROM job_condition
+WHERE account_id = %(account_id)s AND job_id = %(job_id)s AND kind IN ('journal', 'gateway', 'quota')
 
 -- name: remember_idempotency_key
 -- In the transaction of its effect: either both are there or neither.

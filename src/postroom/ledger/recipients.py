@@ -8,11 +8,13 @@ and a freeze that does not commit leaves nothing.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from psycopg.rows import class_row
 
+from postroom.errors import NotFound
 from postroom.ledger.db import Connection
 from postroom.ledger.queries import load
 
@@ -52,6 +54,19 @@ class RecipientRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Told:
+    """One outcome of one recipient: what was said of an attempt, and on what evidence."""
+
+    attempt_no: int
+    kind: str
+    evidence: str
+    code: int | None
+    enhanced_code: str | None
+    reply: str | None
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Exclusion:
     row_no: int
     kind: str
@@ -69,6 +84,14 @@ async def create_intake(conn: Connection) -> str:
 async def intake_from_contacts(conn: Connection, account_id: int) -> None:
     await conn.execute(SQL.create_intake)
     await conn.execute(SQL.intake_from_contacts, {"account_id": account_id})
+
+
+async def intake_of_rest(conn: Connection, account_id: int, job_id: int, which: str, positions: Sequence[int] = ()) -> int:
+    """Takes in whom a job has left, and says how many: its unsent, its failed, or else those at `positions`."""
+    query = {"unsent": SQL.intake_of_unsent, "failed": SQL.intake_of_failed}.get(which, SQL.intake_at)
+    await conn.execute(SQL.create_intake)
+    cursor = await conn.execute(query, {"account_id": account_id, "job_id": job_id, "positions": list(positions)})
+    return cursor.rowcount
 
 
 async def draw_up(conn: Connection, account_id: int, *, duplicates: str, unusable_addresses: str) -> Listing:
@@ -131,3 +154,12 @@ async def page_of_exclusions(conn: Connection, account_id: int, job_id: int, *, 
     async with conn.cursor(row_factory=class_row(Exclusion)) as cursor:
         await cursor.execute(SQL.page_of_exclusions, {"account_id": account_id, "job_id": job_id, "after": after, "limit": limit})
         return await cursor.fetchall()
+
+
+async def outcomes_of_recipient(conn: Connection, account_id: int, job_id: int, position: int) -> tuple[str, list[Told]]:
+    """(its address, all that became of it in the order of the attempts). Raises NotFound."""
+    rows = await (await conn.execute(SQL.outcomes_of_recipient, {
+        "account_id": account_id, "job_id": job_id, "position": position})).fetchall()
+    if not rows:
+        raise NotFound(f"There is no recipient {position} in job {job_id} of this account.")
+    return rows[0][0], [Told(*row[1:]) for row in rows if row[1] is not None]

@@ -17,6 +17,48 @@ COPY intake (row_no, address, address_key, problem, fields) FROM STDIN
 INSERT INTO intake (row_no, address, address_key, fields)
 SELECT row_number() OVER (ORDER BY id), address, address_key, fields FROM contact WHERE account_id = %(account_id)s
 
+-- name: intake_of_unsent
+-- The same from the rest of a job: whom it never handed off. Chunk by chunk and in order: the planner, which knows nothing of a
+-- job that is new, would else read all recipients for each chunk.
+INSERT INTO intake (row_no, address, address_key, fields)
+SELECT r.row_no, r.address, r.address_key, r.fields
+FROM chunk c
+CROSS JOIN LATERAL (
+    SELECT * FROM recipient
+    WHERE account_id = c.account_id AND job_id = c.job_id AND position BETWEEN c.first_position AND c.first_position + c.n - 1
+    ORDER BY position
+) r
+LEFT JOIN LATERAL (
+    SELECT kind FROM outcome o
+    WHERE o.account_id = r.account_id AND o.job_id = r.job_id AND o.position = r.position
+    ORDER BY o.attempt_no DESC, o.evidence DESC LIMIT 1
+) o ON true
+WHERE c.account_id = %(account_id)s AND c.job_id = %(job_id)s AND c.unsent > 0
+  AND (o.kind IS NULL OR o.kind IN ('refused', 'released'))
+
+-- name: intake_of_failed
+-- The same of whom it failed; what made an address unusable then does so again. The evidence one by one, as above. Whom a person
+-- failed, another job sends already, whatever the gateway has said since.
+INSERT INTO intake (row_no, address, address_key, problem, fields)
+SELECT r.row_no, r.address, r.address_key, CASE r.booked WHEN 'unusable' THEN last.reply END, r.fields
+FROM (
+    SELECT position FROM outcome WHERE account_id = %(account_id)s AND job_id = %(job_id)s AND kind = 'failed'
+    GROUP BY position HAVING bool_and(evidence <> 'person') ORDER BY position
+) failed
+CROSS JOIN LATERAL (
+    SELECT kind, reply FROM outcome o
+    WHERE o.account_id = %(account_id)s AND o.job_id = %(job_id)s AND o.position = failed.position
+    ORDER BY o.attempt_no DESC, o.evidence DESC LIMIT 1
+) last
+JOIN recipient r ON r.account_id = %(account_id)s AND r.job_id = %(job_id)s AND r.position = failed.position
+WHERE last.kind = 'failed'
+
+-- name: intake_at
+-- The same of those at these positions.
+INSERT INTO intake (row_no, address, address_key, fields)
+SELECT row_no, address, address_key, fields FROM recipient
+WHERE account_id = %(account_id)s AND job_id = %(job_id)s AND position = ANY(%(positions)s::integer[])
+
 -- name: analyze_intake
 -- Temporary tables are never analysed by themselves; without it the joins below are planned for a handful of rows.
 ANALYZE intake
@@ -126,6 +168,14 @@ LEFT JOIN LATERAL (
 WHERE r.account_id = %(account_id)s AND r.job_id = %(job_id)s AND r.position > %(after)s
 ORDER BY r.position LIMIT %(limit)s
 
+-- name: outcomes_of_recipient
+-- All that became of one recipient, attempt by attempt. A row without a kind: nothing has happened to it yet.
+SELECT r.address, o.attempt_no, o.kind::text AS kind, o.evidence::text AS evidence, o.code, o.enhanced_code, o.reply, o.at
+FROM recipient r
+LEFT JOIN outcome o ON o.account_id = r.account_id AND o.job_id = r.job_id AND o.position = r.position
+WHERE r.account_id = %(account_id)s AND r.job_id = %(job_id)s AND r.position = %(position)s::bigint
+ORDER BY o.attempt_no, o.evidence
+
 -- name: page_of_recipients_by_outcome
 -- Only those of one class that has rows of its own (failed, skipped, unconfirmed): found through the partial index, so
 -- that three failures among a million are found at once.
@@ -142,12 +192,17 @@ WHERE o.account_id = %(account_id)s AND o.job_id = %(job_id)s AND o.kind = %(kin
 ORDER BY o.position LIMIT %(limit)s
 
 -- name: page_of_sent_recipients
--- The sent ones, by walking the list: in a job that goes well nearly every row is one.
+-- The sent ones, by walking the list: in a job that goes well nearly every row is one. Of a person's word and
+-- the gateway's, only the last counts.
 SELECT r.position, r.row_no, r.address, r.fields::text AS fields,
        o.kind::text AS kind, o.evidence::text AS evidence, o.attempt_no, o.code, o.enhanced_code, o.reply, o.at
 FROM recipient r
 JOIN outcome o ON o.account_id = r.account_id AND o.job_id = r.job_id AND o.position = r.position AND o.kind = 'sent'
 WHERE r.account_id = %(account_id)s AND r.job_id = %(job_id)s AND r.position > %(after)s
+  AND NOT EXISTS (
+      SELECT FROM outcome later
+      WHERE later.account_id = o.account_id AND later.job_id = o.job_id AND later.position = o.position
+        AND (later.attempt_no, later.evidence) > (o.attempt_no, o.evidence))
 ORDER BY r.position LIMIT %(limit)s
 
 -- name: page_of_unsent_recipients

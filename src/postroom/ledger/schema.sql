@@ -10,6 +10,19 @@ CREATE TABLE account (
     approval_threshold  integer NOT NULL DEFAULT 100,
     fields              json NOT NULL DEFAULT '{}',
     created_at          timestamptz NOT NULL DEFAULT now(),
+    bounce_domain            text,     -- where its bounces come back to: VERP envelope senders are made in it
+    unsubscribe_url          text,     -- its own unsubscribe address; without one Postroom's own page serves
+    postal_address           text,
+    requires_unsubscribe     boolean NOT NULL DEFAULT false,
+    requires_postal_address  boolean NOT NULL DEFAULT false,
+    -- Signs the tokens in unsubscribe links and VERP senders. In here and not derived from the installation's secret, because
+    -- a link in an old mail has to work whatever becomes of that.
+    token_key                bytea NOT NULL DEFAULT uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()),
+    -- How long a recipient that the gateway refuses for now is tried again, and how long the last of a job may hold its queue.
+    retry_attempts_max       integer NOT NULL DEFAULT 10
+                                 CONSTRAINT retry_attempts_are_few CHECK (retry_attempts_max BETWEEN 1 AND 100),
+    retry_deadline_s         integer NOT NULL DEFAULT 14400 CONSTRAINT retry_deadline_is_positive CHECK (retry_deadline_s > 0),
+    retry_tail_s             integer NOT NULL DEFAULT 1800 CONSTRAINT retry_tail_is_positive CHECK (retry_tail_s > 0),
     CONSTRAINT account_name_is_given CHECK (name <> '' AND length(name) <= 200),
     CONSTRAINT approval_threshold_is_positive CHECK (approval_threshold >= 1)
 );
@@ -25,9 +38,41 @@ CREATE TABLE gateway (
     password     bytea,  -- AES-256-GCM, the key is outside the database
     connections  integer NOT NULL DEFAULT 10 CONSTRAINT gateway_connections_are_few CHECK (connections BETWEEN 1 AND 100),
     created_at   timestamptz NOT NULL DEFAULT now(),
+    signs_dkim   boolean NOT NULL DEFAULT false,  -- it signs for the From domain by itself, as hosted services do
+    -- Its limits, where its operator named them; they hold for all workers and machines together. A warm-up's first day is capped
+    -- at `warm_up_from`, and each day that follows at twice as many.
+    messages_per_s           real CONSTRAINT gateway_rate_is_positive CHECK (messages_per_s > 0),
+    messages_per_connection  integer CONSTRAINT gateway_messages_per_connection_is_positive CHECK (messages_per_connection > 0),
+    daily_quota              integer CONSTRAINT gateway_quota_is_positive CHECK (daily_quota > 0),
+    warm_up_from             integer CONSTRAINT gateway_warm_up_is_positive CHECK (warm_up_from > 0),
     CONSTRAINT gateway_name_is_taken UNIQUE (account_id, name),
     CONSTRAINT gateway_of_account UNIQUE (account_id, id),
     CONSTRAINT gateway_password_has_a_username CHECK (password IS NULL OR username IS NOT NULL)
+);
+
+-- How fast a gateway may be used right now, by all workers and machines together.
+CREATE TABLE gateway_pace (
+    gateway_id   bigint PRIMARY KEY REFERENCES gateway,
+    rate         double precision CONSTRAINT pace_is_positive CHECK (rate > 0),  -- messages a second; null: as many as it takes
+    because      text,                 -- what the gateway said when it was slowed
+    slowed_at    timestamptz,
+    tokens       double precision NOT NULL DEFAULT 0,   -- of the token bucket, at refilled_at
+    refilled_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    day          date NOT NULL DEFAULT (clock_timestamp() AT TIME ZONE 'UTC')::date,
+    taken_today  integer NOT NULL DEFAULT 0,    -- permits of that day, in UTC; what the quota counts
+    first_day    date,                          -- of the warm-up
+    connections  integer CONSTRAINT pace_of_connections_is_positive CHECK (connections > 0),  -- below the gateway's own; or null
+    connections_at  timestamptz,
+    CONSTRAINT a_slowed_gateway_has_a_reason CHECK (rate IS NULL OR (because IS NOT NULL AND slowed_at IS NOT NULL))
+);
+
+-- Connections that workers have open. A slot belongs to its owner until the time is up.
+CREATE TABLE gateway_session (
+    gateway_id  bigint NOT NULL REFERENCES gateway,
+    slot        integer NOT NULL,
+    owner       text NOT NULL,
+    until       timestamptz NOT NULL,
+    PRIMARY KEY (gateway_id, slot)
 );
 
 CREATE TABLE api_key (
@@ -57,6 +102,37 @@ CREATE TABLE contact (
     created_at   timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (account_id, id),
     CONSTRAINT contact_address_is_taken UNIQUE (account_id, address_key)
+);
+
+CREATE TABLE sending_domain (
+    id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    account_id  bigint NOT NULL REFERENCES account,
+    domain      text NOT NULL,     -- A-labels, lower case
+    created_at  timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT sending_domain_is_taken UNIQUE (account_id, domain),
+    CONSTRAINT sending_domain_of_account UNIQUE (account_id, id)
+);
+
+CREATE TABLE dkim_key (
+    id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    account_id   bigint NOT NULL,
+    domain_id    bigint NOT NULL,
+    selector     text NOT NULL,
+    algorithm    text NOT NULL CONSTRAINT dkim_algorithm_is_known CHECK (algorithm IN ('rsa-sha256', 'ed25519-sha256')),
+    private_key  bytea NOT NULL,    -- AES-256-GCM, as gateway passwords
+    public_key   text NOT NULL,     -- base64, as it stands in the DNS record
+    created_at   timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT dkim_selector_is_taken UNIQUE (account_id, domain_id, selector),
+    FOREIGN KEY (account_id, domain_id) REFERENCES sending_domain (account_id, id)
+);
+
+-- Files that messages carry, each content once for an account however many jobs it goes with.
+CREATE TABLE attachment (
+    account_id  bigint NOT NULL REFERENCES account,
+    digest      bytea NOT NULL CONSTRAINT attachment_digest_is_sha256 CHECK (digest = sha256(octets)),
+    octets      bytea NOT NULL,
+    created_at  timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (account_id, digest)
 );
 
 -- The job -------------------------------------------------------------------------------------------------------------
@@ -91,8 +167,18 @@ CREATE TABLE job (
     ended_at             timestamptz,
     moved_by             text NOT NULL,  -- who made the latest move; the trigger writes it into the event
     reason               text,           -- why it failed, or the note of a cancel
+    bodies               json NOT NULL,           -- the templates that were made of the content: what is rendered
+    identity             json NOT NULL DEFAULT '{}',  -- how its messages name their sender and the way out, as it was approved
+    dkim_keys            bigint[] NOT NULL DEFAULT '{}',
+    field_policy         text NOT NULL DEFAULT 'blank' CONSTRAINT field_policy_is_known
+                             CHECK (field_policy IN ('refuse', 'fail', 'blank')),
+    continues            bigint,           -- the job whose rest this one sends
+    continued_class      text
+                             CONSTRAINT continued_class_is_known CHECK (continued_class IN ('unsent', 'failed', 'unconfirmed')),
     CONSTRAINT job_of_account UNIQUE (account_id, id),
     CONSTRAINT gateway_belongs_to_the_account FOREIGN KEY (account_id, gateway_id) REFERENCES gateway (account_id, id),
+    CONSTRAINT it_continues_a_job_of_the_account FOREIGN KEY (account_id, continues) REFERENCES job (account_id, id),
+    CONSTRAINT a_continuation_says_of_whom CHECK ((continues IS NULL) = (continued_class IS NULL)),
     CONSTRAINT status_is_known
         CHECK (status IN ('pending_approval', 'queued', 'sending', 'completed', 'cancelled', 'failed')),
     CONSTRAINT a_large_job_is_approved_as_it_is
@@ -115,9 +201,14 @@ CREATE TABLE job (
 
 CREATE UNIQUE INDEX one_sending_job_per_account ON job (account_id) WHERE status = 'sending';
 CREATE UNIQUE INDEX one_place_in_the_queue_per_job ON job (account_id, queue_no) WHERE status = 'queued';
+-- Whoever sent the rest twice would mail it twice. Doubtful ones are settled one by one, and each of them once.
+CREATE UNIQUE INDEX a_rest_is_continued_once ON job (account_id, continues, continued_class)
+    WHERE continued_class <> 'unconfirmed';
+CREATE INDEX continuations ON job (account_id, continues) WHERE continues IS NOT NULL;
 CREATE INDEX job_history ON job (account_id, id DESC);
 CREATE INDEX job_history_by_status ON job (account_id, status, id DESC);
 CREATE INDEX job_history_by_date ON job (account_id, created_at);
+CREATE INDEX job_by_its_end ON job (ended_at);
 
 -- Drawn only while the account's row is locked, so its order is the order of approval.
 CREATE SEQUENCE queue_number;
@@ -169,11 +260,13 @@ CREATE TABLE approval (
 CREATE TABLE job_condition (
     account_id  bigint NOT NULL,
     job_id      bigint NOT NULL,
-    kind        text NOT NULL CONSTRAINT condition_is_known CHECK (kind IN ('gateway', 'throttled')),
+    kind        text NOT NULL CONSTRAINT condition_is_known
+                    CHECK (kind IN ('paused', 'journal', 'gateway', 'quota', 'retries', 'alarm')),
     reason      text NOT NULL,
     since       timestamptz NOT NULL DEFAULT now(),
     until       timestamptz NOT NULL,
     times       integer NOT NULL DEFAULT 1,
+    by          text NOT NULL DEFAULT 'postroom',
     PRIMARY KEY (account_id, job_id, kind),
     FOREIGN KEY (account_id, job_id) REFERENCES job (account_id, id)
 );
@@ -234,6 +327,8 @@ CREATE TABLE chunk (
     window_no       integer NOT NULL DEFAULT 0,    -- the latest one
     window_open     boolean NOT NULL DEFAULT false,
     available_at    timestamptz,               -- when the earliest retry is due, where only retries are left
+    audited_at      timestamptz,               -- when its counters were last compared with its outcomes; infinity:
+                                               -- when it was finished
     PRIMARY KEY (account_id, job_id, chunk_no),
     FOREIGN KEY (account_id, job_id) REFERENCES job (account_id, id),
     CONSTRAINT accounting_identity
@@ -243,6 +338,26 @@ CREATE TABLE chunk (
 
 -- Who still has recipients in hand; most chunks never stand in it, so turning a window touches no index.
 CREATE INDEX chunk_with_an_open_window ON chunk (account_id, job_id, chunk_no) WHERE window_open;
+
+-- What was found when every recipient was rendered once, at the freeze. A row for each chunk, and one (chunk -1) for the
+-- message as a whole; `findings` is null until it was looked at. Nothing is approved before all of it was. `refuses` holds what
+-- one look decides; what only all of them together show (a field that nobody has, nobody who would get it) the flow refuses.
+CREATE TABLE preflight (
+    account_id   bigint NOT NULL,
+    job_id       bigint NOT NULL,
+    chunk_no     integer NOT NULL,
+    n            integer NOT NULL,     -- recipients that it covers
+    lease_until  timestamptz,
+    findings     json,
+    refuses      boolean NOT NULL DEFAULT false,
+    checked_at   timestamptz,
+    PRIMARY KEY (account_id, job_id, chunk_no),
+    FOREIGN KEY (account_id, job_id) REFERENCES job (account_id, id),
+    CONSTRAINT what_was_checked_has_findings CHECK ((findings IS NULL) = (checked_at IS NULL)),
+    CONSTRAINT only_what_was_checked_refuses CHECK (findings IS NOT NULL OR NOT refuses)
+);
+
+CREATE INDEX preflight_to_do ON preflight (account_id, job_id, chunk_no) WHERE findings IS NULL;
 
 -- The intent: committed before a session may speak about these recipients. Never changed.
 CREATE TABLE hand_off_window (
@@ -260,7 +375,8 @@ CREATE TABLE hand_off_window (
 
 -- In life and in strength order: a recipient's state is that of its last attempt's strongest evidence.
 CREATE TYPE outcome_kind AS ENUM ('refused', 'released', 'unconfirmed', 'skipped', 'failed', 'sent');
-CREATE TYPE outcome_evidence AS ENUM ('lease_lost', 'connection_lost', 'worker', 'freeze', 'suppression', 'reply');
+CREATE TYPE outcome_evidence AS ENUM
+    ('lease_lost', 'crash_after_dot', 'connection_lost', 'worker', 'freeze', 'suppression', 'person', 'reply');
 
 CREATE TABLE outcome (
     account_id     bigint NOT NULL,
@@ -274,8 +390,10 @@ CREATE TABLE outcome (
     reply          text,
     at             timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT one_outcome_per_attempt_and_evidence PRIMARY KEY (account_id, job_id, position, attempt_no, evidence),
+    -- Between 'suppression' and 'reply' stands 'person': who settles a doubt may say "assume sent".
     CONSTRAINT sent_is_only_what_the_gateway_accepted
-        CHECK (kind <> 'sent' OR (evidence = 'reply' AND code IS NOT NULL AND code BETWEEN 200 AND 299))
+        CHECK (kind <> 'sent' OR (evidence > 'suppression' AND evidence < 'reply')
+               OR (evidence = 'reply' AND code IS NOT NULL AND code BETWEEN 200 AND 299))
 );
 
 CREATE INDEX outcome_other_than_sent ON outcome (account_id, job_id, kind, position) WHERE kind <> 'sent';
@@ -289,8 +407,19 @@ CREATE TABLE retry (
     attempt_no  smallint NOT NULL,     -- the number of the attempt to come
     refusals    smallint NOT NULL,     -- temporary refusals so far that count against it; throttling does not
     not_before  timestamptz NOT NULL,
+    since       timestamptz NOT NULL DEFAULT clock_timestamp(),  -- of its first refusal
     PRIMARY KEY (account_id, job_id, chunk_no, position)
 );
+
+-- One row: which installation this is, and a number that only grows. Workers keep the largest they have seen beside their
+-- journals; a database that names a smaller one was restored from a backup, and does not know what was sent since.
+CREATE TABLE installation (
+    is_the_only_one  boolean PRIMARY KEY DEFAULT true CONSTRAINT there_is_one_installation CHECK (is_the_only_one),
+    id               uuid NOT NULL DEFAULT gen_random_uuid(),
+    beat             bigint NOT NULL DEFAULT 0
+);
+
+INSERT INTO installation DEFAULT VALUES;
 
 -- Everything that people are shown of a job, its counts summed over the chunks at this instant.
 CREATE VIEW job_overview AS
@@ -303,7 +432,10 @@ SELECT j.id, j.account_id, a.name AS account_name, j.status, j.subject, j.recipi
            (SELECT count(*) FROM job q WHERE q.account_id = j.account_id AND q.status = 'queued'
               AND q.queue_no <= j.queue_no AND (q.id = j.id OR q.not_before IS NULL OR q.not_before <= now())
            )::integer END AS queue_position,
-       w.kind AS waits_for, w.reason AS waits_because, w.since AS waits_since, w.until AS waits_until
+       w.kind AS waits_for, w.reason AS waits_because, w.since AS waits_since, w.until AS waits_until,
+       j.field_policy, f.to_check, coalesce(f.checked, 0) AS checked, j.continues, j.continued_class,
+       u.by AS paused_by, u.since AS paused_since, u.reason AS paused_because, e.reason AS alarm,
+       s.rate AS slowed_to, s.because AS slowed_because, s.slowed_at, g.messages_per_s AS limit_per_s, t.until AS retries_until
 FROM job j
 JOIN account a ON a.id = j.account_id
 LEFT JOIN approval p ON p.account_id = j.account_id AND p.job_id = j.id
@@ -316,7 +448,17 @@ CROSS JOIN LATERAL (
     FROM chunk WHERE account_id = j.account_id AND job_id = j.id) c
 LEFT JOIN LATERAL (
     SELECT * FROM job_condition w WHERE w.account_id = j.account_id AND w.job_id = j.id AND j.status = 'sending'
-    ORDER BY kind LIMIT 1) w ON true;
+        AND w.kind IN ('journal', 'gateway', 'quota')
+    ORDER BY until DESC LIMIT 1) w ON true
+LEFT JOIN LATERAL (
+    SELECT sum(n)::integer AS to_check, (sum(n) FILTER (WHERE findings IS NOT NULL))::integer AS checked
+    FROM preflight WHERE account_id = j.account_id AND job_id = j.id AND j.status = 'pending_approval') f ON true
+LEFT JOIN job_condition u ON u.account_id = j.account_id AND u.job_id = j.id AND u.kind = 'paused'
+    AND j.status IN ('pending_approval', 'queued', 'sending')
+LEFT JOIN job_condition e ON e.account_id = j.account_id AND e.job_id = j.id AND e.kind = 'alarm'
+LEFT JOIN job_condition t ON t.account_id = j.account_id AND t.job_id = j.id AND t.kind = 'retries' AND j.status = 'sending'
+LEFT JOIN gateway g ON g.id = j.gateway_id AND j.status = 'sending'
+LEFT JOIN gateway_pace s ON s.gateway_id = g.id;
 
 -- Triggers ------------------------------------------------------------------------------------------------------------
 
@@ -332,6 +474,7 @@ CREATE TRIGGER window_is_appended BEFORE UPDATE OR DELETE OR TRUNCATE ON hand_of
 CREATE TRIGGER job_event_is_appended BEFORE UPDATE OR DELETE OR TRUNCATE ON job_event EXECUTE FUNCTION refuse_a_change();
 CREATE TRIGGER approval_is_appended BEFORE UPDATE OR DELETE OR TRUNCATE ON approval EXECUTE FUNCTION refuse_a_change();
 CREATE TRIGGER job_is_kept BEFORE DELETE OR TRUNCATE ON job EXECUTE FUNCTION refuse_a_change();
+CREATE TRIGGER attachment_is_kept BEFORE UPDATE OR DELETE OR TRUNCATE ON attachment EXECUTE FUNCTION refuse_a_change();
 CREATE TRIGGER chunk_is_kept BEFORE DELETE OR TRUNCATE ON chunk EXECUTE FUNCTION refuse_a_change();
 CREATE TRIGGER chunk_bounds_are_frozen BEFORE UPDATE OF account_id, job_id, chunk_no, first_position, n, digest ON chunk
     EXECUTE FUNCTION refuse_a_change();
@@ -385,12 +528,14 @@ BEGIN
         IF (OLD.id, OLD.account_id, OLD.gateway_id, OLD.subject, OLD.content::text, OLD.account_fields::text, OLD.duplicates,
             OLD.unusable_addresses, OLD.recipient_count, OLD.excluded_duplicates, OLD.excluded_unusable,
             OLD.excluded_suppressed, OLD.lanes, OLD.approval_threshold, OLD.digest, OLD.message_key,
-            OLD.created_by, OLD.created_at, OLD.created_in)
+            OLD.created_by, OLD.created_at, OLD.created_in, OLD.bodies::text, OLD.identity::text, OLD.dkim_keys,
+            OLD.field_policy, OLD.continues, OLD.continued_class)
            IS DISTINCT FROM
            (NEW.id, NEW.account_id, NEW.gateway_id, NEW.subject, NEW.content::text, NEW.account_fields::text, NEW.duplicates,
             NEW.unusable_addresses, NEW.recipient_count, NEW.excluded_duplicates, NEW.excluded_unusable,
             NEW.excluded_suppressed, NEW.lanes, NEW.approval_threshold, NEW.digest, NEW.message_key,
-            NEW.created_by, NEW.created_at, NEW.created_in) THEN
+            NEW.created_by, NEW.created_at, NEW.created_in, NEW.bodies::text, NEW.identity::text, NEW.dkim_keys,
+            NEW.field_policy, NEW.continues, NEW.continued_class) THEN
             RAISE EXCEPTION 'job %: list, content and options are frozen', OLD.id USING ERRCODE = 'restrict_violation';
         END IF;
     END IF;
@@ -398,6 +543,11 @@ BEGIN
         IF NOT EXISTS (SELECT FROM job_transition WHERE from_status = origin AND to_status = NEW.status) THEN
             RAISE EXCEPTION 'a job does not go from % to %', origin, NEW.status
                 USING ERRCODE = 'restrict_violation', CONSTRAINT = 'job_transition';
+        END IF;
+        IF origin = 'pending_approval' AND NEW.status = 'queued' AND EXISTS (
+            SELECT FROM preflight WHERE account_id = NEW.account_id AND job_id = NEW.id AND (findings IS NULL OR refuses)) THEN
+            RAISE EXCEPTION 'job % was not checked for every recipient, or was found unfit to send', NEW.id
+                USING ERRCODE = 'restrict_violation', CONSTRAINT = 'an_approved_job_was_checked';
         END IF;
         IF NEW.status = 'completed' THEN
             SELECT coalesce(sum(unsent), -1) + count(*) FILTER (WHERE window_open) INTO left_over

@@ -8,7 +8,8 @@ Plain ASCII addresses pass one regular expression (about 1 us). Anything else is
 wrong, and its domain goes through `email-validator`; what comes out must pass the same regular expression, so that there
 is one rule. Special-use domains (`.test`, `.example`, `.invalid`) are taken: the gateway says whether they exist.
 
-A local part outside ASCII is refused for now: it needs SMTPUTF8 (RFC 6531), which the session does not speak yet.
+A local part may be outside ASCII (RFC 6531 3.3, RFC 6532 3.2): such an address goes out as UTF-8, and only to a gateway that
+offers SMTPUTF8. A domain always goes out as A-labels, which every gateway takes.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
 
 from postroom.errors import InvalidInput
 
@@ -30,11 +32,12 @@ _DOMAIN = rf"(?!.{{{DOMAIN_MAX + 1}}})(?!.*--)(?:{_LABEL}\.)+(?![0-9]+\Z){_LABEL
 # An "=?" could be read as an encoded word, which no address may hold (RFC 2047 5; F74).
 _LOCAL_PART = rf"(?![^@]*=\?){_ATEXT}+(?:\.{_ATEXT}+)*"
 _PLAIN = re.compile(rf"(?=[^@]{{1,{LOCAL_PART_MAX}}}@)({_LOCAL_PART})@({_DOMAIN})")
-_WIRE = re.compile(_PLAIN.pattern.replace("(?!.*--)", ""))
+_WIRE_DOMAIN = re.compile(_DOMAIN.replace("(?!.*--)", ""))
 # Enough to keep any other bytes out of a command or a header (F75), and cheap; the address was validated before.
 _SAFE = re.compile(r"(?!.*=\?)[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+@[A-Za-z0-9.-]+")
-_LOCAL = re.compile(_LOCAL_PART)
+_LOCAL = re.compile(_LOCAL_PART.replace(_ATEXT, rf"(?:{_ATEXT}|[^\x00-\x7f])"))
 _TRIMMED = " \t\r\n\xa0"
+_TOO_LONG = f"The address is longer than {ADDRESS_MAX} bytes."
 _NOT_ONE_ADDRESS = {
     "<": "Only the address itself may stand here, without a name or angle brackets.",
     ">": "Only the address itself may stand here, without a name or angle brackets.",
@@ -42,7 +45,8 @@ _NOT_ONE_ADDRESS = {
     ";": "There is a semicolon in the address; only one address may stand here.",
     '"': "Quotation marks are not supported in an address.",
 }
-_REFUSED_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+# Not only what could be read as a line: what nobody can see, and what a later Unicode may yet give another key (Cn).
+_REFUSED_CATEGORIES = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"})
 
 
 class AddressRefused(InvalidInput):
@@ -55,25 +59,28 @@ class AddressRefused(InvalidInput):
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """One usable address. `address` is for people, `key` for telling duplicates, `envelope` for RCPT TO and headers."""
+    """One usable address. `address` is for people, `key` for telling duplicates, `envelope` for RCPT TO and headers.
+
+    `envelope` is the local part in UTF-8 and the domain in A-labels: ASCII, unless `needs_utf8` says otherwise.
+    """
 
     address: str
     key: str
     envelope: bytes
 
 
-def parse_address(raw: str) -> Address:
-    """Return the address in `raw`. Raises `AddressRefused`."""
+def parse_address(raw: str, *, ascii_only: bool = False) -> Address:
+    """Return the address in `raw`, `ascii_only` for From and Reply-To. Raises `AddressRefused`."""
     text = raw.strip(_TRIMMED)
     plain = _PLAIN.fullmatch(text)
     if plain is None or len(text) > ADDRESS_MAX:
-        return _parse_slowly(text)
+        return _parse_slowly(text, ascii_only=ascii_only)
     address = f"{plain[1]}@{plain[2].lower()}"
     return Address(address, address.lower(), address.encode("ascii"))
 
 
 def envelope(address: str) -> bytes:
-    """Return the ASCII form of an address that `parse_address` returned before (its `address`).
+    """Return the octets for RCPT TO of an address that `parse_address` returned before (its `address`).
 
     Raises `AddressRefused` for anything that could not stand in an SMTP command or a header, whoever wrote it.
     """
@@ -82,23 +89,34 @@ def envelope(address: str) -> bytes:
     return parse_address(address).envelope
 
 
-def _parse_slowly(text: str) -> Address:
+def needs_utf8(envelope: bytes) -> bool:
+    """Whether only a gateway that offers SMTPUTF8 may be told this address (RFC 6531 3.2)."""
+    return not envelope.isascii()
+
+
+def _parse_slowly(text: str, *, ascii_only: bool) -> Address:
     local, domain = _split(text)
+    if ascii_only and not local.isascii():
+        raise AddressRefused(
+            f"{_quoted(local)} before the @ has letters outside ASCII. From and Reply-To need an ASCII address, "
+            "because most mail servers know no other."
+        )
     shown_domain, wire_domain = _normalised_domain(domain)
-    wire = f"{local}@{wire_domain}"
+    wire = f"{local}@{wire_domain}".encode()
     if len(wire) > ADDRESS_MAX:
-        raise AddressRefused(f"The address is longer than {ADDRESS_MAX} characters.")
-    if not _WIRE.fullmatch(wire):
+        raise AddressRefused(_TOO_LONG)
+    if not _WIRE_DOMAIN.fullmatch(wire_domain):
         raise AddressRefused(f"The domain {_quoted(domain)} is not a valid domain name.")
-    return Address(f"{local}@{shown_domain}", wire.lower(), wire.encode("ascii"))
+    return Address(f"{local}@{shown_domain}", f"{_folded(local)}@{wire_domain}", wire)
 
 
 def _split(text: str) -> tuple[str, str]:
-    """Return local part and domain, the local part checked. Each refusal names the first thing that is wrong."""
+    """Return local part and domain in NFC, the local part checked. Each refusal names the first thing that is wrong."""
     if not text:
         raise AddressRefused("The address is missing.")
     if len(text) > ADDRESS_MAX:  # before anything that costs more than linear time (CVE-2024-3651)
-        raise AddressRefused(f"The address is longer than {ADDRESS_MAX} characters.")
+        raise AddressRefused(_TOO_LONG)
+    text = unicodedata.normalize("NFC", text)  # before the checks: it turns U+037E into a semicolon
     for character in text:
         if unicodedata.category(character) in _REFUSED_CATEGORIES:
             raise AddressRefused(f"The address contains the invisible character U+{ord(character):04X}.")
@@ -120,17 +138,26 @@ def _check_local_part(local: str) -> None:
         raise AddressRefused("There is nothing before the @.")
     if "@" in local:
         raise AddressRefused("There is more than one @ in the address.")
-    if not local.isascii():
-        raise AddressRefused(
-            f"{_quoted(local)} before the @ has letters outside ASCII, which need the SMTP extension SMTPUTF8; "
-            "it is not supported yet."
-        )
-    if len(local) > LOCAL_PART_MAX:
-        raise AddressRefused(f"The part before the @ is longer than {LOCAL_PART_MAX} characters.")
-    if not _LOCAL.fullmatch(local):
+    if len(local.encode()) > LOCAL_PART_MAX:
+        raise AddressRefused(f"The part before the @ is longer than {LOCAL_PART_MAX} bytes.")
+    # Also as a server reads it that takes look-alikes for what they look like (NFKC): a wide "@" or "<" is none here, but
+    # the address would name somebody else there. And a combining mark needs a letter of its own to combine with.
+    looks = unicodedata.normalize("NFKC", local)
+    atoms_begin_with_marks = any(unicodedata.category(atom[:1] or "-").startswith("M") for atom in local.split("."))
+    if not _LOCAL.fullmatch(local) or not _LOCAL.fullmatch(looks) or atoms_begin_with_marks:
         raise AddressRefused(f"{_quoted(local)} is not valid before the @.")
 
 
+def _folded(local: str) -> str:
+    """The local part as it is compared: without case, and with one spelling for what Unicode calls canonically equal.
+
+    Case folding and not lower case, which depends on the place in the word (the final sigma). It makes `ß` the same as `ss`:
+    taking two mailboxes for one skips the second, taking one for two could mail somebody who opted out.
+    """
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", local).casefold())
+
+
+@lru_cache(maxsize=1_024)  # a list has many addresses at one domain, and this takes 200 us
 def _normalised_domain(domain: str) -> tuple[str, str]:
     """Return the domain as shown (U-labels, lower case) and as sent (A-labels)."""
     from email_validator import EmailNotValidError, validate_email  # 30 ms to import; most lists never need it

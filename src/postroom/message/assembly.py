@@ -1,29 +1,23 @@
 """The bytes of a message in order: some the same for everyone, some looked up, some made.
 
-For each recipient a flat list is filled (three values of the header, the encoded values of every field, what Liquid
-rendered, then all that is static), put in order by one `itemgetter` and joined. A field's value is encoded once for all
-places that it stands in, and the first `MEMO_MAX` values of a field are remembered.
+For each recipient a flat list is filled (the values of the header, the encoded values of every field, what conditions and
+loops come to), put in order by one `itemgetter`, and set into what is static, which is one format of bytes. A field's value is
+encoded once for all places that it stands in, and remembered (`memo`); conditions and loops are taken apart (`blocks`).
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Mapping
-from operator import itemgetter
+from collections.abc import Callable, Mapping
+from itertools import chain
+from operator import getitem, itemgetter
 
 from postroom.message import quoted
-from postroom.message.headers import Unrenderable
-from postroom.message.parts import EMAIL, MESSAGE_MAX, Field, Part, too_large
+from postroom.message.blocks import Blocks
+from postroom.message.memo import MEMO_MAX, Memo
+from postroom.message.parts import Field, Part, not_a_value
 
-MEMO_MAX = 1_024  # values remembered for one field; the first come stay
-MEMO_VALUE_MAX = 128  # characters of a value that is remembered
-
-# Values that need no encoding at all, in text and (without the characters that escaping changes) in HTML.
-_AS_IT_IS = re.compile(r"(?!\.)[ -<>-~]{1,75}")
-_AS_IT_IS_IN_HTML = re.compile(r"(?!\.)[ !#-%(-;?-~]{1,75}")
-
-ADDRESS, SUBJECT, POSITION = range(3)
-_HEADER_VALUES = 3
+ADDRESS, SUBJECT, POSITION, UNSUBSCRIBE = range(4)
+_HEADER_VALUES = 4
 
 
 class Draft:
@@ -33,16 +27,28 @@ class Draft:
         self.order: list[bytes | int | tuple[str, bool] | tuple[int, int]] = []
         self.fields: dict[str, dict[bool, Field]] = {}
         self.parts: list[Part] = []
+        self.tail = b""
+        self._ends_with_tail = False
+
+    def begin_tail(self) -> None:
+        """What is added from here on is static, and kept apart: it is not copied for each recipient."""
+        self._ends_with_tail = True
+
+    @property
+    def body_varies(self) -> bool:
+        return bool(self.fields) or any(part.nodes for part in self.parts)
 
     def add(self, octets: bytes) -> None:
         """Add what everyone gets."""
-        if self.order and isinstance(self.order[-1], bytes):
+        if self._ends_with_tail:
+            self.tail += octets
+        elif self.order and isinstance(self.order[-1], bytes):
             self.order[-1] += octets
         else:
             self.order.append(octets)
 
     def add_header_value(self, which: int) -> None:
-        """Add ADDRESS, SUBJECT or POSITION."""
+        """Add ADDRESS, SUBJECT, POSITION or UNSUBSCRIBE."""
         self.order.append(which)
 
     def add_body(self, part: Part) -> None:
@@ -57,7 +63,7 @@ class Draft:
             self.add(quoted.piece("".join(static)))
             static.clear()
             if isinstance(item, Field):
-                key = f"{item.path} {item.expression}"
+                key = f"{item.name!r} {item.is_own} {item.expression}"
                 self.fields.setdefault(key, {}).setdefault(item.is_html, item)
                 self.order.append((key, item.is_html))
             else:
@@ -70,84 +76,45 @@ class Draft:
 class Assembly:
     """A message ready to be put together for one recipient after the other."""
 
-    __slots__ = ("_email_memos", "_in_order", "_memos", "_parts", "_static")
+    __slots__ = ("_blanks", "_blocks", "_in_order", "_memos", "_names", "_own_memos", "_own_names", "_whole")
 
     def __init__(self, draft: Draft) -> None:
-        by_email = [key for key, places in draft.fields.items() if _path(places) == EMAIL]
-        by_column = [key for key in draft.fields if key not in set(by_email)]
-        self._memos = [(_path(draft.fields[key])[-1], _Memo(draft.fields[key].values())) for key in by_column]
-        self._email_memos = [_Memo(draft.fields[key].values()) for key in by_email]
-        self._parts = [part for part in draft.parts if part.nodes]
-        dynamic = [(key, is_html) for key in by_column + by_email for is_html in draft.fields[key]]
+        by_own = [key for key, places in draft.fields.items() if _any(places).is_own]
+        by_column = [key for key in draft.fields if key not in set(by_own)]
+        self._blanks: set[str] = set()
+        self._names = [_any(draft.fields[key]).name for key in by_column]
+        self._memos = [Memo(draft.fields[key].values(), MEMO_MAX, self._blanks) for key in by_column]
+        self._own_names = [_any(draft.fields[key]).name for key in by_own]
+        # Each recipient has its own, so there is nothing to remember.
+        self._own_memos = [Memo(draft.fields[key].values(), 0, self._blanks) for key in by_own]
+        self._blocks = [Blocks(part, self._blanks) for part in draft.parts if part.nodes]
+        dynamic = [(key, is_html) for key in by_column + by_own for is_html in draft.fields[key]]
         dynamic_nodes = [(no, node) for no, part in enumerate(draft.parts) for node in range(len(part.nodes))]
         places = {place: _HEADER_VALUES + index for index, place in enumerate([*dynamic, *dynamic_nodes])}
-        self._static: list[bytes] = []
-        indices = []
-        for entry in draft.order:
-            if isinstance(entry, bytes):
-                indices.append(_HEADER_VALUES + len(places) + len(self._static))
-                self._static.append(entry)
-            else:
-                indices.append(entry if isinstance(entry, int) else places[entry])
-        self._in_order: Callable[[list[bytes]], tuple[bytes, ...]] = itemgetter(*indices)
+        varying = [entry for entry in draft.order if not isinstance(entry, bytes)]
+        self._in_order: Callable[[list[bytes]], tuple[bytes, ...]] = itemgetter(
+            *[entry if isinstance(entry, int) else places[entry] for entry in varying])
+        self._whole = b"".join(entry.replace(b"%", b"%%") if isinstance(entry, bytes) else b"%b" for entry in draft.order)
 
-    def joined(self, values: list[bytes], address: str, fields: Mapping[str, object]) -> bytes:
-        """Return the message; `values` holds address, subject and position, and is used up. Raises `Unrenderable`."""
-        get = fields.get
+    def joined(self, values: list[bytes], own: Mapping[str, str], fields: Mapping[str, object], blanks: set[str]) -> bytes:
+        """Return the message, and add the names of blank fields to `blanks`. `values` are those of the header, by their
+        numbers above. `own` has the recipient's own values. Raises `Unrenderable`."""
+        self._blanks.clear()
         try:
-            for name, memo in self._memos:
-                values += memo[get(name)]
+            values += chain.from_iterable(map(getitem, self._memos, map(fields.get, self._names)))
         except TypeError as error:  # a list or an object cannot be looked up
-            unusable = _not_a_value(fields)
+            unusable = not_a_value(error, fields)
             if unusable is None:
                 raise
             raise unusable from error
-        for memo in self._email_memos:
-            values += memo[address]
-        for part in self._parts:
-            values += map(quoted.piece, part.rendered(address, fields))
-        values += self._static
-        return b"".join(self._in_order(values))
+        if self._own_memos:
+            values += chain.from_iterable(map(getitem, self._own_memos, map(own.get, self._own_names)))
+        for blocks in self._blocks:
+            values += blocks.pieces(own, fields)
+        if self._blanks:
+            blanks |= self._blanks
+        return self._whole % self._in_order(values)
 
 
-class _Memo(dict[object, tuple[bytes, ...]]):
-    """Values of one field as one expression prints them, encoded for each place; a missing one is made when asked for.
-
-    Only text and None are kept: 1, 1.0 and True are the same key and not the same text.
-    """
-
-    __slots__ = ("_as_it_is", "_count", "_fields")
-
-    def __init__(self, fields: Iterable[Field]) -> None:
-        super().__init__()
-        self._fields = tuple(fields)
-        self._count = len(self._fields)
-        pattern = _AS_IT_IS_IN_HTML if any(field.is_html for field in self._fields) else _AS_IT_IS
-        self._as_it_is = pattern.fullmatch if self._fields[0].keeps_text else None
-
-    def __missing__(self, value: object) -> tuple[bytes, ...]:
-        if type(value) is not str:
-            pieces = tuple([field.encoded(value) for field in self._fields])
-            if value is None:
-                self[None] = pieces
-            return pieces
-        if self._as_it_is is not None and self._as_it_is(value):
-            pieces = (value.encode("ascii") + quoted.SOFT_BREAK,) * self._count
-        elif len(value) > MESSAGE_MAX:
-            raise too_large()
-        else:
-            pieces = tuple([field.encoded(value) for field in self._fields])
-        if len(self) < MEMO_MAX and len(value) <= MEMO_VALUE_MAX:
-            self[value] = pieces
-        return pieces
-
-
-def _path(places: Mapping[bool, Field]) -> tuple[str, ...]:
-    return next(iter(places.values())).path
-
-
-def _not_a_value(fields: Mapping[str, object]) -> Unrenderable | None:
-    for name, value in fields.items():
-        if isinstance(value, list | dict | set):
-            return Unrenderable(f'The field "{name}" is a list or an object, which cannot be put into a message.')
-    return None
+def _any(places: Mapping[bool, Field]) -> Field:
+    return next(iter(places.values()))

@@ -1,8 +1,9 @@
 """Liquid, with its limits on: parse a template, name its faults, and tell what in it varies.
 
 The language is python-liquid, which looks values up and never evaluates code. Left out: `include` and `render` (there is
-nothing to load). Bounded: nesting, loops, output, the size of what a filter makes. Fixed: `now`, `today` and `date` know
-only the moment stamped on the job, in UTC, so that a second rendering elsewhere gives the same bytes.
+nothing to load). Bounded: nesting, loops, output, the size of what a filter makes, and the steps of a rendering (`steps`).
+Fixed: `now`, `today` and `date` know only the moment stamped on the job, in UTC, so that a second rendering elsewhere gives
+the same bytes.
 
 This module imports liquid (6 MB, 0.2 s); it is itself imported where it is first needed, not at the top of a module.
 """
@@ -11,33 +12,65 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from functools import wraps
-from typing import Any
+from typing import Any, TextIO
 
 from dateutil import parser as date_parser  # type: ignore[import-untyped]
 from liquid import BoundTemplate, Environment, RenderContext
 from liquid.ast import Node
-from liquid.builtin.expressions import FilteredExpression, Path, StringLiteral
+from liquid.builtin.expressions import FilteredExpression, Path
 from liquid.builtin.expressions.primitive import IntegerLiteral, RangeLiteral
+from liquid.builtin.output import Output, OutputNode
 from liquid.exceptions import FilterValueError, LiquidError
 from liquid.expression import Expression
 from liquid.stringify import to_liquid_string
 from liquid.undefined import is_undefined
 
 from postroom.errors import Fault
+from postroom.message.parts import OWN
+from postroom.message.steps import Context as Context
+from postroom.message.steps import counted
 
-TEMPLATE_MAX = 1_048_576  # octets of one template
 OUTPUT_MAX = 2_097_152  # octets of one recipient's message
-TAGS_MAX = 10_000
+TAGS_MAX = 2_000
 EXPRESSION_MAX = 4_000  # characters between two braces
+BLANKS_MAX = 100  # in a row at their beginning or behind the first word
 LOOP_MAX = 10_000  # iterations of a template, items of a range or a split
 INTEGER_BITS_MAX = 4_096
+ALONE_STEPS_MAX = 2_000  # of one output with filters or one condition on fields that stands alone
+ALONE_MAX = 200  # of those in a part; what is more counts as steps of the part
 
-RESERVED = frozenset({"account", "email", "fields", "now", "today"})
-_STATEFUL_TAGS = frozenset({"assign", "capture", "increment", "decrement", "liquid"})
-_VERBATIM = {name: re.compile(r"\{%-?\s*end" + name + r"\s*-?%\}") for name in ("raw", "doc", "comment")}
-_TAG_NAME = re.compile(r"-?\s*(\w+)")
+RESERVED = frozenset({"account", "fields", "now", "today"}) | OWN
+_BLANK = re.compile(rf"\{{[{{%]-?(?:\s{{{BLANKS_MAX}}}|\s*+(?:#|\w++)\s{{{BLANKS_MAX}}})")
+_VERBATIM = re.compile(r"\{%-?\s*(raw|doc)\s*-?%\}")
+_END = {name: re.compile(r"\{%-?\s*end" + name + r"\s*-?%\}") for name in ("raw", "doc")}
+
+
+class _Output(OutputNode):
+    """`{{ … }}`, which notices when it prints a blank field."""
+
+    def render_to_output(self, context: RenderContext, buffer: TextIO) -> int:
+        text = to_liquid_string(self.expression.evaluate(context), context.autoescape)
+        if isinstance(context, Context) and (not text or text.isspace()):
+            name = _printed_field(self.expression)
+            if name in context.watched:
+                context.blanks.append(name)
+                return 0
+        return buffer.write(text)
+
+
+class _OutputTag(Output):
+    node_class = _Output
+
+
+def _printed_field(expression: object) -> str:
+    """Return the name of the field that an output prints, or "" where it prints something else first."""
+    left = getattr(expression, "left", None)
+    match left.path if isinstance(left, Path) else []:
+        case ["fields", str(name), *_] | [str(name), *_] if name not in RESERVED:
+            return str(name)
+    return ""
 
 
 class _Bounded(Environment):
@@ -54,9 +87,13 @@ def environment(now: datetime, *, html: bool) -> Environment:
     made = _Bounded(autoescape=html, strict_filters=True, globals={"now": now, "today": now})
     for tag in ("include", "render"):
         del made.tags[tag]
+    made.tags[_OutputTag.name] = _OutputTag(made)
     made.add_filter("date", _date_filter(now))
     for name, function in made.filters.items():
         made.filters[name] = _guarded(name, function)
+    for maker in made.tags.values():
+        if hasattr(maker, "node_class"):
+            maker.node_class = counted(maker.node_class)
     return made
 
 
@@ -77,70 +114,72 @@ def parse(source: str, env: Environment, field: str) -> BoundTemplate | list[Fau
         if name not in env.filters
         for span in spans
     ]
-    for expression in _expressions(template.nodes, RenderContext(template)):
+    for expression in expressions(template.nodes, RenderContext(template)):
         if isinstance(expression, RangeLiteral) and not _is_small(expression):
             index = expression.token.start_index
             faults.append(_fault(field, source, index, f"a range needs two whole numbers at most {LOOP_MAX} apart"))
     return faults or template
 
 
-def keeps_state(template: BoundTemplate) -> bool:
-    """Whether the template binds names of its own, so that a name may mean something else further down."""
-    return not _STATEFUL_TAGS.isdisjoint(template.analyze(include_partials=False).tags)
+def paths_of(template: BoundTemplate) -> frozenset[tuple[str, ...]]:
+    """Return what a template mentions and does not bind itself: the first name of each path, with the second if that is one."""
+    return frozenset(
+        (name, second) if len(one.segments) > 1 and isinstance(second := one.segments[1], str) else (name,)
+        for name, variables in template.analyze(include_partials=False).globals.items() for one in variables)
 
 
-def constant(expression: Expression | None, template: BoundTemplate, account: Mapping[str, str]) -> str | None:
-    """Return what an output prints for everyone, or None if that depends on the recipient."""
-    if expression is None or _recipient_paths(expression):
-        return None
-    try:
-        return evaluate(expression, template, {"account": account})
-    except Exception:
-        return None  # then it fails for every recipient, and says there how
+def names_in(paths: frozenset[tuple[str, ...]]) -> frozenset[str]:
+    """Return the names of recipients' fields among such paths, those reached as fields["…"] too."""
+    return frozenset(path[-1] if path[0] == "fields" else path[0] for path in paths
+                     if path[0] not in RESERVED or (path[0] == "fields" and len(path) > 1))
 
 
-def only_field(expression: Expression | None) -> tuple[str, ...] | None:
-    """Return the path to the one field that an output depends on, as `("name",)` or `("fields", "First name")`.
-
-    None if it depends on more, or on part of a field, or on one that stands elsewhere than first.
-    """
-    if not isinstance(expression, FilteredExpression):
-        return None
-    paths = _recipient_paths(expression)
-    if len(paths) != 1 or paths[0] is not expression.left:
-        return None
-    match paths[0].path:
-        case [str(name)] if name not in RESERVED - {"email"}:
-            return (str(name),)
-        case ["fields", str(name)] if name not in ("size", "first", "last"):
-            return ("fields", str(name))
-    return None
+def bound_names(template: BoundTemplate) -> frozenset[str]:
+    """Return the names that the template binds itself, which may mean something else further down."""
+    return frozenset(template.analyze(include_partials=False).locals)
 
 
-def gives_value_itself(expression: FilteredExpression) -> bool:
-    """Whether a text that is not empty comes out as it went in: no filter, or only a default that is a literal."""
-    match expression.filters or []:
-        case []:
-            return True
-        case [only]:
-            return only.name == "default" and len(only.args) == 1 and isinstance(only.args[0].value, StringLiteral)
-    return False
+class Evaluator:
+    """Evaluates expressions that stand alone, each within `ALONE_STEPS_MAX`, in one context that is made once."""
+
+    def __init__(self, template: BoundTemplate, account: Mapping[str, str]) -> None:
+        self._account = account
+        self._names: dict[str, object] = {"account": account}  # not empty: Liquid would take a dictionary of its own
+        self._context = Context(template, self._names)
+
+    def printed(self, expression: FilteredExpression, value: object) -> str:
+        """Return what `{{ expression }}` prints when its first path leads to a value, escaped if the template is HTML.
+
+        Raises whatever Liquid raises.
+        """
+        context = self.context({})
+        context.weighed(value)
+        for filter_ in expression.filters or []:
+            value = filter_.evaluate(value, context)
+        return str(to_liquid_string(value, context.autoescape))
+
+    def context(self, names: Mapping[str, object]) -> Context:
+        """Return the context with these names in it and none of the last time."""
+        self._names.clear()
+        self._names.update(names, account=self._account)
+        self._context.steps_left = ALONE_STEPS_MAX
+        return self._context
 
 
-def evaluate(expression: Expression, template: BoundTemplate, names: Mapping[str, object]) -> str:
-    """Return what `{{ expression }}` prints, escaped if the template is HTML. Raises whatever Liquid raises."""
-    context = RenderContext(template, globals=names)
-    return str(to_liquid_string(expression.evaluate(context), context.autoescape))
+class _YearsAround(date_parser.parserinfo):  # type: ignore[misc]
+    """Takes a year of two digits for one from 50 before the job's to 49 after it, not around the year of the process's start."""
 
+    def __init__(self, year: int) -> None:
+        super().__init__()
+        self._first = year - 50
 
-def _recipient_paths(expression: Expression) -> list[Path]:
-    """Return every path in an expression that leads elsewhere than into the account's fields."""
-    own = [expression] if isinstance(expression, Path) and expression.path[0] != "account" else []
-    return own + [path for child in expression.children() for path in _recipient_paths(child)]
+    def convertyear(self, year: int, century_specified: bool = False) -> int:
+        return year if year >= 100 or century_specified else self._first + (year - self._first) % 100
 
 
 def _date_filter(now: datetime) -> Callable[..., str]:
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
+    reader = date_parser.parser(_YearsAround(now.year))
 
     def date(value: object, layout: object = None) -> str:
         moment: datetime | None = None
@@ -153,12 +192,17 @@ def _date_filter(now: datetime) -> Callable[..., str]:
         elif isinstance(value, int) or (isinstance(value, str) and value.isdecimal()):
             moment = _or_none(lambda: datetime.fromtimestamp(int(value), UTC))
         elif isinstance(value, str) and len(value) <= 100:
-            moment = _or_none(lambda: date_parser.parse(value, default=midnight))
+            moment = _or_none(lambda: reader.parse(value, default=midnight, tzinfos=_zone))
         if moment is None or not isinstance(layout, str):
             return str(value)  # what cannot be read as a date stays as it is, as Shopify's Liquid does
         return moment.strftime(layout.replace("%s", str(int(moment.timestamp())) if moment.tzinfo else ""))
 
     return date
+
+
+def _zone(_name: str | None, offset_s: int | None) -> timezone | None:
+    """Return the time zone of an offset; none for a name, which would mean what the process's own TZ says."""
+    return None if offset_s is None else timezone(timedelta(seconds=offset_s))
 
 
 def _or_none(read: Callable[[], datetime]) -> datetime | None:
@@ -178,7 +222,7 @@ def _guarded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
             case "replace" if len(arguments) > 1:
                 size = str(value).count(str(first)) * len(str(arguments[1]))
             case "join" if isinstance(value, list | tuple):
-                size = len(value) * len(str(first or " "))
+                size = len(value) * len(str(first or " ")) + sum(len(item) for item in value if isinstance(item, str))
             case "split":
                 size = (str(value).count(str(first)) if first else len(str(value))) * (OUTPUT_MAX // LOOP_MAX)
             case "times" if isinstance(value, int) and isinstance(first, int):
@@ -194,7 +238,10 @@ def _guarded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _unclosed(source: str) -> tuple[int, str] | None:
-    """Find what liquid's own lexer would search for in quadratic time: markup without an end, endless expressions."""
+    """Find what liquid's own lexer would search for in quadratic time: markup without an end, endless expressions and blanks.
+
+    It reads comments as anything else, and only then leaves them out.
+    """
     position = tags = 0
     while True:
         position = _next_markup(source, position)
@@ -208,14 +255,14 @@ def _unclosed(source: str) -> tuple[int, str] | None:
             return position, f"there are more than {TAGS_MAX} fields and tags"
         if end < 0:
             return position, f'"{opening}" is not closed by "{closing}" within {EXPRESSION_MAX} characters'
-        if opening == "{%":
-            name = _TAG_NAME.match(source, position + 2)
-            verbatim = _VERBATIM.get(name[1]) if name else None
-            if verbatim:
-                closed = verbatim.search(source, end)
-                if not closed:
-                    return position, f'the tag "{name[1] if name else ""}" has no end tag'
-                end = closed.end() - 2
+        if _BLANK.match(source, position):
+            return position, f'"{opening}" is followed by {BLANKS_MAX} blanks or more'
+        verbatim = _VERBATIM.match(source, position)
+        if verbatim:
+            closed = _END[verbatim[1]].search(source, end)
+            if not closed:
+                return position, f'the tag "{verbatim[1]}" has no end tag'
+            end = closed.end() - 2
         position = end + 2
 
 
@@ -239,8 +286,8 @@ def _fault(field: str, source: str, index: int | None, message: str) -> Fault:
     return Fault(f"In the {field}, line {line}, column {column}: {message}.", field=field)
 
 
-def _expressions(nodes: list[Node], context: RenderContext) -> Iterator[Expression]:
-    """Yield every expression of a template, at any depth."""
+def expressions(nodes: list[Node], context: RenderContext) -> Iterator[Expression]:
+    """Yield every expression of these nodes, at any depth."""
     pending: list[Expression] = []
     waiting = list(nodes)
     while waiting:

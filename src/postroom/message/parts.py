@@ -4,6 +4,8 @@ A part is a list of items: text (for everyone), a `Field` (an output that depend
 it can be remembered by that field's value) or a node of Liquid (anything else: it is rendered for each recipient, in one
 context for the part, so that assigned names carry on). Whatever a template does with a value fails one recipient,
 `Unrenderable`, and never the run.
+
+A field that prints nothing, or nothing but white space, is *blank*: it is left out, and its name is told.
 """
 
 from __future__ import annotations
@@ -14,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import escape
 
-from postroom.message import quoted
 from postroom.message.headers import Unrenderable
 
 if TYPE_CHECKING:
@@ -22,114 +23,156 @@ if TYPE_CHECKING:
     from liquid.ast import Node
     from liquid.builtin.expressions import FilteredExpression
 
-MESSAGE_MAX = 2_097_152  # octets of one recipient's message
+    from postroom.message.merge import Context, Evaluator
 
-EMAIL = ("email",)  # the path `{{ email }}`: the address itself, whatever columns there are
+MESSAGE_MAX = 2_097_152  # octets of one recipient's message, without its files
+
+# The names whose value is each recipient's own, whatever columns there are.
+EMAIL, UNSUBSCRIBE_URL = "email", "unsubscribe_url"
+OWN = frozenset({EMAIL, UNSUBSCRIBE_URL})
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One output of one field. `path` is ("name",) or ("fields", "First name").
+    """One output of one field. `is_own`: it is not a column of the list but one of the recipient's own values, of OWN.
 
     `keeps_text` says that a text which is not empty is printed as it is, but for escaping in HTML.
     """
 
-    path: tuple[str, ...]
+    name: str
+    is_own: bool
     expression: FilteredExpression
-    template: BoundTemplate
-    account: Mapping[str, str]
+    evaluator: Evaluator
     is_html: bool
     keeps_text: bool
 
     def printed(self, value: object) -> str:
-        """Return what the output prints for a value, escaped if the part is HTML. Raises `Unrenderable`."""
-        if self.keeps_text and type(value) is str and value:
+        """Return what the output prints for a value, escaped if the part is HTML; "" if that is blank. Raises `Unrenderable`."""
+        if self.keeps_text and type(value) is str and value and not value.isspace():
             return str(escape(value)) if self.is_html else value
-        from postroom.message import merge
-
-        field = value if len(self.path) == 1 else {self.path[1]: value}
         try:
-            return merge.evaluate(self.expression, self.template, {self.path[0]: field, "account": self.account})
+            text = self.evaluator.printed(self.expression, value)
         except Exception as error:
-            raise _failed(error) from error
-
-    def encoded(self, value: object) -> bytes:
-        """Return what the output prints, as a piece of a body. Raises `Unrenderable`."""
-        return quoted.piece(self.printed(value))
+            raise failed(error) from error
+        return "" if text.isspace() else text
 
 
 class Part:
-    """Subject, text or HTML: `items` in order, and those of them that are `nodes`."""
+    """Subject, text or HTML: `items` in order, and those of them that are `nodes`; `names` are all fields that it mentions,
+    `bound` the names that the template binds itself."""
 
-    __slots__ = ("_account", "_template", "items", "nodes")
+    __slots__ = ("_account", "_alone", "_watched", "bound", "evaluator", "items", "names", "nodes", "template")
 
     def __init__(self, template: BoundTemplate, account: Mapping[str, str]) -> None:
-        self._template = template
+        from postroom.message import merge
+
+        self.template = template
+        self.evaluator = merge.Evaluator(template, account)
+        self.names = merge.names_in(merge.paths_of(template))
+        self.bound = merge.bound_names(template)
         self._account = account
+        self._alone = 0
+        self._watched = self.names - OWN
         self.items: list[str | Field | Node] = []
         self.nodes: list[Node] = []
 
-    def rendered(self, address: str, fields: Mapping[str, object]) -> list[str]:
-        """Return what Liquid makes of each of `nodes` for one recipient. Raises `Unrenderable`."""
-        from liquid import RenderContext
-        from liquid.output import LimitedStringIO
+    def item(self, node: Node, bound: frozenset[str]) -> str | Field | Node:
+        """Return what a node comes to where the template itself has bound these names; what only the account decides is text."""
+        from liquid.builtin.content import ContentNode
+        from liquid.builtin.expressions import FilteredExpression
+        from liquid.builtin.output import OutputNode
+        from liquid.builtin.tags.comment_tag import CommentNode
 
-        names = {**fields, "email": address, "account": self._account, "fields": fields, **self._template.globals}
-        context = RenderContext(self._template, globals=names)
+        from postroom.message import depends
+
+        if isinstance(node, ContentNode):
+            return node.text
+        if isinstance(node, CommentNode):
+            return ""
+        expression = node.expression if isinstance(node, OutputNode) else None
+        if "account" not in bound:
+            constant = depends.constant(expression, self.evaluator)
+            if constant is not None:
+                return constant
+        path = depends.only_field(expression)
+        if path is None or path[0] in bound or not isinstance(expression, FilteredExpression):
+            return node
+        keeps_text = depends.gives_value_itself(expression)
+        if not keeps_text and not self.lets_stand_alone():
+            return node
+        return Field(path[-1], path[0] in OWN, expression, self.evaluator, self.template.env.autoescape, keeps_text)
+
+    def lets_stand_alone(self) -> bool:
+        """Count what is evaluated with steps of its own; what is more has to count as steps of the part."""
+        from postroom.message import merge
+
+        self._alone += 1
+        return self._alone <= merge.ALONE_MAX
+
+    def context(self, own: Mapping[str, str], fields: Mapping[str, object]) -> Context:
+        """Return what Liquid renders a node of this part in. `own` are the values of the names in OWN."""
+        from postroom.message.merge import Context
+
+        names = {**fields, **own, "account": self._account, "fields": fields, **self.template.globals}
+        return Context(self.template, names, watched=self._watched)
+
+    def rendered(self, own: Mapping[str, str], fields: Mapping[str, object], blanks: set[str]) -> list[str]:
+        """Return what Liquid makes of each of `nodes` for one recipient; adds the fields that came out blank to `blanks`.
+
+        Raises `Unrenderable`.
+        """
+        context = self.context(own, fields)
         texts: list[str] = []
         room = MESSAGE_MAX
-        for node in self.nodes:
-            buffer = LimitedStringIO(MESSAGE_MAX)
-            try:
-                node.render(context, buffer)
-            except Exception as error:
-                raise _failed(error) from error
-            texts.append(buffer.getvalue())
-            room -= len(texts[-1])
-            if room < 0:
-                raise too_large()
+        try:
+            for node in self.nodes:
+                texts.append(liquid_text(node, context))
+                room -= len(texts[-1])
+                if room < 0:
+                    raise too_large()
+        except Unrenderable:
+            raise
+        except Exception as error:
+            raise failed(error) from error
+        blanks.update(context.blanks)
         return texts
 
-    def text(self, address: str, fields: Mapping[str, object]) -> str:
-        """Return the whole part for one recipient as text. Raises `Unrenderable`."""
-        rendered = iter(self.rendered(address, fields)) if self.nodes else None
+    def text(self, own: Mapping[str, str], fields: Mapping[str, object], blanks: set[str]) -> str:
+        """Return the whole part for one recipient as text; blank fields are added to `blanks`. Raises `Unrenderable`."""
+        rendered = iter(self.rendered(own, fields, blanks)) if self.nodes else None
         pieces = []
         for item in self.items:
             if type(item) is str:
                 pieces.append(item)
             elif type(item) is Field:
-                pieces.append(item.printed(address if item.path == EMAIL else fields.get(item.path[-1])))
+                name = item.name
+                text = item.printed(own[name] if item.is_own else fields.get(name))
+                if not text:
+                    blanks.add(name)
+                pieces.append(text)
             elif rendered is not None:
                 pieces.append(next(rendered))
         return "".join(pieces)
 
 
 def take_apart(template: BoundTemplate, account: Mapping[str, str]) -> Part:
-    """Return the template's items; what only the account decides is text by now."""
-    from liquid.builtin.content import ContentNode
-    from liquid.builtin.expressions import FilteredExpression
-    from liquid.builtin.output import OutputNode
-    from liquid.builtin.tags.comment_tag import CommentNode
-
-    from postroom.message import merge
-
+    """Return the template's items."""
     part = Part(template, account)
-    keeps_state = merge.keeps_state(template)
     for node in template.nodes:
-        if isinstance(node, CommentNode):
-            continue
-        expression = node.expression if isinstance(node, OutputNode) and not keeps_state else None
-        constant = node.text if isinstance(node, ContentNode) else merge.constant(expression, template, account)
-        path = merge.only_field(expression)
-        if constant is not None:
-            part.items.append(constant)
-        elif path is not None and isinstance(expression, FilteredExpression):
-            keeps_text = merge.gives_value_itself(expression)
-            part.items.append(Field(path, expression, template, account, template.env.autoescape, keeps_text))
-        else:
-            part.items.append(node)
-            part.nodes.append(node)
+        item = part.item(node, part.bound)
+        part.items.append(item)
+        if not isinstance(item, str | Field):
+            part.nodes.append(item)
     return part
+
+
+def liquid_text(node: Node, context: Context) -> str:
+    """Return what Liquid makes of a node. Raises whatever Liquid raises."""
+    from liquid.output import LimitedStringIO
+
+    buffer = LimitedStringIO(MESSAGE_MAX)
+    node.render(context, buffer)
+    return buffer.getvalue()
 
 
 def too_large() -> Unrenderable:
@@ -137,7 +180,25 @@ def too_large() -> Unrenderable:
     return Unrenderable(f"The message would be larger than {MESSAGE_MAX // 1_048_576} MiB for this recipient.")
 
 
-def _failed(error: Exception) -> Unrenderable:
-    message: Any = getattr(error, "message", None) or error
-    reason = str(message).rstrip(".") or "no reason given"
+def half_a_character() -> Unrenderable:
+    """The refusal of a value that no encoding can hold."""
+    return Unrenderable("A value holds half a character (a lone surrogate), which cannot be sent.")
+
+
+def not_a_value(error: Exception, fields: Mapping[str, object]) -> Unrenderable | None:
+    """The refusal of a field that cannot be looked up, if that is what the error was about."""
+    for name, value in fields.items() if isinstance(error, TypeError) else ():
+        if isinstance(value, list | dict | set):
+            return Unrenderable(f'The field "{name}" is a list or an object, which cannot be put into a message.')
+    return None
+
+
+def failed(error: Exception) -> Unrenderable:
+    """The refusal of what a template does with this recipient's values."""
+    if isinstance(error, UnicodeEncodeError):
+        return half_a_character()
+    message: Any = getattr(error, "message", None)  # Liquid's own words are text; an error of Python's in it is none for a person
+    reason = message.rstrip(".") if isinstance(message, str) else "a filter is used with a value that it cannot take"
+    if reason.startswith("integer string conversion limit"):
+        reason = "a value of thousands of characters stands where a number is needed"
     return Unrenderable(f"The template cannot be filled in for this recipient: {reason}.")

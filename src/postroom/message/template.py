@@ -4,12 +4,13 @@
 What passes can be compiled; what a single recipient's values then do is `Unrenderable`, for that recipient alone.
 
 In the templates a recipient's fields stand at the top, `{{ first_name }}`, or by any name, `{{ fields["First name"] }}`;
-beside them `{{ email }}` and `{{ account.name }}`. A missing field is empty. Subject and text are plain; in the HTML every
-value is escaped. From and Reply-To are no templates.
+beside them `{{ email }}`, `{{ unsubscribe_url }}` and `{{ account.name }}`. A missing field is empty. Subject, preheader and
+text are plain; in the HTML every value is escaped. From and Reply-To are no templates.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -17,30 +18,21 @@ from typing import TYPE_CHECKING
 from postroom.errors import Fault, InvalidInput
 from postroom.message import headers
 from postroom.message.address import AddressRefused, parse_address
+from postroom.message.content import MARKDOWN_MAX, TEMPLATE_MAX, Bodies
+from postroom.message.content import Content as Content
 from postroom.message.headers import Unrenderable
 
 if TYPE_CHECKING:
     from liquid import BoundTemplate
 
 FAULTS_MAX = 10
+HTML_SOURCES = ("html", "markdown", "mjml")
 ANY_TIME = datetime(2000, 1, 1, tzinfo=UTC)  # for a look at templates that are not rendered
 
 
 @dataclass(frozen=True, slots=True)
-class Content:
-    """One message to everyone. `subject`, `html` and `text` are Liquid templates; at least one body is needed."""
-
-    subject: str
-    html: str | None
-    text: str | None
-    from_address: str
-    from_name: str = ""
-    reply_to: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Templates:
-    """The parsed parts of a content. `text` is made from the HTML where none was written."""
+    """The parsed parts of a message."""
 
     subject: BoundTemplate
     html: BoundTemplate | None
@@ -48,45 +40,69 @@ class Templates:
 
 
 def check(content: Content) -> None:
-    """Raise `InvalidInput` with each fault of the content; return if it can be compiled."""
-    parse(content, ANY_TIME)
+    """Raise `InvalidInput` with each fault of what was written; return if it can be prepared and compiled."""
+    faults = size_faults(content) or _template_faults(_written(content), ANY_TIME)[1]
+    refuse(_header_faults(content) + faults)
 
 
-def parse(content: Content, now: datetime) -> Templates:
-    """Return the parsed parts, to whose templates it is `now`. Raises `InvalidInput`."""
-    templates, faults = _read(content, now)
-    faults = _header_faults(content) + faults
-    if faults or templates is None:
+def parse(content: Content, bodies: Bodies, now: datetime) -> Templates:
+    """Return the parsed templates of a job, to which it is `now`. Raises `InvalidInput`."""
+    sources = {"subject": content.subject, "html": bodies.html, "text": bodies.text}
+    parsed, faults = _template_faults({part: source for part, source in sources.items() if source is not None}, now)
+    refuse(_header_faults(content) + faults)
+    return Templates(parsed["subject"], parsed.get("html"), parsed.get("text"))
+
+
+@dataclass(frozen=True, slots=True)
+class Mentioned:
+    """What a message names: the recipients' fields, anywhere; in its bodies, the recipient's own (`parts.OWN`), and whether the
+    account's postal address."""
+
+    names: frozenset[str]
+    own: frozenset[str]
+    postal_address: bool
+
+
+def mentioned(content: Content, bodies: Bodies) -> Mentioned:
+    """Return what a message that was checked names."""
+    from postroom.message import merge
+    from postroom.message.parts import OWN
+
+    parsed = parse(content, bodies, ANY_TIME)
+    subject = merge.paths_of(parsed.subject)
+    in_bodies = frozenset().union(*(merge.paths_of(part) for part in (parsed.html, parsed.text) if part is not None))
+    return Mentioned(merge.names_in(subject | in_bodies), frozenset(path[0] for path in in_bodies if path[0] in OWN),
+                     ("account", "postal_address") in in_bodies)
+
+
+def refuse(faults: list[Fault]) -> None:
+    """Raise `InvalidInput` with these faults, if there are any."""
+    if faults:
         more = f" ({len(faults)} faults in all)" if len(faults) > 1 else ""
         raise InvalidInput(faults[0].message + more, faults=tuple(faults[:FAULTS_MAX]))
-    return templates
 
 
-def _read(content: Content, now: datetime) -> tuple[Templates | None, list[Fault]]:
-    from postroom.message import merge, plaintext
+def _written(content: Content) -> dict[str, str]:
+    """The parts that a person wrote, by name."""
+    parts = {"subject": content.subject, "preheader": content.preheader, "html": content.html, "markdown": content.markdown,
+             "mjml": content.mjml, "text": content.text}
+    return {part: source for part, source in parts.items() if source}
 
-    faults = _size_faults(content, merge.TEMPLATE_MAX)
-    if faults:
-        return None, faults
+
+def _template_faults(sources: Mapping[str, str], now: datetime) -> tuple[dict[str, BoundTemplate], list[Fault]]:
+    from postroom.message import merge
+
     parsed: dict[str, BoundTemplate] = {}
-
-    def read(field: str, source: str) -> None:
-        result = merge.parse(source, merge.environment(now, html=field == "html"), field)
+    faults: list[Fault] = []
+    for part, source in sources.items():
+        is_html = part in HTML_SOURCES
+        lines = source if part == "subject" else _lines(source)
+        result = merge.parse(lines, merge.environment(now, html=is_html), part)
         if isinstance(result, list):
-            faults.extend(result)
+            faults += result
         else:
-            parsed[field] = result
-
-    read("subject", content.subject)
-    if content.html:
-        read("html", _lines(content.html))
-    if content.text:
-        read("text", _lines(content.text))
-    elif "html" in parsed:
-        read("text", _lines(plaintext.from_html(content.html or "")))
-    if faults:
-        return None, faults
-    return Templates(parsed["subject"], parsed.get("html"), parsed.get("text")), []
+            parsed[part] = result
+    return parsed, faults
 
 
 def _lines(source: str) -> str:
@@ -94,29 +110,32 @@ def _lines(source: str) -> str:
     return source.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _size_faults(content: Content, octets_max: int) -> list[Fault]:
+def size_faults(content: Content) -> list[Fault]:
+    """Return what no reader of the parts should be given: no body, several of them, a part that is too large or is no text."""
     faults = []
-    if not content.subject.strip():
-        faults.append(Fault("The subject is empty.", field="subject"))
-    if not (content.html or "").strip() and not (content.text or "").strip():
+    sources = [part for part in HTML_SOURCES if (getattr(content, part) or "").strip()]
+    if not sources and not (content.text or "").strip():
         faults.append(Fault("The message has no body: write an HTML part, a text part or both.", field="text"))
-    for field, source in (("subject", content.subject), ("html", content.html or ""), ("text", content.text or "")):
+    if len(sources) > 1:
+        faults.append(Fault("Write the body as HTML, as Markdown or as MJML, not as several of them.", field=sources[1]))
+    for part, source in _written(content).items():
         try:
             octets = len(source.encode("utf-8"))
         except UnicodeEncodeError as error:
-            faults.append(Fault(f"The {field} holds half a character at position {error.start + 1}.", field=field))
+            faults.append(Fault(f"The {part} holds half a character at position {error.start + 1}.", field=part))
             continue
+        octets_max = MARKDOWN_MAX if part == "markdown" else TEMPLATE_MAX
         if octets > octets_max:
-            faults.append(Fault(f"The {field} is larger than {octets_max // 1024} KiB.", field=field))
+            faults.append(Fault(f"The {part} is larger than {octets_max // 1024} KiB.", field=part))
     return faults
 
 
 def _header_faults(content: Content) -> list[Fault]:
-    faults = []
+    faults = [] if content.subject.strip() else [Fault("The subject is empty.", field="subject")]
     for field, address in (("from_address", content.from_address), ("reply_to", content.reply_to)):
         try:
             if address is not None:
-                parse_address(address)
+                parse_address(address, ascii_only=True)
         except AddressRefused as error:
             faults.append(Fault(f"{'From' if field == 'from_address' else 'Reply-To'}: {error.reason}", field=field))
     for field, value in (("from_name", content.from_name), ("subject", content.subject)):

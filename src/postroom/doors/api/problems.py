@@ -19,12 +19,15 @@ from postroom.errors import Conflict, Fault, InvalidInput, NotFound, PostroomErr
 MEDIA_TYPE = "application/problem+json"
 ERRORS_MAX = 20
 TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}  # as RFC 9110 has them, whatever Python does
-# Where in the JSON of a new job the things stand that flow names by their own fields.
+# Where in the JSON of a new job, a test message or a decision the things stand that flow names by their own fields.
 POINTERS = {
-    "subject": "#/message/subject", "html": "#/message/html", "text": "#/message/text",
+    "subject": "#/message/subject", "preheader": "#/message/preheader", "html": "#/message/html",
+    "markdown": "#/message/markdown", "mjml": "#/message/mjml", "text": "#/message/text",
+    "attachments": "#/message/attachments",
     "from_address": "#/message/from/address", "from_name": "#/message/from/name", "reply_to": "#/message/reply_to",
     "recipients": "#/recipients", "duplicates": "#/duplicates", "unusable_addresses": "#/unusable_addresses",
-    "gateway": "#/gateway", "not_before": "#/not_before"}
+    "field_policy": "#/field_policy", "gateway": "#/gateway", "not_before": "#/not_before", "to": "#/to",
+    "decision": "#/decision", "positions": "#/positions", "which": "#/which"}
 
 log = structlog.get_logger(__name__)
 

@@ -1,12 +1,13 @@
 """What a program asks for when it creates a job: the shapes, and how a request becomes a submission and rows.
 
     application/json      message, options and up to 10,000 recipients in one body
-    multipart/form-data   `message` (the same JSON without recipients) and `recipients`, text/csv or application/x-ndjson,
-                          streamed to disk, any number of rows
+    multipart/form-data   `message` (the same JSON without recipients); `recipients`, text/csv or application/x-ndjson,
+                          streamed to disk, any number of rows; and the files, each a part `attachment`
 """
 
 from __future__ import annotations
 
+import binascii
 import contextlib
 import hashlib
 import json
@@ -16,17 +17,26 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+)
 from pydantic_core import from_json
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from postroom.domain.audience import IncomingRow, read_csv, read_ndjson, read_records
-from postroom.doors.uploads import Part, read_parts
+from postroom.doors.uploads import ATTACHMENT, Part, Parts, read_parts
 from postroom.errors import InvalidInput, storable
-from postroom.flow.submit import Content, IdempotencyKey, Submission
+from postroom.flow.submit import FILES_BYTES_MAX, FILES_MAX, Content, IdempotencyKey, Submission
 
-JSON_BODY_BYTES_MAX = 8 * 1024 * 1024  # parsed it takes several times that
+JSON_BODY_BYTES_MAX = 8 * 2**20 + FILES_BYTES_MAX * 4 // 3  # message and list, parsed several times that; and files in base64
 JSON_RECIPIENTS_MAX = 10_000
 CONTENT_TYPES = {".csv": "text/csv", ".ndjson": "application/x-ndjson", ".jsonl": "application/x-ndjson"}
 KEY_LENGTH_MAX = 255
@@ -59,19 +69,43 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+def _from_base64(value: object) -> bytes:
+    if not isinstance(value, str):
+        raise ValueError("the content of a file is text, in base64")
+    try:
+        return binascii.a2b_base64(value, strict_mode=True)
+    except ValueError:
+        raise ValueError("this is not base64 (RFC 4648, section 4: padded, and no line breaks)") from None
+
+
 class From(Strict):
     address: Line
     name: Line = ""
 
 
+class File(Strict):
+    """A file that goes with the message. An image that the HTML names as `cid:` and its name is shown there instead."""
+
+    name: Text
+    content: Annotated[bytes, BeforeValidator(_from_base64), WithJsonSchema({"type": "string", "contentEncoding": "base64"})]
+
+
 class Message(Strict):
-    """`subject`, `html` and `text` are Liquid templates over the recipient's fields; at least one body is needed."""
+    """`subject`, `preheader` and the bodies are Liquid templates over the recipient's fields. The body is one of `html`,
+    `markdown` and `mjml`, or `text`, or one of the three and `text`; without `text` one is made from the HTML.
+    """
 
     subject: Text
+    preheader: Annotated[Text, Field(description="Shown beside the subject in a list of messages; needs an HTML body.")] = ""
     html: Text | None = None
+    markdown: Text | None = None
+    mjml: Text | None = None
     text: Text | None = None
     from_: Annotated[From, Field(alias="from")]
     reply_to: Line | None = None
+    attachments: Annotated[list[File], Field(
+        description=f"At most {FILES_MAX} files, {FILES_BYTES_MAX // 2**20} MiB together, each by another name. An image that "
+                    "the HTML names, such as <img src=\"cid:logo.png\">, is shown there; every other file is one to save.")] = []
 
 
 class ListedRecipient(Strict):
@@ -88,6 +122,9 @@ class JobOptions(Strict):
     contacts: Annotated[bool, Field(description="Send to all contacts of the account, in place of a list.")] = False
     duplicates: Literal["exclude", "skip", "send"] = "exclude"
     unusable_addresses: Literal["exclude", "fail"] = "exclude"
+    field_policy: Annotated[Literal["fail", "refuse", "blank"], Field(
+        description="Where a field that the message prints is blank for a recipient: fail them, without a message; refuse the "
+                    "job; or leave it blank. Recipients whose message cannot be made at all fail, or refuse the job.")] = "fail"
     gateway: Line | None = None
     not_before: AwareDatetime | None = None
 
@@ -100,13 +137,15 @@ class NewJob(JobOptions):
 
 
 MESSAGE_EXAMPLE: dict[str, Any] = {
-    "subject": "Spring courses, {{ name | default: 'there' }}", "text": "Hello {{ name | default: 'there' }},\n...",
-    "html": "<p>Hello {{ name | default: 'there' }},</p>", "from": {"address": "club@example.com", "name": "The club"},
-    "reply_to": "office@example.com"}
+    "subject": "Spring courses, {{ name | default: 'there' }}", "preheader": "What is new, and how to take part",
+    "html": "<p><img src=\"cid:dot.gif\" alt=\"\"> Hello {{ name | default: 'there' }},</p>",
+    "text": "Hello {{ name | default: 'there' }},\n...", "from": {"address": "club@example.com", "name": "The club"},
+    "reply_to": "office@example.com",
+    "attachments": [{"name": "dot.gif", "content": "R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"}]}
 NEW_JOB_EXAMPLE: dict[str, Any] = {
     "message": MESSAGE_EXAMPLE,
     "recipients": [{"email": "zoe@example.com", "fields": {"name": "Zoë"}}, {"email": "li@example.com", "fields": {}}],
-    "duplicates": "exclude", "unusable_addresses": "exclude"}
+    "duplicates": "exclude", "unusable_addresses": "exclude", "field_policy": "fail"}
 
 
 def openapi_of_new_job() -> dict[str, Any]:
@@ -119,12 +158,16 @@ def openapi_of_new_job() -> dict[str, Any]:
         "message": JobOptions.model_json_schema(),
         "recipients": {"type": "string", "format": "binary", "description":
                        "text/csv (with an optional charset, else UTF-8; a header row with an email column), or "
-                       "application/x-ndjson, each line an object with email and fields."}}}
+                       "application/x-ndjson, each line an object with email and fields."},
+        ATTACHMENT: {"type": "array", "maxItems": FILES_MAX, "items": {"type": "string", "format": "binary"}, "description":
+                     "The files that go with the message, each a part of this name with the file's own name; as attachments "
+                     "in the message, and beside those."}}}
     return {"requestBody": {"required": True, "content": {
         "application/json": {"schema": _inlined(whole), "example": NEW_JOB_EXAMPLE},
         "multipart/form-data": {
             "schema": _inlined(form), "encoding": {"message": {"contentType": "application/json"},
-                                                   "recipients": {"contentType": "text/csv, application/x-ndjson"}},
+                                                   "recipients": {"contentType": "text/csv, application/x-ndjson"},
+                                                   ATTACHMENT: {"contentType": "*/*"}},
             "example": {"message": {"message": MESSAGE_EXAMPLE}, "recipients": csv}}}}}
 
 
@@ -194,19 +237,19 @@ def _listed(new: NewJob) -> Iterable[IncomingRow] | None:
     return None if new.recipients is None else read_records(new.recipients)
 
 
-def _of_parts(parts: dict[str, Part], account_id: int, by: str) -> Asked:
-    if unknown := parts.keys() - {"message", "recipients"}:
-        raise InvalidInput(f'There is a part "{min(unknown)}"; the parts of a job are "message" and "recipients".')
-    if "message" not in parts:
+def _of_parts(parts: Parts, account_id: int, by: str) -> Asked:
+    if unknown := parts.named.keys() - {"message", "recipients"}:
+        raise InvalidInput(f'There is a part "{min(unknown)}"; those of a job are "message", "recipients" and "{ATTACHMENT}".')
+    if "message" not in parts.named:
         raise InvalidInput('The part "message" is missing: the JSON of the job without its recipients.', field="message")
-    body = _json(parts["message"].content)
+    body = _json(parts.named["message"].content)
     options = _valid(JobOptions, body)
-    listed = parts.get("recipients")
+    listed = parts.named.get("recipients")
     if (listed is not None) == options.contacts:
         raise InvalidInput('Give either a part "recipients" or "contacts": true.', field="recipients")
     rows = None if listed is None else _rows(listed)
     digest = b"" if listed is None else f"{listed.content_type};{listed.charset};".encode() + listed.digest.digest()
-    return Asked(_submission(options, account_id, by), rows, _fingerprint(body, digest))
+    return Asked(_submission(options, account_id, by, parts.files), rows, _fingerprint(body, digest + parts.digest_of_files()))
 
 
 def _rows(listed: Part) -> Iterable[IncomingRow]:
@@ -223,12 +266,15 @@ def _rows(listed: Part) -> Iterable[IncomingRow]:
             raise HTTPException(415, f'The part "recipients" is text/csv or application/x-ndjson, not "{other or "unnamed"}".')
 
 
-def _submission(options: JobOptions, account_id: int, by: str) -> Submission:
+def _submission(options: JobOptions, account_id: int, by: str, files: tuple[tuple[str, bytes], ...] = ()) -> Submission:
     message = options.message
-    content = Content(subject=message.subject, html=message.html, text=message.text, from_address=message.from_.address,
-                      from_name=message.from_.name, reply_to=message.reply_to)
-    return Submission(account_id, by, content, duplicates=options.duplicates, unusable_addresses=options.unusable_addresses,
-                      gateway=options.gateway, not_before=options.not_before)
+    content = Content(
+        subject=message.subject, preheader=message.preheader, html=message.html, markdown=message.markdown, mjml=message.mjml,
+        text=message.text, from_address=message.from_.address, from_name=message.from_.name, reply_to=message.reply_to)
+    return Submission(
+        account_id, by, content, duplicates=options.duplicates, unusable_addresses=options.unusable_addresses,
+        gateway=options.gateway, not_before=options.not_before, field_policy=options.field_policy,
+        files=(*((file.name, file.content) for file in message.attachments), *files))
 
 
 def _fingerprint(body: Any, rest: bytes = b"") -> bytes:
@@ -252,3 +298,9 @@ def idempotency_of(request: Request) -> str | None:
 
 def bound_to(key: str | None, asked: Asked) -> IdempotencyKey | None:
     return None if key is None else IdempotencyKey(key, asked.fingerprint)
+
+
+def bound_to_body(request: Request, body: BaseModel) -> IdempotencyKey | None:
+    """The key of a request whose address and body say everything. Raises InvalidInput."""
+    key = idempotency_of(request)
+    return None if key is None else IdempotencyKey(key, _fingerprint([request.url.path, body.model_dump(mode="json")]))

@@ -2,43 +2,57 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, FastAPI, Query
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict
+from fastapi import APIRouter, FastAPI, Query
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from sse_starlette import EventSourceResponse
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from postroom import __version__
 from postroom.domain.job import Status
-from postroom.doors.api import problems
-from postroom.doors.api.requests import BodyInvalid, Line, Strict, asked_for, bound_to, idempotency_of, openapi_of_new_job
+from postroom.doors.api import previews, problems
+from postroom.doors.api.holder import Holder
+from postroom.doors.api.requests import (
+    BodyInvalid,
+    Line,
+    Strict,
+    asked_for,
+    bound_to,
+    bound_to_body,
+    idempotency_of,
+    openapi_of_new_job,
+)
 from postroom.doors.door import NUMBER_MAX, AtDoor, Number, events
-from postroom.doors.shown import ExcludedRow, Job, Recipient, exclusion_shown, job_shown, recipient_shown
+from postroom.doors.shown import (
+    ATTEMPT_EXAMPLE,
+    AttemptShown,
+    ExcludedRow,
+    Job,
+    PreflightShown,
+    Recipient,
+    SettlementShown,
+    attempt_shown,
+    exclusion_shown,
+    job_shown,
+    preflight_shown,
+    recipient_shown,
+    settlement_shown,
+)
 from postroom.errors import InvalidInput
-from postroom.flow.accounts import KeyHolder, holder_of
 from postroom.flow.approve import approve
+from postroom.flow.continuation import continue_the_rest
 from postroom.flow.finish import cancel
-from postroom.flow.report import exclusion_page, recipient_page, report, reports
+from postroom.flow.pause import pause, resume
+from postroom.flow.report import exclusion_page, outcomes_of, preflight_of, recipient_page, report, reports
+from postroom.flow.settlement import settle
 from postroom.flow.submit import submit
 
 PAGE_MAX = 500
+POSITIONS_AT_ONCE = 10_000
+POSITION_MAX = 2**31 - 1
 
-bearer = HTTPBearer(auto_error=False, description="A key of the account: postroom key create NAME.")
-
-
-async def _holder(door: AtDoor, given: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> KeyHolder:
-    holder = await holder_of(door.pool, given.credentials) if given else None
-    if holder is None:
-        raise HTTPException(401, "Give a key of the account: Authorization: Bearer postroom_….",
-                            headers={"WWW-Authenticate": 'Bearer realm="postroom"'})
-    return holder
-
-
-Holder = Annotated[KeyHolder, Depends(_holder)]
 Limit = Annotated[int, Query(ge=1, le=PAGE_MAX)]
 Cursor = Annotated[str | None, Query(max_length=20, pattern="^[0-9]+$", description="`next_cursor` of the page before.")]
 
@@ -58,6 +72,15 @@ class JobPage(BaseModel):
 class RecipientPage(BaseModel):
     items: list[Recipient]
     next_cursor: str | None
+
+
+class AttemptList(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"examples": [
+        {"position": 12, "email": "zoe@example.com", "items": [ATTEMPT_EXAMPLE]}]})
+
+    position: int
+    email: str
+    items: list[AttemptShown]
 
 
 class ExclusionPage(BaseModel):
@@ -89,6 +112,32 @@ class Cancellation(Strict):
     note: Line | None = None
 
 
+class Pause(Strict):
+    """Why; people are shown it while the job is paused."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"reason": "The date may be wrong."}]})
+
+    reason: Line | None = None
+
+
+class NewContinuation(Strict):
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"which": "unsent"}]})
+
+    which: Literal["unsent", "failed"]
+
+
+class NewSettlement(Strict):
+    """`positions` null or left out: all that are unconfirmed now."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [
+        {"decision": "send_again", "positions": [12, 480], "note": "Neither has it."}]})
+
+    decision: Literal["assume_sent", "send_again"]
+    positions: Annotated[list[Annotated[int, Field(ge=1, le=POSITION_MAX)]], Field(
+        min_length=1, max_length=POSITIONS_AT_ONCE)] | None = None
+    note: Line | None = None
+
+
 @router.post("/jobs", status_code=201, response_model=Job, openapi_extra=openapi_of_new_job(), summary="Create a job",
              responses={status: problems.RESPONSES[status] for status in (409, 413)})
 async def create_job(request: Request, response: Response, door: AtDoor, holder: Holder) -> Job:
@@ -96,7 +145,7 @@ async def create_job(request: Request, response: Response, door: AtDoor, holder:
     below, it starts at once or queues. With an `Idempotency-Key` the same request again answers with the same job."""
     key = idempotency_of(request)
     async with asked_for(request, account_id=holder.account_id, by=f"key {holder.name}") as asked, door.freezing:
-        job = await submit(door.pool, asked.submission, asked.rows, idempotency=bound_to(key, asked))
+        job = await submit(door.pool, door.office, asked.submission, asked.rows, idempotency=bound_to(key, asked))
     response.headers["Location"] = request.url_for("show_job", job_id=job.id).path
     return job_shown(await report(door.pool, holder.account_id, job.id))
 
@@ -133,6 +182,13 @@ async def list_recipients(
     return RecipientPage(items=[recipient_shown(row) for row in page[:limit]], next_cursor=more)
 
 
+@router.get("/jobs/{job_id}/recipients/{position}/attempts", responses=OF_A_JOB, summary="All that became of one recipient")
+async def list_attempts(door: AtDoor, holder: Holder, job_id: Number, position: Number) -> AttemptList:
+    """Attempt by attempt, in their order. Empty where nothing has happened to it yet."""
+    address, told = await outcomes_of(door.pool, holder.account_id, job_id, position)
+    return AttemptList(position=position, email=address, items=[attempt_shown(one) for one in told])
+
+
 @router.get("/jobs/{job_id}/exclusions", responses=OF_A_JOB, summary="What was left out before the freeze, and why")
 async def list_exclusions(request: Request, response: Response, door: AtDoor, holder: Holder, job_id: Number,
                           cursor: Cursor = None, limit: Limit = 100) -> ExclusionPage:
@@ -140,6 +196,12 @@ async def list_exclusions(request: Request, response: Response, door: AtDoor, ho
     more = str(page[limit - 1].row_no) if len(page) > limit else None
     _link_next(request, response, more)
     return ExclusionPage(items=[exclusion_shown(row) for row in page[:limit]], next_cursor=more)
+
+
+@router.get("/jobs/{job_id}/preflight", responses=OF_A_JOB, summary="What was found when every recipient was checked")
+async def show_preflight(door: AtDoor, holder: Holder, job_id: Number) -> PreflightShown:
+    """Before a job can be approved (or, below the threshold, created), the message is made once for every recipient."""
+    return preflight_shown(await preflight_of(door.pool, holder.account_id, job_id))
 
 
 EVENTS: dict[int | str, dict[str, Any]] = {200: {
@@ -170,6 +232,46 @@ async def cancel_job(door: AtDoor, holder: Holder, job_id: Number, body: Cancell
     return job_shown(await report(door.pool, holder.account_id, job_id))
 
 
+@router.put("/jobs/{job_id}/pause", responses=MOVES_A_JOB, summary="Pause a job")
+async def pause_job(door: AtDoor, holder: Holder, job_id: Number, body: Pause | None = None) -> Job:
+    """Takes effect at once, in every status that is not over. Pausing again answers the same: who was first and why stays."""
+    await pause(door.pool, holder.account_id, job_id, by=f"key {holder.name}", reason=body.reason if body else None)
+    return job_shown(await report(door.pool, holder.account_id, job_id))
+
+
+@router.delete("/jobs/{job_id}/pause", responses=MOVES_A_JOB, summary="Let a paused job go on")
+async def resume_job(door: AtDoor, holder: Holder, job_id: Number) -> Job:
+    """Resuming a job that is not paused changes nothing and answers the same."""
+    await resume(door.pool, holder.account_id, job_id, by=f"key {holder.name}")
+    return job_shown(await report(door.pool, holder.account_id, job_id))
+
+
+@router.post("/jobs/{job_id}/continuation", status_code=201, responses=MOVES_A_JOB, summary="Continue the rest of a job")
+async def continue_job(request: Request, response: Response, door: AtDoor, holder: Holder, job_id: Number,
+                       body: NewContinuation) -> Job:
+    """A new job of exactly those that a job left unsent, or that it failed: the same message and options, and the gate again.
+    Each rest is continued once: 409 names the job that does it. With an `Idempotency-Key` the same request again answers with
+    the same job."""
+    key = bound_to_body(request, body)
+    async with door.freezing:
+        made = await continue_the_rest(door.pool, door.office, holder.account_id, job_id, which=body.which,
+                                       by=f"key {holder.name}", idempotency=key)
+    response.headers["Location"] = request.url_for("show_job", job_id=made.id).path
+    return job_shown(await report(door.pool, holder.account_id, made.id))
+
+
+@router.post("/jobs/{job_id}/settlements", responses=MOVES_A_JOB, summary="Settle unconfirmed recipients")
+async def settle_job(request: Request, door: AtDoor, holder: Holder, job_id: Number, body: NewSettlement) -> SettlementShown:
+    """A person's decision on recipients of which nobody can know whether the gateway has them: all that are named, or none. Those
+    that are sent again may get the message twice. With an `Idempotency-Key` the same request again settles nothing more."""
+    key = bound_to_body(request, body)
+    async with door.freezing:
+        told = await settle(door.pool, door.office, holder.account_id, job_id, body.decision, positions=body.positions,
+                            by=f"key {holder.name}", note=body.note, idempotency=key)
+    continuation = await report(door.pool, holder.account_id, told.continuation.id) if told.continuation else None
+    return settlement_shown(told, await report(door.pool, holder.account_id, job_id), continuation)
+
+
 def _number(cursor: str | None) -> int | None:
     if cursor is None:
         return None
@@ -190,6 +292,7 @@ def create_api() -> FastAPI:
                   description="Sends one message to a large group and accounts for every single recipient.",
                   separate_input_output_schemas=False)
     api.include_router(router)
+    api.include_router(previews.router)
     problems.install(api)
 
     @api.exception_handler(BodyInvalid)

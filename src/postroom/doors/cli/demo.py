@@ -26,16 +26,16 @@ from postroom.config import Settings, read_settings
 from postroom.domain.audience import read_csv
 from postroom.domain.job import Status
 from postroom.doors import wiring
-from postroom.doors.cli.jobs import print_exclusions
+from postroom.doors.cli.jobs import print_exclusions, print_findings
 from postroom.doors.cli.listing import opened_list
 from postroom.doors.cli.operate import PortOption, with_changes
 from postroom.doors.cli.terminal import err, out
-from postroom.doors.cli.watching import print_accounting, watch_to_the_end
+from postroom.doors.cli.watching import print_accounting, watch_the_check, watch_to_the_end
 from postroom.doors.process import run
 from postroom.doors.supervisor import Children, Installation, Stop, environment_of, installation, listen
 from postroom.doors.wiring import Postroom
 from postroom.errors import NotFound, Unavailable
-from postroom.flow import accounts, finish, report
+from postroom.flow import accounts, domains, finish, report
 from postroom.flow.accounts import Account
 from postroom.flow.approve import approve
 from postroom.flow.report import JobReport
@@ -43,7 +43,10 @@ from postroom.flow.submit import Content, Submission, submit
 
 ACCOUNT = "Demo"
 DEMO = "demo"
+LOGO = "logo.png"  # in the sample, and so in its HTML
+POSTAL_ADDRESS = "Riverside Courses, 1 Example Quay, Example Town"
 RETRY_BASE_S = 0.5
+NETWORKS = "127.0.0.0/8"  # where the sandbox stands
 LANES = 10
 # A few are refused for good and a few for now. The delay makes 5,000 last about 40 s on a page, 10 s in the terminal.
 REFUSALS = "rcpt:temp=2%,perm=1%; seed=1; dot:delay="
@@ -66,7 +69,7 @@ def demo(
     given = read_settings()
     settings = msgspec.structs.replace(
         given, home=given.home / DEMO, database_url=None, secret_key=None, base_url=None, retry_base_s=RETRY_BASE_S,
-        workers=max(1, given.workers))
+        allowed_networks=NETWORKS, workers=max(1, given.workers))
     settings = with_changes(settings, port=0 if auto and port is None else port)
     raise typer.Exit(run(_demo(settings, auto, recipients_file, script)))
 
@@ -83,7 +86,8 @@ async def _demo(settings: Settings, auto: bool, recipients_file: Path | None, sc
         console.file.flush()
         if auto:
             return await _run_to_the_end(stage, stop)
-        console.print("\nApprove the job there and watch it. Nothing is delivered to anybody. Stop with Ctrl-C.")
+        console.print("\nApprove the job there once everyone was checked, and watch it. Nothing is delivered to anybody. "
+                      "Stop with Ctrl-C.", soft_wrap=True)
         console.file.flush()
         await stop.asked.wait()
         err().print("Stopping.")
@@ -105,7 +109,7 @@ async def _stage(settings: Settings, stop: Stop, recipients_file: Path | None, a
                  from_the_start: bool) -> AsyncGenerator[Stage]:
     sandbox = Children(stop)
     try:
-        async with (installation(settings, stop) as running,
+        async with (installation(settings, stop, is_for_this_machine=True) as running,
                     wiring.opened(running.settings, name="demo", connections=2) as postroom):
             account = await _account(postroom)
             if from_the_start:
@@ -125,6 +129,11 @@ async def _stage(settings: Settings, stop: Stop, recipients_file: Path | None, a
 async def _run_to_the_end(stage: Stage, stop: Stop) -> int:
     postroom, job = stage.postroom, stage.told.job
     if job.status is Status.PENDING_APPROVAL:
+        found = (await watch_the_check(postroom, job.account_id, job.id, interrupted=stop.asked.is_set)).preflight
+        if found is None or not found.is_done:
+            out().print("Stopped before everyone was checked: the next demo begins with a new job.")
+            return 1
+        print_findings(out(), found)
         await approve(postroom.pool, job.account_id, job.id, by=DEMO, digest=job.digest)
     told = await watch_to_the_end(postroom, job.account_id, job.id, interrupted=stop.asked.is_set)
     job, console = told.job, out()
@@ -150,14 +159,17 @@ async def _run_to_the_end(stage: Stage, stop: Stop) -> int:
 
 
 async def _account(postroom: Postroom) -> Account:
-    """Of an earlier demo, or a new one with the sample's opt-outs."""
+    """Of an earlier demo, or a new one with the sample's opt-outs, a postal address, and a key that signs for its domain."""
     try:
-        return await accounts.find_account(postroom.pool, ACCOUNT)
+        account = await accounts.find_account(postroom.pool, ACCOUNT)
     except NotFound:
         account = await accounts.create_account(postroom.pool, ACCOUNT)
-    opt_outs = io.BytesIO(_sample("opt_outs.csv").read_bytes())
-    await accounts.suppress(postroom.pool, account.id, (row.address for row in read_csv(opt_outs)))
-    return account
+        opt_outs = io.BytesIO(_sample("opt_outs.csv").read_bytes())
+        await accounts.suppress(postroom.pool, account.id, (row.address for row in read_csv(opt_outs)))
+    if await domains.keys_of_account(postroom.pool, account.id):
+        return account
+    await domains.add_domain(postroom.pool, postroom.secrets, account.id, _told()["from_address"].partition("@")[2], ["ed25519"])
+    return await accounts.change_account(postroom.pool, account.id, postal_address=POSTAL_ADDRESS)
 
 
 async def _end_earlier_jobs(postroom: Postroom, account: Account) -> None:
@@ -196,17 +208,25 @@ async def _until_it_listens(port: int) -> None:
 
 
 async def _submit(postroom: Postroom, account: Account, gateway: str, recipients_file: Path | None) -> JobReport:
-    told = json.loads(_sample("message.json").read_text(encoding="utf-8"))
+    told = _told()
     content = Content(
-        subject=told["subject"], from_address=told["from_address"], from_name=told["from_name"],
+        subject=told["subject"], preheader=told["preheader"], from_address=told["from_address"], from_name=told["from_name"],
         html=_sample("message.html").read_text(encoding="utf-8"), text=_sample("message.txt").read_text(encoding="utf-8"))
-    submission = Submission(account.id, DEMO, content, gateway=gateway)
+    submission = Submission(account.id, DEMO, content, gateway=gateway, field_policy="blank",
+                            files=((LOGO, _sample(LOGO).read_bytes()),))
     if recipients_file is None:
-        job = await submit(postroom.pool, submission, read_csv(io.BytesIO(_sample("recipients.csv").read_bytes())))
+        rows = read_csv(io.BytesIO(_sample("recipients.csv").read_bytes()))
+        job = await submit(postroom.pool, postroom.office, submission, rows)
     else:
         with opened_list(str(recipients_file), encoding="utf-8") as rows:
-            job = await submit(postroom.pool, submission, rows)
+            job = await submit(postroom.pool, postroom.office, submission, rows)
     return await report.report(postroom.pool, account.id, job.id)
+
+
+def _told() -> dict[str, str]:
+    """Subject, preheader and sender of the sample."""
+    told: dict[str, str] = json.loads(_sample("message.json").read_text(encoding="utf-8"))
+    return told
 
 
 def _sample(name: str) -> Traversable:

@@ -1,7 +1,8 @@
-"""`postroom jobs`: list, show, approve, cancel."""
+"""`postroom jobs`: list, show, approve, cancel, pause, resume, continue, settle."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import typer
 from rich.console import Console
 
 from postroom.domain.job import Status
+from postroom.domain.preflight import Preflight, told
 from postroom.doors.cli.terminal import (
     AccountOption,
     JsonOption,
@@ -24,15 +26,17 @@ from postroom.doors.cli.terminal import (
     with_postroom,
 )
 from postroom.doors.cli.watching import print_accounting
-from postroom.doors.shown import exclusion_shown, job_shown
+from postroom.doors.shown import exclusion_shown, job_shown, preflight_shown, settlement_shown
 from postroom.doors.wiring import Postroom
-from postroom.flow import accounts, approve, finish, report
-from postroom.flow.report import Exclusion, JobEvent, JobReport
+from postroom.errors import InvalidInput
+from postroom.flow import accounts, approve, continuation, finish, pause, report, settlement
+from postroom.flow.report import Exclusion, JobEvent, JobOverview, JobReport
+from postroom.flow.settlement import Settlement
 
 EXCLUSIONS_SHOWN = 10
 DATES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]
 
-app = group("Message jobs: list them, look at one, approve it, cancel it.")
+app = group("Message jobs: list them, look at one, approve it, pause it, cancel it, continue its rest, settle its doubts.")
 
 JobId = Annotated[int, typer.Argument(min=1, metavar="ID", help="The job's number.")]
 
@@ -77,26 +81,31 @@ def list_jobs(
 
 @app.command()
 def show(job_id: JobId, account: AccountOption = None, as_json: JsonOption = False) -> None:
-    """Show one job: its accounting, who did what and when, and what was left out of its list."""
+    """Show one job: its accounting, what its check found, who did what and when, and what was left out of its list."""
 
-    async def act(postroom: Postroom) -> tuple[JobReport, list[JobEvent], list[Exclusion]]:
+    async def act(postroom: Postroom) -> tuple[JobReport, Preflight, list[JobEvent], list[Exclusion]]:
         account_id = await account_id_of_job(postroom, account, job_id)
-        return (await report.report(postroom.pool, account_id, job_id), await report.trail(postroom.pool, account_id, job_id),
+        return (await report.report(postroom.pool, account_id, job_id),
+                await report.preflight_of(postroom.pool, account_id, job_id),
+                await report.trail(postroom.pool, account_id, job_id),
                 await report.exclusion_page(postroom.pool, account_id, job_id, limit=EXCLUSIONS_SHOWN))
 
-    told, trail, exclusions = with_postroom(act)
+    shown, found, trail, exclusions = with_postroom(act)
     if as_json:
-        print_json({**job_shown(told).model_dump(mode="json"), "trail": [
+        print_json({**job_shown(shown).model_dump(mode="json"), "preflight": preflight_shown(found).model_dump(), "trail": [
             {"at": event.at.isoformat(), "verb": event.verb, "from": event.from_status, "to": event.to_status, "by": event.by,
              "reason": event.reason} for event in trail]})
         return
-    console, job = out(), told.job
+    console, job = out(), shown.job
     console.print(f"Job {job.id}: {plain(job.subject)}", style="bold", soft_wrap=True)
-    console.print(f"{job.status.label}. {plain(told.sentence)}", soft_wrap=True)
-    made = f"Account {plain(job.account_name)}; made by {plain(job.created_by)} at {when(job.created_at)}.\n"
+    console.print(f"{job.status.label}. {plain(shown.sentence)}", soft_wrap=True)
+    made = f"Account {plain(job.account_name)}; made by {plain(job.created_by)} at {when(job.created_at)}."
     console.print(made, soft_wrap=True)
+    print_links(console, shown)
+    console.print()
     print_accounting(console, job)
-    print_exclusions(console, told, exclusions)
+    print_findings(console, found)
+    print_exclusions(console, shown, exclusions)
     console.print()
     events = table("When", "What", "To", "By", "")
     for event in trail:
@@ -106,14 +115,15 @@ def show(job_id: JobId, account: AccountOption = None, as_json: JsonOption = Fal
 
 @app.command("approve")
 def approve_job(job_id: JobId, account: AccountOption = None, as_json: JsonOption = False) -> None:
-    """Approve a job that waits at the gate: exactly the list and the content that were frozen with it."""
+    """Approve a job that waits at the gate: exactly the list and the content that were frozen with it.
 
-    async def act(postroom: Postroom) -> JobReport:
-        account_id = await account_id_of_job(postroom, account, job_id)
-        await approve.approve(postroom.pool, account_id, job_id, by=actor())
-        return await report.report(postroom.pool, account_id, job_id)
+    Refused until everyone was checked, and where what was found refuses it: `postroom jobs show ID` says what that is.
+    """
 
-    _print_moved(with_postroom(act), as_json=as_json)
+    async def act(postroom: Postroom, account_id: int) -> JobOverview:
+        return await approve.approve(postroom.pool, account_id, job_id, by=actor())
+
+    _move(act, job_id, account, as_json=as_json)
 
 
 @app.command("cancel")
@@ -125,17 +135,114 @@ def cancel_job(
 ) -> None:
     """Cancel a job, at once. What the gateway already has stays sent; the rest stays unsent."""
 
-    async def act(postroom: Postroom) -> JobReport:
+    async def act(postroom: Postroom, account_id: int) -> JobOverview:
+        return await finish.cancel(postroom.pool, account_id, job_id, by=actor(), note=note)
+
+    _move(act, job_id, account, as_json=as_json)
+
+
+@app.command("pause")
+def pause_job(
+    job_id: JobId,
+    account: AccountOption = None,
+    reason: Annotated[str | None, typer.Option(help="Why; shown while it is paused.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Pause a job, at once, in any status that is not over. A queued one keeps its place and lets others pass."""
+
+    async def act(postroom: Postroom, account_id: int) -> JobOverview:
+        return await pause.pause(postroom.pool, account_id, job_id, by=actor(), reason=reason)
+
+    _move(act, job_id, account, as_json=as_json)
+
+
+@app.command("resume")
+def resume_job(job_id: JobId, account: AccountOption = None, as_json: JsonOption = False) -> None:
+    """Let a paused job go on where it stood."""
+
+    async def act(postroom: Postroom, account_id: int) -> JobOverview:
+        return await pause.resume(postroom.pool, account_id, job_id, by=actor())
+
+    _move(act, job_id, account, as_json=as_json)
+
+
+@app.command("continue")
+def continue_job(
+    job_id: JobId,
+    account: AccountOption = None,
+    failed: Annotated[bool, typer.Option("--failed", help="Those that it failed, in place of the unsent.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a new job of those that a job left unsent when it ended: the same message, and the gate again. Each rest once."""
+
+    async def act(postroom: Postroom, account_id: int) -> JobOverview:
+        return await continuation.continue_the_rest(postroom.pool, postroom.office, account_id, job_id,
+                                                    which="failed" if failed else "unsent", by=actor())
+
+    _move(act, job_id, account, as_json=as_json)
+
+
+@app.command("settle")
+def settle_job(
+    job_id: JobId,
+    account: AccountOption = None,
+    assume_sent: Annotated[bool, typer.Option("--assume-sent", help="Take it that the gateway has them.")] = False,
+    send_again: Annotated[bool, typer.Option("--send-again", help="Send them again: some may get the message twice.")] = False,
+    position: Annotated[list[int] | None, typer.Option(min=1, metavar="N", help="Only this one; may be given again.")] = None,
+    note: Annotated[str | None, typer.Option(help="Why; kept with the job and with each recipient.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Settle the unconfirmed recipients of a job: all of them, or those that are named. Nobody can know whether they have the
+    message, so a person decides."""
+    if assume_sent == send_again:
+        raise InvalidInput("Give either --assume-sent or --send-again.")
+
+    async def act(postroom: Postroom) -> tuple[Settlement, JobReport, JobReport | None]:
         account_id = await account_id_of_job(postroom, account, job_id)
-        await finish.cancel(postroom.pool, account_id, job_id, by=actor(), note=note)
-        return await report.report(postroom.pool, account_id, job_id)
+        told = await settlement.settle(
+            postroom.pool, postroom.office, account_id, job_id, "assume_sent" if assume_sent else "send_again",
+            positions=position or None, by=actor(), note=note)
+        made = await report.report(postroom.pool, account_id, told.continuation.id) if told.continuation else None
+        return told, await report.report(postroom.pool, account_id, job_id), made
 
-    _print_moved(with_postroom(act), as_json=as_json)
+    told, job, made = with_postroom(act)
+    if as_json:
+        print_json({"settled": told.settled, **settlement_shown(told, job, made).model_dump(mode="json")})
+        return
+    out().print(f"Settled: {told.settled:,}. {told.warning}", soft_wrap=True)
+    _print_moved(job, as_json=False)
+    if made is not None:
+        _print_moved(made, as_json=False)
 
 
-def print_exclusions(console: Console, told: JobReport, some: list[Exclusion]) -> None:
+def print_links(console: Console, shown: JobReport) -> None:
+    """What is wrong with its numbers, whose rest it sends, and who sends its own; nothing where there is nothing."""
+    job = shown.job
+    if job.alarm is not None:
+        console.print(f"Alarm: {plain(job.alarm)}", style="bold", soft_wrap=True)
+    if job.continues is not None:
+        console.print(f"It continues what job {job.continues} left {job.continued_class}.", soft_wrap=True)
+    for one in shown.continued_by:
+        console.print(f"Job {one.id} continues what it left {one.which}.", soft_wrap=True)
+
+
+def print_findings(console: Console, found: Preflight) -> None:
+    """What the check of everyone has found so far, each finding with its effect and examples; nothing where there is nothing."""
+    if not found.findings:
+        return
+    far = "" if found.is_done else f" (so far, of {found.checked:,} recipients)"
+    console.print(f"\nFound when the message was checked for everyone{far}:")
+    rows = table("Recipients#", "What", "So")
+    for one in found.findings:
+        some = ", ".join(f"{example.address or 'no address'} (no. {example.position})" for example in one.examples)
+        rows.add_row(f"{one.count:,}" if one.count else "", plain(f"{told(one)}{f' Such as {some}.' if some else ''}"),
+                     found.follows(one))
+    console.print(rows)
+
+
+def print_exclusions(console: Console, shown: JobReport, some: list[Exclusion]) -> None:
     """What was left out before the count, with the rows of `some` and their reasons; nothing where nobody was."""
-    job = told.job
+    job = shown.job
     excluded = job.excluded_duplicates + job.excluded_unusable + job.excluded_suppressed
     if not excluded:
         return
@@ -151,11 +258,21 @@ def print_exclusions(console: Console, told: JobReport, some: list[Exclusion]) -
         console.print(f"... and {excluded - len(some):,} more.")
 
 
-def _print_moved(told: JobReport, *, as_json: bool) -> None:
+def _move(act: Callable[[Postroom, int], Awaitable[JobOverview]], job_id: int, account: str | None, *, as_json: bool) -> None:
+    """Does it to a job, in the account that it belongs to, and prints the job that came of it."""
+    async def moved(postroom: Postroom) -> JobReport:
+        account_id = await account_id_of_job(postroom, account, job_id)
+        job = await act(postroom, account_id)
+        return await report.report(postroom.pool, account_id, job.id)
+
+    _print_moved(with_postroom(moved), as_json=as_json)
+
+
+def _print_moved(moved: JobReport, *, as_json: bool) -> None:
     if as_json:
-        print_json(job_shown(told).model_dump(mode="json"))
+        print_json(job_shown(moved).model_dump(mode="json"))
     else:
-        out().print(f"Job {told.job.id} is {told.job.status.label}. {plain(told.sentence)}", soft_wrap=True)
+        out().print(f"Job {moved.job.id} is {moved.job.status.label}. {plain(moved.sentence)}", soft_wrap=True)
 
 
 def _aware(moment: datetime | None) -> datetime | None:

@@ -13,7 +13,7 @@ import sys
 import typer
 
 from postroom.doors import logs
-from postroom.doors.cli import demo, jobs, operate, sandbox, send, setup
+from postroom.doors.cli import demo, domains, jobs, operate, preview, sandbox, send, setup
 from postroom.doors.cli.terminal import Interrupted, err, plain
 from postroom.errors import InvalidInput, PostroomError
 
@@ -30,9 +30,12 @@ app.command("demo")(demo.demo)
 app.command("serve")(operate.serve)
 app.command("worker")(operate.worker)
 app.command("send")(send.send)
+app.command("preview")(preview.show)
+app.command("test")(preview.try_out)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(setup.account_app, name="account")
 app.add_typer(setup.gateway_app, name="gateway")
+app.add_typer(domains.app, name="domain")
 app.add_typer(setup.key_app, name="key")
 app.add_typer(setup.contacts_app, name="contacts")
 app.command("suppress")(setup.suppress)

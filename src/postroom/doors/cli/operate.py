@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from typing import Annotated
 
 import msgspec
@@ -11,8 +12,9 @@ from rich.table import Table
 
 from postroom import __version__
 from postroom.config import SECRETS, Settings, as_markdown, described, read_settings
+from postroom.domain.checking import Finding, Level
 from postroom.doors import logs, supervisor, wiring
-from postroom.doors.check import Finding, Level, check_all
+from postroom.doors.check import check_all
 from postroom.doors.cli.terminal import JsonOption, err, out, plain, print_json, table
 from postroom.doors.process import run
 from postroom.doors.worker import work
@@ -80,9 +82,7 @@ def check(as_json: JsonOption = False) -> None:
         if settings_in_force is not None:
             out().print(_settings_table(settings_in_force))
             out().print()
-        for finding in findings:
-            out().print(f"{finding.level:<8}", style=STYLES[finding.level], end="")
-            out().print(f"{finding.subject}: {plain(finding.told)}", soft_wrap=True)
+        print_findings(findings)
     if any(finding.level is Level.ERROR for finding in findings):
         raise typer.Exit(1)
 
@@ -119,6 +119,13 @@ def version(as_json: JsonOption = False) -> None:
         print_json({"version": __version__})
     else:
         typer.echo(__version__)
+
+
+def print_findings(findings: Iterable[Finding]) -> None:
+    """One line each, its level in front."""
+    for finding in findings:
+        out().print(f"{finding.level:<8}", style=STYLES[finding.level], end="")
+        out().print(f"{finding.subject}: {plain(finding.told)}", soft_wrap=True)
 
 
 def with_changes(given: Settings, **changes: int | None) -> Settings:

@@ -31,7 +31,8 @@ def sandbox(
 ) -> None:
     """Run a mail server that accepts mail by a script, records it, and delivers nothing.
 
-    Hand it an account's mail: `postroom gateway create --host 127.0.0.1 --port 2525 --security none`
+    Hand it an account's mail: `postroom gateway create --host 127.0.0.1 --port 2525 --security none`, with
+    POSTROOM_ALLOWED_NETWORKS=127.0.0.0/8 in the environment of that command and of `postroom serve`.
 
     Examples of scripts:
 

@@ -1,4 +1,4 @@
-"""`postroom send`: a list in, the gate asked in the terminal, progress until it is over."""
+"""`postroom send`: a list in, everyone checked, the gate asked in the terminal, progress until it is over."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from postroom.domain.job import Status
-from postroom.doors.cli.jobs import EXCLUSIONS_SHOWN, print_exclusions
+from postroom.doors.cli.jobs import EXCLUSIONS_SHOWN, print_exclusions, print_findings
 from postroom.doors.cli.listing import STDIN, ListFile, opened_list
 from postroom.doors.cli.terminal import (
     AccountOption,
@@ -24,14 +24,14 @@ from postroom.doors.cli.terminal import (
     print_json,
     with_postroom,
 )
-from postroom.doors.cli.watching import print_accounting, watch_to_the_end
+from postroom.doors.cli.watching import print_accounting, watch_the_check, watch_to_the_end
 from postroom.doors.shown import job_shown
 from postroom.doors.wiring import Postroom
 from postroom.errors import InvalidInput
 from postroom.flow import finish, report
 from postroom.flow.approve import approve
 from postroom.flow.report import Exclusion, JobReport
-from postroom.flow.submit import Content, Submission, submit
+from postroom.flow.submit import FILES_BYTES_MAX, Content, Submission, submit
 
 # "Name <address>"; which address is a good one is not decided here.
 _NAMED_ADDRESS = re.compile(r'\s*(?:"(?P<quoted>[^"]*)"|(?P<name>[^<"]*?))\s*<(?P<address>[^<>]+)>\s*')
@@ -48,13 +48,25 @@ class Unusable(StrEnum):
     FAIL = "fail"
 
 
+class FieldPolicy(StrEnum):
+    FAIL = "fail"
+    REFUSE = "refuse"
+    BLANK = "blank"
+
+
 def send(
     file: ListFile,
     subject: Annotated[str, typer.Option(help="With merge fields, such as 'News for {{ name }}'.")],
     sender: Annotated[str, typer.Option("--from", metavar='"NAME <ADDRESS>"', help="Who it comes from.")],
     from_name: Annotated[str | None, typer.Option(help="The name beside --from, if that is only an address.")] = None,
-    html: Annotated[Path | None, typer.Option(metavar="FILE", help="The HTML part.")] = None,
-    text: Annotated[Path | None, typer.Option(metavar="FILE", help="The text part; without it one comes from the HTML.")] = None,
+    preheader: Annotated[str, typer.Option(help="Shown beside the subject in a list of messages.")] = "",
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="The body as HTML;")] = None,
+    markdown: Annotated[Path | None, typer.Option(metavar="FILE", help="or as Markdown;")] = None,
+    mjml: Annotated[Path | None, typer.Option(metavar="FILE", help="or as MJML.")] = None,
+    text: Annotated[Path | None, typer.Option(metavar="FILE", help="The text part; without it one comes from the body.")] = None,
+    attach: Annotated[list[Path] | None, typer.Option(
+        metavar="FILE", help="A file that goes with it; give it again for each. An image that the body names as cid:NAME is "
+                             "shown there.")] = None,
     reply_to: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Where answers go.")] = None,
     account: AccountOption = None,
     gateway: Annotated[str | None, typer.Option(metavar="NAME", help="By default the account's first one.")] = None,
@@ -62,15 +74,17 @@ def send(
         help="The same address again: leave it out, count it and skip it, or send to each row.")] = Duplicates.EXCLUDE,
     unusable_addresses: Annotated[Unusable, typer.Option(
         help="No or no good address: leave the row out, or count it and fail it.")] = Unusable.EXCLUDE,
+    field_policy: Annotated[FieldPolicy, typer.Option(
+        help="A merge field is blank for someone: fail them, refuse the job, or leave it blank.")] = FieldPolicy.FAIL,
     encoding: Annotated[str, typer.Option(help="The CSV's encoding, if it is not UTF-8, such as cp1252.")] = "utf-8",
     approve_it: Annotated[bool, typer.Option("--approve", help="Approve it without asking.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Send one message to the list in FILE, and watch it until it is over.
 
-    The list is counted and frozen first; what is left out is shown with its reasons. From the account's threshold on you are
-    asked to approve the exact count. A worker has to be running (postroom serve). Ctrl-C leaves the job running.
-    Where there is no terminal to ask in, the job waits for its approval.
+    The list is counted and frozen first; what is left out is shown with its reasons. From the account's threshold on a worker
+    makes everyone's message once, you see what it found, and are asked to approve the exact count. A worker has to be running
+    (postroom serve). Ctrl-C leaves the job as it is. Where there is no terminal to ask in, the job waits for its approval.
 
     Example:
 
@@ -79,15 +93,19 @@ def send(
     Exit status: 0 only when the job completed; 1 when it did not, or waits for approval; 130 after Ctrl-C.
     """
     name, address = _named_address(sender)
-    content = Content(subject=subject, html=_body(html), text=_body(text), from_address=address,
-                      from_name=name if from_name is None else from_name, reply_to=reply_to)
+    content = Content(
+        subject=subject, preheader=preheader, html=_body(html, "html"), markdown=_body(markdown, "markdown"),
+        mjml=_body(mjml, "mjml"), text=_body(text, "text"), from_address=address,
+        from_name=name if from_name is None else from_name, reply_to=reply_to)
+    files = tuple((path.name, _octets(path)) for path in attach or ())
 
     async def make(postroom: Postroom) -> tuple[int, JobReport, list[Exclusion]]:
         account_id = await account_id_of(postroom, account)
-        submission = Submission(account_id, actor(), content, duplicates=duplicates.value,
-                                unusable_addresses=unusable_addresses.value, gateway=gateway)
+        submission = Submission(
+            account_id, actor(), content, duplicates=duplicates.value, unusable_addresses=unusable_addresses.value,
+            gateway=gateway, field_policy=field_policy.value, files=files)
         with opened_list(file, encoding=encoding) as rows:
-            made = await submit(postroom.pool, submission, rows)
+            made = await submit(postroom.pool, postroom.office, submission, rows)
         return (account_id, await report.report(postroom.pool, account_id, made.id),
                 await report.exclusion_page(postroom.pool, account_id, made.id, limit=EXCLUSIONS_SHOWN))
 
@@ -95,9 +113,9 @@ def send(
     job_id = told.job.id
     err().print(f"Job {job_id}: {told.job.recipient_count:,} recipients.", style="bold")
     print_exclusions(err(), told, exclusions)
-    if told.job.status is Status.PENDING_APPROVAL and not _pass_the_gate(account_id, told, approve_it, can_ask=file != STDIN):
-        _end(with_postroom(lambda postroom: report.report(postroom.pool, account_id, job_id)), as_json=as_json)
     try:
+        if told.job.status is Status.PENDING_APPROVAL and not _pass_the_gate(account_id, told, approve_it, can_ask=file != STDIN):
+            _end(with_postroom(lambda postroom: report.report(postroom.pool, account_id, job_id)), as_json=as_json)
         told = with_postroom(lambda postroom: watch_to_the_end(postroom, account_id, job_id))
     except Interrupted:
         err().print(f"\nNot watching any longer. Job {job_id} goes on without this command.\n"
@@ -109,6 +127,16 @@ def send(
 def _pass_the_gate(account_id: int, told: JobReport, approve_it: bool, *, can_ask: bool) -> bool:
     """Whether it was approved. Outside of a terminal nobody can be asked, and the job waits."""
     job = told.job
+    if not approve_it and not (can_ask and sys.stdin.isatty()):
+        err().print(f"Job {job.id} waits for approval. Approve it: postroom jobs approve {job.id}")
+        return False
+    found = with_postroom(lambda postroom: watch_the_check(postroom, account_id, job.id)).preflight
+    if found is not None:  # otherwise somebody else has decided meanwhile, and the approval says what
+        print_findings(err(), found)
+        if found.refusing:
+            err().print(f"\nJob {job.id} cannot be approved as it is: correct the message or the list, and send again. "
+                        f"Take this one away: postroom jobs cancel {job.id}", soft_wrap=True)
+            return False
 
     async def approve_what_was_shown(postroom: Postroom) -> None:
         await approve(postroom.pool, account_id, job.id, by=actor(), digest=job.digest)
@@ -117,9 +145,6 @@ def _pass_the_gate(account_id: int, told: JobReport, approve_it: bool, *, can_as
         await finish.cancel(postroom.pool, account_id, job.id, by=actor(), note="Not approved at the gate.")
 
     if not approve_it:
-        if not can_ask or not sys.stdin.isatty():
-            err().print(f"Job {job.id} waits for approval. Approve it: postroom jobs approve {job.id}")
-            return False
         err().print(f"\nNothing is sent yet. Type {job.recipient_count} to approve sending to exactly {job.recipient_count:,} "
                     "recipients, c to cancel the job, or anything else to decide later.", soft_wrap=True)
         try:
@@ -156,12 +181,21 @@ def _named_address(given: str) -> tuple[str, str]:
     return (found["quoted"] if found["quoted"] is not None else found["name"]), found["address"].strip()
 
 
-def _body(path: Path | None) -> str | None:
+def _body(path: Path | None, field: str) -> str | None:
     if path is None:
         return None
     try:
         return path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise InvalidInput(f"{path} cannot be read: {error.strerror}.", field="html") from None
+        raise InvalidInput(f"{path} cannot be read: {error.strerror}.", field=field) from None
     except UnicodeDecodeError:
-        raise InvalidInput(f"{path} is not UTF-8. Save it as UTF-8.", field="html") from None
+        raise InvalidInput(f"{path} is not UTF-8. Save it as UTF-8.", field=field) from None
+
+
+def _octets(path: Path) -> bytes:
+    """What is in a file, and of one that is larger than any may be only enough to be refused for it."""
+    try:
+        with path.open("rb") as file:
+            return file.read(FILES_BYTES_MAX + 1)
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be read: {error.strerror}.", field="attachments") from None

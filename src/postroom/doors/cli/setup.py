@@ -24,7 +24,7 @@ from postroom.doors.cli.terminal import (
 from postroom.doors.wiring import Postroom
 from postroom.errors import InvalidInput
 from postroom.flow import accounts
-from postroom.flow.accounts import Account, Gateway
+from postroom.flow.accounts import Account, Gateway, Limits
 
 PROBLEMS_SHOWN = 10
 
@@ -76,6 +76,56 @@ def list_accounts(as_json: JsonOption = False) -> None:
     out().print(listed if every else "There is no account yet. Create one: postroom account create NAME.")
 
 
+@account_app.command("set")
+def set_account(
+    account: AccountOption = None,
+    threshold: Annotated[int | None, typer.Option(help="Sends to so many recipients or more wait for approval.")] = None,
+    bounce_domain: Annotated[str | None, typer.Option(
+        help="The domain to which bounces come back; each recipient gets an envelope sender of its own in it.")] = None,
+    unsubscribe_url: Annotated[str | None, typer.Option(
+        metavar="URL", help="The account's own way out, https:, http: or mailto:, instead of Postroom's page. {token} and "
+                            "{email} in it stand for the recipient's own, percent-encoded.")] = None,
+    postal_address: Annotated[str | None, typer.Option(metavar="TEXT", help="Of the sender; it may have several lines.")] = None,
+    require_unsubscribe: Annotated[bool | None, typer.Option(
+        "--require-unsubscribe/--no-require-unsubscribe", help="Whether every message must show a way out.")] = None,
+    require_postal_address: Annotated[bool | None, typer.Option(
+        "--require-postal-address/--no-require-postal-address",
+        help="Whether every message must show the postal address.")] = None,
+    retry_attempts: Annotated[int | None, typer.Option(
+        metavar="TIMES", help="A recipient that the gateway refuses for now is tried so often at most.")] = None,
+    retry_deadline: Annotated[int | None, typer.Option(
+        metavar="SECONDS", help="And no longer than this after its first refusal.")] = None,
+    retry_tail: Annotated[int | None, typer.Option(
+        metavar="SECONDS", help="A job with nothing but retries left ends after this, so that the next one may begin.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Change what an account says of itself, and show it. What is not given stays as it is; an empty text unsets.
+
+    Jobs that exist keep what they were made with, but for the patience with temporary refusals.
+
+    Example: `postroom account set --bounce-domain bounces.example.com --require-unsubscribe`
+    """
+
+    async def act(postroom: Postroom) -> Account:
+        return await accounts.change_account(
+            postroom.pool, await account_id_of(postroom, account), approval_threshold=threshold, bounce_domain=bounce_domain,
+            unsubscribe_url=unsubscribe_url, postal_address=postal_address, requires_unsubscribe=require_unsubscribe,
+            requires_postal_address=require_postal_address, retry_attempts_max=retry_attempts,
+            retry_deadline_s=retry_deadline, retry_tail_s=retry_tail)
+
+    _show(with_postroom(act), as_json)
+
+
+@account_app.command("show")
+def show_account(account: AccountOption = None, as_json: JsonOption = False) -> None:
+    """Show what an account says of itself."""
+
+    async def act(postroom: Postroom) -> Account:
+        return await accounts.find_account(postroom.pool, account)
+
+    _show(with_postroom(act), as_json)
+
+
 @gateway_app.command("create")
 def create_gateway(
     host: Annotated[str, typer.Option(help="The mail server's name or address.")],
@@ -87,6 +137,13 @@ def create_gateway(
     username: Annotated[str | None, typer.Option(help="The login, if it wants one. The password is asked for.")] = None,
     password_stdin: Annotated[bool, typer.Option("--password-stdin", help="Read the password from standard input.")] = False,
     connections: Annotated[int, typer.Option(help="Sessions at once, at most.")] = 10,
+    signs_dkim: Annotated[bool, typer.Option(
+        "--signs-dkim", help="It signs for the From domain by itself, as hosted services do.")] = False,
+    per_second: Annotated[float | None, typer.Option(help="Messages a second, at most, by all workers together.")] = None,
+    per_connection: Annotated[int | None, typer.Option(help="Messages on one connection, at most.")] = None,
+    daily_quota: Annotated[int | None, typer.Option(help="Messages in a day (UTC), at most.")] = None,
+    warm_up_from: Annotated[int | None, typer.Option(
+        help="Messages on the first day, at most, and each day twice as many as the day before: for a new sender.")] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Correct the gateway of this name: it gets all of these.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -98,9 +155,13 @@ def create_gateway(
 
     async def act(postroom: Postroom) -> tuple[int, list[Gateway]]:
         account_id = await account_id_of(postroom, account)
+        await postroom.office.look_up(host, port or accounts.PORTS[security.value])
         made = await accounts.create_gateway(
             postroom.pool, postroom.secrets, account_id, name=name, host=host, port=port, security=security.value,
-            username=username, password=password, connections=connections, replace=replace)
+            username=username, password=password, connections=connections, signs_dkim=signs_dkim,
+            limits=Limits(messages_per_s=per_second, messages_per_connection=per_connection, daily_quota=daily_quota,
+                          warm_up_from=warm_up_from),
+            replace=replace)
         return made, await accounts.gateways(postroom.pool, account_id)
 
     made, every = with_postroom(act)
@@ -123,10 +184,10 @@ def list_gateways(account: AccountOption = None, as_json: JsonOption = False) ->
     if as_json:
         print_json([_gateway_shown(one) for one in every])
         return
-    listed = table("Name", "Host", "Port#", "Security", "Username", "Connections#")
+    listed = table("Name", "Host", "Port#", "Security", "Username", "Connections#", "Limits", "Signs DKIM")
     for one in every:
         listed.add_row(plain(one.name), plain(one.host), str(one.port), one.security, plain(one.username or ""),
-                       str(one.connections))
+                       str(one.connections), _limits(one), _yes_or_no(one.signs_dkim))
     out().print(listed if every else "The account has no gateway yet. Create one: postroom gateway create.")
 
 
@@ -202,10 +263,48 @@ def _password(from_stdin: bool) -> str:
     return str(typer.prompt("Password", hide_input=True, err=True))
 
 
+def _show(account: Account, as_json: bool) -> None:
+    if as_json:
+        print_json(_account_shown(account))
+        return
+    shown = table("", "")
+    shown.show_header = False
+    for what, text in (
+        ("Id", str(account.id)),
+        ("Name", account.name),
+        ("Approval from", f"{account.approval_threshold:,}"),
+        ("Bounce domain", account.bounce_domain or "none: bounces go to the From address"),
+        ("Unsubscribe address", account.unsubscribe_url or "Postroom's own page, once POSTROOM_BASE_URL says where that is"),
+        ("Postal address", account.postal_address or "none"),
+        ("Requires a way out", _yes_or_no(account.requires_unsubscribe)),
+        ("Requires a postal address", _yes_or_no(account.requires_postal_address)),
+        ("Temporary refusals", f"tried up to {account.retry_attempts_max:,} times, for up to {account.retry_deadline_s:,} s"),
+        ("Nothing but retries left", f"ends after {account.retry_tail_s:,} s"),
+    ):
+        shown.add_row(what, "\n".join(map(plain, text.splitlines())))
+    out().print(shown)
+
+
+def _limits(limits: Limits) -> str:
+    told = [(limits.messages_per_s, "{:g} a second"), (limits.messages_per_connection, "{:,} a connection"),
+            (limits.daily_quota, "{:,} a day"), (limits.warm_up_from, "warm-up from {:,}")]
+    return ", ".join(text.format(value) for value, text in told if value is not None) or "none"
+
+
+def _yes_or_no(value: bool) -> str:
+    return "yes" if value else "no"
+
+
 def _account_shown(account: Account) -> dict[str, object]:
-    return {"id": account.id, "name": account.name, "approval_threshold": account.approval_threshold}
+    return {"id": account.id, "name": account.name, "approval_threshold": account.approval_threshold,
+            "bounce_domain": account.bounce_domain, "unsubscribe_url": account.unsubscribe_url,
+            "postal_address": account.postal_address, "requires_unsubscribe": account.requires_unsubscribe,
+            "requires_postal_address": account.requires_postal_address, "retry_attempts_max": account.retry_attempts_max,
+            "retry_deadline_s": account.retry_deadline_s, "retry_tail_s": account.retry_tail_s}
 
 
 def _gateway_shown(gateway: Gateway) -> dict[str, object]:
     return {"id": gateway.id, "name": gateway.name, "host": gateway.host, "port": gateway.port, "security": gateway.security,
-            "username": gateway.username, "connections": gateway.connections}
+            "username": gateway.username, "connections": gateway.connections, "signs_dkim": gateway.signs_dkim,
+            "messages_per_s": gateway.messages_per_s, "messages_per_connection": gateway.messages_per_connection,
+            "daily_quota": gateway.daily_quota, "warm_up_from": gateway.warm_up_from}

@@ -1,4 +1,8 @@
-"""Send message: one form, from a list and a text to a job that waits at the gate. What is wrong is said at its field."""
+"""Send message: one form, from a list and a text to a job that waits at the gate, or only to a look at it.
+
+What is wrong is said at its field, and what was written stays. Files do not: no browser lets a page fill a file field, so they
+have to be chosen again.
+"""
 
 from __future__ import annotations
 
@@ -15,17 +19,25 @@ from starlette.responses import RedirectResponse, Response
 
 from postroom.domain.audience import read_csv
 from postroom.doors.door import AtDoor, Door, Number
-from postroom.doors.uploads import Part, read_parts
+from postroom.doors.uploads import Part, Parts, read_parts
+from postroom.doors.web.preview import seen
 from postroom.doors.web.rendering import account_page
 from postroom.doors.web.session import OPERATOR, AtEntrance, Session, SignedIn
 from postroom.errors import Fault, InvalidInput
 from postroom.flow.accounts import gateways
-from postroom.flow.submit import Content, IdempotencyKey, Submission, submit
+from postroom.flow.preview import framed, preview_draft
+from postroom.flow.submit import FILES_BYTES_MAX, FILES_MAX, Content, IdempotencyKey, Submission, submit
 
 ENCODINGS = {"utf-8": "UTF-8", "cp1252": "Windows-1252 (Western European)", "cp1250": "Windows-1250 (Central European)",
              "cp1251": "Windows-1251 (Cyrillic)", "utf-16": "UTF-16", "shift_jis": "Shift JIS"}
-FIELDS = ("subject", "from_name", "from_address", "reply_to", "html", "text", "source", "encoding", "duplicates",
-          "unusable_addresses", "gateway", "not_before")
+BODY_FORMATS = {"html": "HTML", "markdown": "Markdown", "mjml": "MJML"}
+FIELDS = ("subject", "preheader", "from_name", "from_address", "reply_to", "body_format", "body", "text", "source", "encoding",
+          "duplicates", "unusable_addresses", "field_policy", "gateway", "not_before")
+FILE_FIELDS = ("recipients", "attachments")
+# The draft's HTML is kept nowhere, so it comes within the page, and its frame inherits what the page may: no script, nothing
+# from elsewhere, and no other page in the frame; but inline styles, as messages have them.
+LOOK_POLICY = ("default-src 'none'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; form-action 'self'; "
+               "frame-ancestors 'none'; base-uri 'none'")
 
 router = APIRouter(include_in_schema=False)
 
@@ -39,45 +51,80 @@ async def show_form(door: AtDoor, session: SignedIn, account_id: Number) -> Resp
 async def send(request: Request, door: AtDoor, sessions: AtEntrance, session: SignedIn, account_id: Number) -> Response:
     """A form that is sent twice makes one job: its key and what it says make the idempotency key."""
     async with read_parts(request, spooled={"recipients"}) as parts:
-        fields = {name: part.text() for name, part in parts.items() if part.file is None}
+        fields = _fields(parts)
         sessions.check_form(request, session, fields.get("form_token", ""))
         try:
-            submission = _submission(account_id, fields)
-            rows = _rows(parts.get("recipients"), fields)
-            key = _key(fields, parts.get("recipients"))
+            submission = _submission(account_id, fields, parts.files)
+            rows = _rows(parts.named.get("recipients"), fields)
+            key = _key(fields, parts)
             async with door.freezing:
-                job = await submit(door.pool, submission, rows, idempotency=key)
+                job = await submit(door.pool, door.office, submission, rows, idempotency=key)
         except InvalidInput as error:
             return await _form(door, session, account_id, fields, error.faults)
     return RedirectResponse(f"/accounts/{account_id}/jobs/{job.id}", 303)
+
+
+@router.post("/accounts/{account_id}/send/preview")
+async def look(request: Request, door: AtDoor, sessions: AtEntrance, session: SignedIn, account_id: Number) -> Response:
+    """The first recipient's message, on a page of its own: the form stays on its page, with its files. Creates nothing."""
+    async with read_parts(request, spooled={"recipients"}) as parts:
+        fields = _fields(parts)
+        sessions.check_form(request, session, fields.get("form_token", ""))
+        try:
+            submission = _submission(account_id, fields, parts.files)
+            rows = _rows(parts.named.get("recipients"), fields)
+            shown = await preview_draft(door.pool, door.office, submission, rows, 1)
+        except InvalidInput as error:
+            return await _form(door, session, account_id, fields, error.faults)
+    answer = await account_page(door, session, account_id, "draft.html", html=await framed(shown), **seen(shown))
+    answer.headers["Content-Security-Policy"] = LOOK_POLICY
+    return answer
+
+
+def _fields(parts: Parts) -> dict[str, str]:
+    return {name: part.text() for name, part in parts.named.items() if part.file is None}
 
 
 async def _form(door: Door, session: Session, account_id: int, fields: Mapping[str, str],
                 faults: tuple[Fault, ...]) -> Response:
     by_field: dict[str, list[Fault]] = defaultdict(list)
     for fault in faults:
-        # Rows and columns are those of the list, whatever the field is called inside.
-        by_field["recipients" if fault.row is not None or fault.field is None else fault.field].append(fault)
+        by_field[_place_of(fault)].append(fault)
     values: dict[str, Any] = {name: fields.get(name, "") for name in FIELDS}
     return await account_page(
         door, session, account_id, "send.html", status=422 if faults else 200, values=values, faults=by_field,
-        fault_count=len(faults), gateways=await gateways(door.pool, account_id), encodings=ENCODINGS,
+        fault_count=len(faults), gateways=await gateways(door.pool, account_id), encodings=ENCODINGS, body_formats=BODY_FORMATS,
+        files_max=FILES_MAX, files_mib_max=FILES_BYTES_MAX // 2**20,
         form_key=fields.get("form_key") or secrets.token_urlsafe(12))
 
 
-def _submission(account_id: int, fields: Mapping[str, str]) -> Submission:
+def _place_of(fault: Fault) -> str:
+    """The field of the form at which a fault is said; "message" for one of the whole, which is said above them all."""
+    if fault.row is not None:  # rows are those of the list, whatever the field is called inside
+        return "recipients"
+    if fault.field in BODY_FORMATS:
+        return "body"
+    return fault.field if fault.field in FIELDS + FILE_FIELDS else "message"
+
+
+def _submission(account_id: int, fields: Mapping[str, str], files: tuple[tuple[str, bytes], ...]) -> Submission:
     """Raises InvalidInput with every field that holds what no text may."""
     faults = tuple(Fault("The text contains a NUL character.", name) for name, value in fields.items() if "\0" in value)
     if faults:
         raise InvalidInput(faults[0].message, faults=faults)
+    body_format = fields.get("body_format") or "html"
+    if body_format not in BODY_FORMATS:
+        raise InvalidInput(f"A body is written as one of {', '.join(BODY_FORMATS.values())}.", field="body_format")
+    body = {body_format: fields.get("body") or None}
     content = Content(
-        subject=fields.get("subject", ""), html=fields.get("html") or None, text=fields.get("text") or None,
+        subject=fields.get("subject", ""), preheader=fields.get("preheader", ""), html=body.get("html"),
+        markdown=body.get("markdown"), mjml=body.get("mjml"), text=fields.get("text") or None,
         from_address=fields.get("from_address", "").strip(), from_name=fields.get("from_name", "").strip(),
         reply_to=fields.get("reply_to", "").strip() or None)
     return Submission(
         account_id, OPERATOR, content, duplicates=fields.get("duplicates") or "exclude",
         unusable_addresses=fields.get("unusable_addresses") or "exclude", gateway=fields.get("gateway") or None,
-        not_before=_not_before(fields.get("not_before")))
+        not_before=_not_before(fields.get("not_before")), field_policy=fields.get("field_policy") or "fail", files=files)
 
 
 def _not_before(value: str | None) -> datetime | None:
@@ -97,11 +144,12 @@ def _rows(listed: Part | None, fields: Mapping[str, str]) -> Any:
     return read_csv(listed.file, encoding=fields.get("encoding") or "utf-8")  # type: ignore[arg-type]  # a binary file
 
 
-def _key(fields: Mapping[str, str], listed: Part | None) -> IdempotencyKey | None:
+def _key(fields: Mapping[str, str], parts: Parts) -> IdempotencyKey | None:
     """Sent again after an edit it is another request, so what was asked is part of the key."""
     if not fields.get("form_key"):
         return None
-    asked = hashlib.sha256(listed.digest.digest() if listed else b"")
+    listed = parts.named.get("recipients")
+    asked = hashlib.sha256(parts.digest_of_files() + (listed.digest.digest() if listed else b""))
     for name in FIELDS:
         asked.update(f"{name}={len(fields.get(name, ''))}:{fields.get(name, '')}\n".encode())
     return IdempotencyKey(f"form {fields['form_key'][:32]} {asked.hexdigest()}", asked.digest())

@@ -1,28 +1,43 @@
-"""The pages of an account's jobs: history, the approval gate, progress, and the ledger. The live part is an event stream."""
+"""The pages of an account's jobs: history, the approval gate, progress, the ledger, and what a person decides on them.
+
+The live part is an event stream. Each decision is a plain form, which works without scripts and can be sent only from our pages.
+"""
 
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from postroom.domain.job import Status
-from postroom.domain.outcome import CLASSES
+from postroom.domain.outcome import CLASSES, Kind
 from postroom.doors.door import NUMBER_MAX, AtDoor, Number, events
-from postroom.doors.shown import job_shown, recipient_shown
+from postroom.doors.shown import job_shown, preflight_shown, recipient_shown
 from postroom.doors.web.rendering import account_page
 from postroom.doors.web.session import OPERATOR, SentForm, SignedIn
 from postroom.errors import InvalidInput
 from postroom.flow.approve import approve
+from postroom.flow.continuation import continue_the_rest
 from postroom.flow.finish import cancel
-from postroom.flow.report import content_of, exclusion_page, history, recipient_page, report, trail
+from postroom.flow.pause import pause, resume
+from postroom.flow.preview import framed_for_everyone
+from postroom.flow.report import content_of, exclusion_page, history, preflight_of, recipient_page, report, trail
+from postroom.flow.settlement import WARNINGS, settle
 
 JOBS_PER_PAGE = 50
 ROWS_PER_PAGE = 100
+REASON_MAX = 200  # characters
+POSITION_MAX = 2**31 - 1  # what the database can hold
 # Not even our own page may script it, and nothing in it is fetched from anywhere: opening a preview tells nobody.
 PREVIEW_POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'self'"
+
+# Events carry numbers and the one sentence: no other text that a person, a list or a gateway brought in (F100). The sentence may
+# quote one (why it was paused, the note of a cancel), and the page only ever sets it as text.
+WITHOUT = {"subject": True, "created_by": True, "approved_by": True, "reason": True, "slowed_because": True,
+           "paused": {"by", "reason"}, "preflight": {"findings"}}
 
 router = APIRouter(include_in_schema=False)
 Place = Annotated[int | None, Query(ge=0, le=NUMBER_MAX)]
@@ -65,21 +80,22 @@ async def show_job(door: AtDoor, session: SignedIn, account_id: Number, job_id: 
     told = await report(door.pool, account_id, job_id)
     content = await content_of(door.pool, account_id, job_id)
     moves = await trail(door.pool, account_id, job_id)
+    found = told.preflight or await preflight_of(door.pool, account_id, job_id)
     name = "gate.html" if told.job.status is Status.PENDING_APPROVAL else "progress.html"
     return await account_page(door, session, account_id, name, told=told, job=told.job, shown=job_shown(told),
-                              content=content, moves=moves)
+                              content=content, moves=moves, preflight=preflight_shown(found), reason_max=REASON_MAX)
 
 
 @router.get("/accounts/{account_id}/jobs/{job_id}/events")
 async def follow_job(door: AtDoor, session: SignedIn, account_id: Number, job_id: Number) -> Response:
-    return await events(door, account_id, job_id, without=frozenset({"subject", "created_by", "approved_by", "reason"}))
+    return await events(door, account_id, job_id, without=WITHOUT)
 
 
 @router.get("/accounts/{account_id}/jobs/{job_id}/message")
 async def show_message(door: AtDoor, session: SignedIn, account_id: Number, job_id: Number) -> HTMLResponse:
-    """The HTML as it was written, for the frame on the job's page."""
-    content = await content_of(door.pool, account_id, job_id)
-    return HTMLResponse(content.html or "", headers={"Content-Security-Policy": PREVIEW_POLICY})
+    """The HTML as it is for everyone, for the frame on the job's page."""
+    html = await framed_for_everyone(door.pool, account_id, job_id)
+    return HTMLResponse(html, headers={"Content-Security-Policy": PREVIEW_POLICY})
 
 
 @router.get("/accounts/{account_id}/jobs/{job_id}/recipients")
@@ -88,9 +104,11 @@ async def show_recipients(door: AtDoor, session: SignedIn, account_id: Number, j
     told = await report(door.pool, account_id, job_id)
     rows = await recipient_page(door.pool, account_id, job_id, recipient_class=state or None, after=after or 0,
                                 limit=ROWS_PER_PAGE + 1)
+    settled = [one for one in await trail(door.pool, account_id, job_id) if one.verb == "settle"]
     return await account_page(
-        door, session, account_id, "recipients.html", job=told.job, rows=[recipient_shown(row) for row in rows[:ROWS_PER_PAGE]],
-        state=state or None, states=CLASSES, after=after,
+        door, session, account_id, "recipients.html", told=told, job=told.job,
+        rows=[recipient_shown(row) for row in rows[:ROWS_PER_PAGE]], state=state or None, states=CLASSES, after=after,
+        receipt=settled[-1] if settled else None, warnings=WARNINGS,
         more=rows[ROWS_PER_PAGE - 1].position if len(rows) > ROWS_PER_PAGE else None)
 
 
@@ -119,6 +137,48 @@ async def approve_job(door: AtDoor, form: SentForm, account_id: Number, job_id: 
 async def cancel_job(door: AtDoor, form: SentForm, account_id: Number, job_id: Number) -> RedirectResponse:
     await cancel(door.pool, account_id, job_id, by=OPERATOR)
     return _to_job(account_id, job_id)
+
+
+@router.post("/accounts/{account_id}/jobs/{job_id}/pause")
+async def pause_job(door: AtDoor, form: SentForm, account_id: Number, job_id: Number) -> RedirectResponse:
+    reason = form.get("reason", "").strip()
+    if len(reason) > REASON_MAX:
+        raise InvalidInput(f"A reason has at most {REASON_MAX} characters.", field="reason")
+    await pause(door.pool, account_id, job_id, by=OPERATOR, reason=reason or None)
+    return _to_job(account_id, job_id)
+
+
+@router.post("/accounts/{account_id}/jobs/{job_id}/resumption")
+async def resume_job(door: AtDoor, form: SentForm, account_id: Number, job_id: Number) -> RedirectResponse:
+    await resume(door.pool, account_id, job_id, by=OPERATOR)
+    return _to_job(account_id, job_id)
+
+
+@router.post("/accounts/{account_id}/jobs/{job_id}/continuation")
+async def continue_job(door: AtDoor, form: SentForm, account_id: Number, job_id: Number) -> RedirectResponse:
+    """Leads to the new job. Whoever clicks twice is told which job it is."""
+    async with door.freezing:
+        made = await continue_the_rest(door.pool, door.office, account_id, job_id, which=form.get("which", ""), by=OPERATOR)
+    return _to_job(account_id, made.id)
+
+
+@router.post("/accounts/{account_id}/jobs/{job_id}/settlements")
+async def settle_job(door: AtDoor, form: SentForm, account_id: Number, job_id: Number) -> RedirectResponse:
+    """One recipient or all of them, as the button says; back to the page where it stood, which shows what came of it."""
+    async with door.freezing:
+        await settle(door.pool, door.office, account_id, job_id, form.get("decision", ""), by=OPERATOR,
+                     positions=_positions(form.get("position", "")))
+    stood = {"state": Kind.UNCONFIRMED.value, "after": form.get("after") or 0}
+    return RedirectResponse(f"/accounts/{account_id}/jobs/{job_id}/recipients?{urlencode(stood)}", 303)
+
+
+def _positions(value: str) -> list[int] | None:
+    """None for all. Raises InvalidInput: a form that says nothing never means all."""
+    if value == "all":
+        return None
+    if not (value.isascii() and value.isdecimal() and int(value) <= POSITION_MAX):
+        raise InvalidInput("The form does not say whom it is about. Load the page again.", field="position")
+    return [int(value)]
 
 
 def _to_job(account_id: int, job_id: int) -> RedirectResponse:

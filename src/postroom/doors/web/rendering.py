@@ -54,10 +54,14 @@ def duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
+def size(octets: int) -> str:
+    return f"{max(1, round(octets / 1024)):,} KB"
+
+
 templates = Environment(
     loader=PackageLoader("postroom.doors.web"), autoescape=select_autoescape(default=True), undefined=StrictUndefined,
     trim_blocks=True, lstrip_blocks=True)
-templates.filters |= {"number": _number, "time": _time, "duration": duration}
+templates.filters |= {"number": _number, "time": _time, "duration": duration, "size": size}
 templates.globals["Status"] = Status
 
 

@@ -1,1 +1,458 @@
-../schema.sql
+-- The ledger. What the code must not do, the database refuses, by constraints and triggers that can be read aloud.
+-- Procrastinate's own tables (the engine) are made before this, by the first migration.
+-- Every key of a big table starts with account_id: the tables can be spread over machines by it.
+
+-- Accounts and what belongs to them -----------------------------------------------------------------------------------
+
+CREATE TABLE account (
+    id                  bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    name                text NOT NULL CONSTRAINT account_name_is_taken UNIQUE,
+    approval_threshold  integer NOT NULL DEFAULT 100,
+    fields              json NOT NULL DEFAULT '{}',
+    created_at          timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT account_name_is_given CHECK (name <> '' AND length(name) <= 200),
+    CONSTRAINT approval_threshold_is_positive CHECK (approval_threshold >= 1)
+);
+
+CREATE TABLE gateway (
+    id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    account_id   bigint NOT NULL REFERENCES account,
+    name         text NOT NULL,
+    host         text NOT NULL,
+    port         integer NOT NULL CONSTRAINT gateway_port_is_a_port CHECK (port BETWEEN 1 AND 65535),
+    security     text NOT NULL CONSTRAINT gateway_security_is_known CHECK (security IN ('implicit', 'starttls', 'none')),
+    username     text,
+    password     bytea,  -- AES-256-GCM, the key is outside the database
+    connections  integer NOT NULL DEFAULT 10 CONSTRAINT gateway_connections_are_few CHECK (connections BETWEEN 1 AND 100),
+    created_at   timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT gateway_name_is_taken UNIQUE (account_id, name),
+    CONSTRAINT gateway_of_account UNIQUE (account_id, id),
+    CONSTRAINT gateway_password_has_a_username CHECK (password IS NULL OR username IS NOT NULL)
+);
+
+CREATE TABLE api_key (
+    id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    account_id   bigint NOT NULL REFERENCES account,
+    name         text NOT NULL,
+    secret_hash  bytea NOT NULL CONSTRAINT api_key_secret_is_unique UNIQUE,
+    created_at   timestamptz NOT NULL DEFAULT now(),
+    revoked_at   timestamptz,
+    CONSTRAINT api_key_name_is_taken UNIQUE (account_id, name)
+);
+
+CREATE TABLE suppression (
+    account_id   bigint NOT NULL REFERENCES account,
+    address_key  text NOT NULL,
+    reason       text NOT NULL,
+    created_at   timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (account_id, address_key)
+);
+
+CREATE TABLE contact (
+    account_id   bigint NOT NULL REFERENCES account,
+    id           bigint GENERATED ALWAYS AS IDENTITY,
+    address      text NOT NULL,
+    address_key  text NOT NULL,
+    fields       json NOT NULL DEFAULT '{}',
+    created_at   timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (account_id, id),
+    CONSTRAINT contact_address_is_taken UNIQUE (account_id, address_key)
+);
+
+-- The job -------------------------------------------------------------------------------------------------------------
+
+CREATE TABLE job (
+    id                   bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    account_id           bigint NOT NULL REFERENCES account,
+    gateway_id           bigint NOT NULL,
+    status               text NOT NULL,
+    subject              text NOT NULL,
+    content              json NOT NULL,
+    account_fields       json NOT NULL DEFAULT '{}',  -- the account's own merge fields, as they were approved
+    duplicates           text NOT NULL CONSTRAINT duplicates_option_is_known
+                             CHECK (duplicates IN ('exclude', 'skip', 'send')),
+    unusable_addresses   text NOT NULL CONSTRAINT unusable_addresses_option_is_known
+                             CHECK (unusable_addresses IN ('exclude', 'fail')),
+    recipient_count      integer NOT NULL CONSTRAINT recipient_list_is_not_empty CHECK (recipient_count >= 1),
+    excluded_duplicates  integer NOT NULL DEFAULT 0,
+    excluded_unusable    integer NOT NULL DEFAULT 0,
+    excluded_suppressed  integer NOT NULL DEFAULT 0,
+    lanes                integer NOT NULL CONSTRAINT lanes_are_few CHECK (lanes BETWEEN 1 AND 100),
+    approval_threshold   integer NOT NULL,
+    digest               bytea NOT NULL CONSTRAINT digest_is_sha256 CHECK (length(digest) = 32),
+    approved_digest      bytea,
+    message_key          text NOT NULL,  -- random; makes Message-IDs unguessable and the same on every attempt
+    queue_no             bigint,
+    not_before           timestamptz,
+    created_by           text NOT NULL,
+    created_at           timestamptz NOT NULL DEFAULT now(),
+    created_in           xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    started_at           timestamptz,
+    ended_at             timestamptz,
+    moved_by             text NOT NULL,  -- who made the latest move; the trigger writes it into the event
+    reason               text,           -- why it failed, or the note of a cancel
+    CONSTRAINT job_of_account UNIQUE (account_id, id),
+    CONSTRAINT gateway_belongs_to_the_account FOREIGN KEY (account_id, gateway_id) REFERENCES gateway (account_id, id),
+    CONSTRAINT status_is_known
+        CHECK (status IN ('pending_approval', 'queued', 'sending', 'completed', 'cancelled', 'failed')),
+    CONSTRAINT a_large_job_is_approved_as_it_is
+        CHECK (recipient_count < approval_threshold
+               OR status IN ('pending_approval', 'cancelled')
+               OR (approved_digest IS NOT NULL AND approved_digest = digest)),
+    CONSTRAINT a_small_job_never_waits_for_approval
+        CHECK (status <> 'pending_approval' OR recipient_count >= approval_threshold),
+    CONSTRAINT a_queued_job_has_a_queue_number
+        CHECK (status IN ('pending_approval', 'cancelled') OR queue_no IS NOT NULL),
+    CONSTRAINT a_started_job_has_a_start
+        CHECK (CASE status WHEN 'sending' THEN started_at IS NOT NULL
+                           WHEN 'completed' THEN started_at IS NOT NULL
+                           WHEN 'pending_approval' THEN started_at IS NULL
+                           WHEN 'queued' THEN started_at IS NULL ELSE true END),
+    CONSTRAINT a_job_that_is_over_has_an_end
+        CHECK ((status IN ('completed', 'cancelled', 'failed')) = (ended_at IS NOT NULL)),
+    CONSTRAINT a_failed_job_has_a_reason CHECK (status <> 'failed' OR reason IS NOT NULL)
+);
+
+CREATE UNIQUE INDEX one_sending_job_per_account ON job (account_id) WHERE status = 'sending';
+CREATE UNIQUE INDEX one_place_in_the_queue_per_job ON job (account_id, queue_no) WHERE status = 'queued';
+CREATE INDEX job_history ON job (account_id, id DESC);
+CREATE INDEX job_history_by_status ON job (account_id, status, id DESC);
+CREATE INDEX job_history_by_date ON job (account_id, created_at);
+
+-- Drawn only while the account's row is locked, so its order is the order of approval.
+CREATE SEQUENCE queue_number;
+
+CREATE TABLE job_transition (
+    verb         text NOT NULL,
+    from_status  text NOT NULL,  -- 'new': the job comes into being with it
+    to_status    text NOT NULL,
+    PRIMARY KEY (from_status, to_status)
+);
+
+INSERT INTO job_transition (verb, from_status, to_status) VALUES
+    ('submit',   'new',              'pending_approval'),
+    ('submit',   'new',              'queued'),
+    ('approve',  'pending_approval', 'queued'),
+    ('start',    'queued',           'sending'),
+    ('complete', 'sending',          'completed'),
+    ('cancel',   'pending_approval', 'cancelled'),
+    ('cancel',   'queued',           'cancelled'),
+    ('cancel',   'sending',          'cancelled'),
+    ('fail',     'queued',           'failed'),
+    ('fail',     'sending',          'failed');
+
+CREATE TABLE job_event (
+    account_id   bigint NOT NULL,
+    job_id       bigint NOT NULL,
+    id           bigint GENERATED ALWAYS AS IDENTITY,
+    at           timestamptz NOT NULL DEFAULT clock_timestamp(),
+    verb         text NOT NULL,
+    from_status  text,
+    to_status    text NOT NULL,
+    by           text NOT NULL,
+    reason       text,
+    PRIMARY KEY (account_id, job_id, id),
+    FOREIGN KEY (account_id, job_id) REFERENCES job (account_id, id)
+);
+
+CREATE TABLE approval (
+    account_id   bigint NOT NULL,
+    job_id       bigint NOT NULL,
+    approved_by  text NOT NULL,
+    approved_at  timestamptz NOT NULL DEFAULT now(),
+    digest       bytea NOT NULL,
+    PRIMARY KEY (account_id, job_id),
+    FOREIGN KEY (account_id, job_id) REFERENCES job (account_id, id)
+);
+
+-- Why a job does not move although its status would let it: shown beside the status, never a status of its own.
+CREATE TABLE job_condition (
+    account_id  bigint NOT NULL,
+    job_id      bigint NOT NULL,
+    kind        text NOT NULL CONSTRAINT condition_is_known CHECK (kind IN ('gateway', 'throttled')),
+    reason      text NOT NULL,
+    since       timestamptz NOT NULL DEFAULT now(),
+    until       timestamptz NOT NULL,
+    times       integer NOT NULL DEFAULT 1,
+    PRIMARY KEY (account_id, job_id, kind),
+    FOREIGN KEY (account_id, job_id) REFERENCES job (account_id, id)
+);
+
+CREATE TABLE idempotency_key (
+    account_id   bigint NOT NULL REFERENCES account,
+    key          text NOT NULL CONSTRAINT idempotency_key_is_short CHECK (length(key) BETWEEN 1 AND 255),
+    fingerprint  bytea NOT NULL,
+    job_id       bigint NOT NULL,
+    created_at   timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (account_id, key),
+    FOREIGN KEY (account_id, job_id) REFERENCES job (account_id, id)
+);
+
+-- The frozen list -----------------------------------------------------------------------------------------------------
+
+CREATE TABLE recipient (
+    account_id   bigint NOT NULL,
+    job_id       bigint NOT NULL,
+    position     integer NOT NULL,
+    row_no       integer NOT NULL,      -- the row of the list it came from, the header being row 1
+    address      text NOT NULL,         -- as given where it is unusable
+    address_key  text NOT NULL,         -- '' where it is unusable
+    dedupe_key   text NOT NULL,         -- '' but where the job sends or books duplicates
+    booked       text CONSTRAINT booked_at_the_freeze_is_known CHECK (booked IN ('duplicate', 'unusable')),
+    fields       json NOT NULL,
+    PRIMARY KEY (account_id, job_id, position),
+    CONSTRAINT one_recipient_per_address_and_job UNIQUE (account_id, job_id, address_key, dedupe_key)
+);
+
+CREATE TABLE exclusion (
+    account_id  bigint NOT NULL,
+    job_id      bigint NOT NULL,
+    row_no      integer NOT NULL,
+    kind        text NOT NULL CONSTRAINT exclusion_is_known CHECK (kind IN ('duplicate', 'unusable', 'suppressed')),
+    value       text NOT NULL,
+    reason      text NOT NULL,
+    PRIMARY KEY (account_id, job_id, row_no),
+    FOREIGN KEY (account_id, job_id) REFERENCES job (account_id, id)
+);
+
+CREATE TABLE chunk (
+    account_id      bigint NOT NULL,
+    job_id          bigint NOT NULL,
+    chunk_no        integer NOT NULL,
+    first_position  integer NOT NULL,
+    n               integer NOT NULL CONSTRAINT chunk_is_of_1_to_1000 CHECK (n BETWEEN 1 AND 1000),
+    digest          bytea NOT NULL,
+    next_position   integer NOT NULL,          -- the first position that no window has held yet; only moves forward
+    sent            integer NOT NULL DEFAULT 0,
+    failed          integer NOT NULL DEFAULT 0,
+    skipped         integer NOT NULL DEFAULT 0,
+    unconfirmed     integer NOT NULL DEFAULT 0,
+    unsent          integer NOT NULL GENERATED ALWAYS AS (n - sent - failed - skipped - unconfirmed) STORED,
+    lease_epoch     integer NOT NULL DEFAULT 0,
+    lease_until     timestamptz,
+    owner           text,
+    window_no       integer NOT NULL DEFAULT 0,    -- the latest one
+    window_open     boolean NOT NULL DEFAULT false,
+    available_at    timestamptz,               -- when the earliest retry is due, where only retries are left
+    PRIMARY KEY (account_id, job_id, chunk_no),
+    FOREIGN KEY (account_id, job_id) REFERENCES job (account_id, id),
+    CONSTRAINT accounting_identity
+        CHECK (sent >= 0 AND failed >= 0 AND skipped >= 0 AND unconfirmed >= 0 AND unsent >= 0),
+    CONSTRAINT windows_stay_in_the_chunk CHECK (next_position BETWEEN first_position AND first_position + n)
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05);
+
+-- Who still has recipients in hand; most chunks never stand in it, so turning a window touches no index.
+CREATE INDEX chunk_with_an_open_window ON chunk (account_id, job_id, chunk_no) WHERE window_open;
+
+-- The intent: committed before a session may speak about these recipients. Never changed.
+CREATE TABLE hand_off_window (
+    account_id   bigint NOT NULL,
+    job_id       bigint NOT NULL,
+    chunk_no     integer NOT NULL,
+    window_no    integer NOT NULL,
+    lease_epoch  integer NOT NULL,
+    owner        text NOT NULL,
+    opened_at    timestamptz NOT NULL DEFAULT now(),
+    positions    integer[] NOT NULL,
+    attempts     smallint[] NOT NULL,
+    PRIMARY KEY (account_id, job_id, chunk_no, window_no)
+);
+
+-- In life and in strength order: a recipient's state is that of its last attempt's strongest evidence.
+CREATE TYPE outcome_kind AS ENUM ('refused', 'released', 'unconfirmed', 'skipped', 'failed', 'sent');
+CREATE TYPE outcome_evidence AS ENUM ('lease_lost', 'connection_lost', 'worker', 'freeze', 'suppression', 'reply');
+
+CREATE TABLE outcome (
+    account_id     bigint NOT NULL,
+    job_id         bigint NOT NULL,
+    position       integer NOT NULL,
+    attempt_no     smallint NOT NULL,
+    kind           outcome_kind NOT NULL,
+    evidence       outcome_evidence NOT NULL,
+    code           smallint,
+    enhanced_code  text,
+    reply          text,
+    at             timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT one_outcome_per_attempt_and_evidence PRIMARY KEY (account_id, job_id, position, attempt_no, evidence),
+    CONSTRAINT sent_is_only_what_the_gateway_accepted
+        CHECK (kind <> 'sent' OR (evidence = 'reply' AND code IS NOT NULL AND code BETWEEN 200 AND 299))
+);
+
+CREATE INDEX outcome_other_than_sent ON outcome (account_id, job_id, kind, position) WHERE kind <> 'sent';
+
+-- A recipient that is unsent after a window held it: refused for now, or given back. Its row goes when a window takes it.
+CREATE TABLE retry (
+    account_id  bigint NOT NULL,
+    job_id      bigint NOT NULL,
+    chunk_no    integer NOT NULL,
+    position    integer NOT NULL,
+    attempt_no  smallint NOT NULL,     -- the number of the attempt to come
+    refusals    smallint NOT NULL,     -- temporary refusals so far that count against it; throttling does not
+    not_before  timestamptz NOT NULL,
+    PRIMARY KEY (account_id, job_id, chunk_no, position)
+);
+
+-- Everything that people are shown of a job, its counts summed over the chunks at this instant.
+CREATE VIEW job_overview AS
+SELECT j.id, j.account_id, a.name AS account_name, j.status, j.subject, j.recipient_count, j.created_by, j.created_at,
+       j.started_at, j.ended_at, j.not_before, j.reason, j.digest, j.duplicates, j.unusable_addresses, j.lanes,
+       j.excluded_duplicates, j.excluded_unusable, j.excluded_suppressed, j.approval_threshold,
+       p.approved_by, p.approved_at, c.sent, c.failed, c.skipped, c.unconfirmed, c.unsent, c.in_hand, c.due_at,
+       EXISTS (SELECT FROM procrastinate_workers WHERE last_heartbeat > now() - interval '5 seconds') AS a_worker_runs,
+       CASE WHEN j.status = 'queued' THEN
+           (SELECT count(*) FROM job q WHERE q.account_id = j.account_id AND q.status = 'queued'
+              AND q.queue_no <= j.queue_no AND (q.id = j.id OR q.not_before IS NULL OR q.not_before <= now())
+           )::integer END AS queue_position,
+       w.kind AS waits_for, w.reason AS waits_because, w.since AS waits_since, w.until AS waits_until
+FROM job j
+JOIN account a ON a.id = j.account_id
+LEFT JOIN approval p ON p.account_id = j.account_id AND p.job_id = j.id
+CROSS JOIN LATERAL (
+    SELECT sum(sent)::integer AS sent, sum(failed)::integer AS failed, sum(skipped)::integer AS skipped,
+           sum(unconfirmed)::integer AS unconfirmed, sum(unsent)::integer AS unsent,
+           (count(*) FILTER (WHERE window_open))::integer AS in_hand,
+           CASE WHEN count(*) FILTER (WHERE unsent > 0 AND available_at IS NULL) = 0
+                THEN min(available_at) FILTER (WHERE unsent > 0) END AS due_at
+    FROM chunk WHERE account_id = j.account_id AND job_id = j.id) c
+LEFT JOIN LATERAL (
+    SELECT * FROM job_condition w WHERE w.account_id = j.account_id AND w.job_id = j.id AND j.status = 'sending'
+    ORDER BY kind LIMIT 1) w ON true;
+
+-- Triggers ------------------------------------------------------------------------------------------------------------
+
+CREATE FUNCTION refuse_a_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION '% is written once and never changed', TG_TABLE_NAME USING ERRCODE = 'restrict_violation';
+END $$;
+
+CREATE TRIGGER recipient_is_frozen BEFORE UPDATE OR DELETE OR TRUNCATE ON recipient EXECUTE FUNCTION refuse_a_change();
+CREATE TRIGGER exclusion_is_frozen BEFORE UPDATE OR DELETE OR TRUNCATE ON exclusion EXECUTE FUNCTION refuse_a_change();
+CREATE TRIGGER outcome_is_appended BEFORE UPDATE OR DELETE OR TRUNCATE ON outcome EXECUTE FUNCTION refuse_a_change();
+CREATE TRIGGER window_is_appended BEFORE UPDATE OR DELETE OR TRUNCATE ON hand_off_window EXECUTE FUNCTION refuse_a_change();
+CREATE TRIGGER job_event_is_appended BEFORE UPDATE OR DELETE OR TRUNCATE ON job_event EXECUTE FUNCTION refuse_a_change();
+CREATE TRIGGER approval_is_appended BEFORE UPDATE OR DELETE OR TRUNCATE ON approval EXECUTE FUNCTION refuse_a_change();
+CREATE TRIGGER job_is_kept BEFORE DELETE OR TRUNCATE ON job EXECUTE FUNCTION refuse_a_change();
+CREATE TRIGGER chunk_is_kept BEFORE DELETE OR TRUNCATE ON chunk EXECUTE FUNCTION refuse_a_change();
+CREATE TRIGGER chunk_bounds_are_frozen BEFORE UPDATE OF account_id, job_id, chunk_no, first_position, n, digest ON chunk
+    EXECUTE FUNCTION refuse_a_change();
+
+-- Only the transaction that creates a job may write its list. Comparing transaction numbers, not a "frozen" flag, leaves
+-- no moment in which a racing insert could slip in.
+CREATE FUNCTION refuse_a_late_recipient() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF EXISTS (SELECT FROM (SELECT DISTINCT account_id, job_id FROM written) AS w
+               LEFT JOIN job ON job.account_id = w.account_id AND job.id = w.job_id
+               WHERE job.created_in IS DISTINCT FROM pg_current_xact_id()) THEN
+        RAISE EXCEPTION 'the list of a job is frozen when the job is created' USING ERRCODE = 'restrict_violation';
+    END IF;
+    RETURN NULL;
+END $$;
+
+CREATE TRIGGER recipient_list_is_closed AFTER INSERT ON recipient REFERENCING NEW TABLE AS written
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_a_late_recipient();
+CREATE TRIGGER chunk_list_is_closed AFTER INSERT ON chunk REFERENCING NEW TABLE AS written
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_a_late_recipient();
+CREATE TRIGGER exclusion_list_is_closed AFTER INSERT ON exclusion REFERENCING NEW TABLE AS written
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_a_late_recipient();
+
+-- There is no half-built job: when its transaction commits, list, chunks and count agree.
+CREATE FUNCTION refuse_a_half_built_job() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    dealt bigint;
+    listed bigint;
+BEGIN
+    SELECT sum(n) INTO dealt FROM chunk WHERE account_id = NEW.account_id AND job_id = NEW.id;
+    SELECT count(*) INTO listed FROM recipient WHERE account_id = NEW.account_id AND job_id = NEW.id;
+    IF dealt IS DISTINCT FROM NEW.recipient_count OR listed <> NEW.recipient_count THEN
+        RAISE EXCEPTION 'job %: recipient_count is %, but % are listed and % dealt into chunks',
+            NEW.id, NEW.recipient_count, listed, dealt USING ERRCODE = 'integrity_constraint_violation';
+    END IF;
+    RETURN NULL;
+END $$;
+
+CREATE CONSTRAINT TRIGGER there_is_no_half_built_job AFTER INSERT ON job DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION refuse_a_half_built_job();
+
+CREATE FUNCTION guard_job() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    origin text := CASE TG_OP WHEN 'INSERT' THEN 'new' ELSE OLD.status END;
+    left_over bigint;
+BEGIN
+    IF TG_OP = 'UPDATE' THEN
+        IF OLD.status IN ('completed', 'cancelled', 'failed') THEN
+            RAISE EXCEPTION 'job % is %, which is final', OLD.id, OLD.status USING ERRCODE = 'restrict_violation';
+        END IF;
+        IF (OLD.id, OLD.account_id, OLD.gateway_id, OLD.subject, OLD.content::text, OLD.account_fields::text, OLD.duplicates,
+            OLD.unusable_addresses, OLD.recipient_count, OLD.excluded_duplicates, OLD.excluded_unusable,
+            OLD.excluded_suppressed, OLD.lanes, OLD.approval_threshold, OLD.digest, OLD.message_key,
+            OLD.created_by, OLD.created_at, OLD.created_in)
+           IS DISTINCT FROM
+           (NEW.id, NEW.account_id, NEW.gateway_id, NEW.subject, NEW.content::text, NEW.account_fields::text, NEW.duplicates,
+            NEW.unusable_addresses, NEW.recipient_count, NEW.excluded_duplicates, NEW.excluded_unusable,
+            NEW.excluded_suppressed, NEW.lanes, NEW.approval_threshold, NEW.digest, NEW.message_key,
+            NEW.created_by, NEW.created_at, NEW.created_in) THEN
+            RAISE EXCEPTION 'job %: list, content and options are frozen', OLD.id USING ERRCODE = 'restrict_violation';
+        END IF;
+    END IF;
+    IF origin <> NEW.status THEN
+        IF NOT EXISTS (SELECT FROM job_transition WHERE from_status = origin AND to_status = NEW.status) THEN
+            RAISE EXCEPTION 'a job does not go from % to %', origin, NEW.status
+                USING ERRCODE = 'restrict_violation', CONSTRAINT = 'job_transition';
+        END IF;
+        IF NEW.status = 'completed' THEN
+            SELECT coalesce(sum(unsent), -1) + count(*) FILTER (WHERE window_open) INTO left_over
+                FROM chunk WHERE account_id = NEW.account_id AND job_id = NEW.id;
+            IF left_over <> 0 THEN
+                RAISE EXCEPTION 'job % is not complete: % recipients unsent or in hand', NEW.id, left_over
+                    USING ERRCODE = 'restrict_violation', CONSTRAINT = 'a_completed_job_has_nothing_unsent';
+            END IF;
+        END IF;
+    END IF;
+    RETURN NEW;
+END $$;
+
+CREATE TRIGGER job_is_guarded BEFORE INSERT OR UPDATE ON job FOR EACH ROW EXECUTE FUNCTION guard_job();
+
+-- Every move leaves an event, and tells whoever listens. One notification per change of status, never per window:
+-- NOTIFY takes a lock on the whole database at commit.
+CREATE FUNCTION record_move() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'INSERT' THEN
+        INSERT INTO job_event (account_id, job_id, verb, from_status, to_status, by, reason)
+        VALUES (NEW.account_id, NEW.id, 'submit', NULL, NEW.status, NEW.moved_by, NEW.reason);
+    ELSIF OLD.status = NEW.status THEN
+        RETURN NULL;
+    ELSE
+        INSERT INTO job_event (account_id, job_id, verb, from_status, to_status, by, reason)
+        SELECT NEW.account_id, NEW.id, t.verb, OLD.status, NEW.status, NEW.moved_by, NEW.reason
+        FROM job_transition t WHERE t.from_status = OLD.status AND t.to_status = NEW.status;
+    END IF;
+    PERFORM pg_notify('postroom_job', NEW.account_id || ' ' || NEW.id || ' ' || NEW.status);
+    RETURN NULL;
+END $$;
+
+CREATE TRIGGER job_move_is_recorded AFTER INSERT OR UPDATE OF status ON job FOR EACH ROW EXECUTE FUNCTION record_move();
+
+-- Late evidence may give a recipient back only while somebody can still send it, or once nobody will: not in a
+-- completed job, whose nothing-unsent is a promise.
+CREATE FUNCTION refuse_unsent_in_a_completed_job() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF EXISTS (SELECT FROM job WHERE account_id = NEW.account_id AND id = NEW.job_id AND status = 'completed') THEN
+        RAISE EXCEPTION 'job % is completed: nothing in it can be unsent again', NEW.job_id
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'a_completed_job_has_nothing_unsent';
+    END IF;
+    RETURN NULL;
+END $$;
+
+CREATE TRIGGER a_completed_job_stays_complete AFTER UPDATE ON chunk
+    FOR EACH ROW WHEN (NEW.unsent > OLD.unsent) EXECUTE FUNCTION refuse_unsent_in_a_completed_job();
+
+CREATE FUNCTION refuse_a_step_back() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'chunk %/%: epoch, position and window only move forward', NEW.job_id, NEW.chunk_no
+        USING ERRCODE = 'restrict_violation';
+END $$;
+
+CREATE TRIGGER chunk_only_moves_forward BEFORE UPDATE ON chunk
+    FOR EACH ROW WHEN (NEW.lease_epoch < OLD.lease_epoch OR NEW.next_position < OLD.next_position OR NEW.window_no < OLD.window_no)
+    EXECUTE FUNCTION refuse_a_step_back();

@@ -10,7 +10,6 @@ let latest = null;
 let shown = null;
 let rendering = false;
 let isOver = false;
-let states = 0;
 
 const main = () => document.getElementById("main");
 
@@ -47,7 +46,19 @@ function show(job) {
     put("queue_position", job.queue.position.toLocaleString("en-US"));
     put("starts_in", job.queue.starts_in_s === null ? "not known yet" : `in about ${duration(job.queue.starts_in_s)}`);
   }
+  if (job.preflight !== null) {
+    put("checked", job.preflight.checked.toLocaleString("en-US"));
+    document.querySelector("progress[data-checked]")?.setAttribute("value", String(job.preflight.checked));
+  }
   drawBar(job);
+}
+
+// Whether the page on the screen is the server's page of this state, and only its numbers may be old.
+function isSamePage(job) {
+  const { status, waitsFor, checked, paused, alarm } = main().dataset;
+  const isChecked = job.preflight === null ? undefined : String(job.preflight.checked >= job.preflight.to_check);
+  return job.status === status && String(job.queue?.waits_for ?? "") === waitsFor && isChecked === checked &&
+    String(job.paused !== null) === paused && String(job.alarm !== null) === alarm;
 }
 
 // What the numbers cannot say (buttons, queue, trail) comes as the server renders it, and replaces the content in place.
@@ -78,8 +89,7 @@ async function render() {
   rendering = true;
   while (shown !== latest) {
     const job = latest;
-    const isSamePage = job.status === main().dataset.status && String(job.queue?.waits_for ?? "") === main().dataset.waitsFor;
-    if (!isSamePage) await follow().catch(() => {});
+    if (!isSamePage(job)) await follow().catch(() => {});
     if (job.status === main().dataset.status) show(job);
     shown = job;
   }
@@ -91,14 +101,13 @@ function open() {
   source = new EventSource(main().dataset.events);
   source.addEventListener("job", (event) => {
     latest = JSON.parse(event.data);
-    states += 1;
     lost(false);
     render();
   });
   source.addEventListener("end", () => {
     isOver = true;
     close();
-    if (states > 1) follow().catch(() => {});
+    if (main().dataset.final !== "true") follow().catch(() => {});
   });
   source.addEventListener("error", () => {
     lost(true);
@@ -107,10 +116,12 @@ function open() {
   });
 }
 
-// A hidden tab gives its connection back: browsers allow six to a server.
+// A hidden tab gives its connection back: browsers allow six to a server. Of a job that is over only a person's decision changes
+// anything, and whoever made it elsewhere comes back to this tab.
 document.addEventListener("visibilitychange", () => {
   if (document.hidden) close();
-  else if (!isOver) open();
+  else if (isOver) follow().catch(() => {});
+  else open();
 });
 
 if (!document.hidden) open();

@@ -1,0 +1,71 @@
+"""G5: how much of a far gateway's time is used, beside a sender that waits for each answer.
+
+    python bench/latency.py [--json] [--recipients N]
+
+Every octet takes 20 ms each way (`servers/delay.py`), so a round trip takes R = 40 ms, and C = 20 connections could carry
+C/R = 500 messages a second at one round trip a message. aiosmtplib waits for the answers to MAIL, RCPT, DATA and the content.
+Both have 20 connections. A minute and a half; exit status as that of `send.py`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from contextlib import AbstractAsyncContextManager
+
+from contender import CONNECTIONS, Postroom
+from harness import BenchmarkError, Comparison, Figure, Run, note, report
+from peers import peer
+from sink import Sink, far_sink
+
+ROUND_TRIP_S = 0.040
+MOST_PER_S = CONNECTIONS / ROUND_TRIP_S
+SHARE = 0.9
+OURS = "Postroom"
+LOCK_STEP = "aiosmtplib, pool of 20, ready bytes"
+
+
+def far() -> AbstractAsyncContextManager[Sink]:
+    return far_sink(ROUND_TRIP_S)
+
+
+async def measure(recipients: int) -> list[Figure]:
+    comparison = Comparison()
+    async with Postroom() as postroom:
+        async def ours() -> Run:
+            async with far() as sink:
+                run = await postroom.run_job(sink.port, recipients, uvloop=True)
+                await sink.expect(run.messages)
+                return run
+
+        await comparison.attempt(OURS, ours)
+        theirs = peer("aiosmtplib_pool.py", recipients // 4, CONNECTIONS, needs=("aiosmtplib",), server=far)
+        await comparison.attempt(LOCK_STEP, theirs)
+    rate, lock_step = comparison.median_rate(OURS), comparison.median_rate(LOCK_STEP)
+    assert rate is not None
+    name = f"{CONNECTIONS} connections at {ROUND_TRIP_S * 1000:.0f} ms: "
+    return [
+        Figure.at_least("G5", f"{name}share of C/R", rate / MOST_PER_S, "x", SHARE),
+        Figure.plain("G5", f"{name}rate", rate, "messages/s"),
+        Figure.plain("G5", f"{name}rate of the peer", lock_step, "messages/s", LOCK_STEP),
+        Figure.plain("G5", f"{name}rate as a multiple", lock_step and rate / lock_step, "x", LOCK_STEP),
+    ]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="The share of a far gateway's time that is used")
+    parser.add_argument("--json", action="store_true", help="one JSON object a figure and line")
+    parser.add_argument("--recipients", type=int, default=12_000)
+    options = parser.parse_args()
+    try:
+        figures = asyncio.run(measure(options.recipients))
+    except BenchmarkError as error:
+        note(f"latency.py: {error}")
+        return 1
+    report(figures, options.json)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

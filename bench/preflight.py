@@ -1,0 +1,43 @@
+"""The pre-flight: how long it takes two workers to make everybody's message once, while the job waits at the gate.
+
+The bench's sample message of 10 KB with 14 personal values, rendered and verified for each recipient of a frozen list in
+PostgreSQL, on the two cores that the database needs too. The clock begins when the job is there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+
+from contender import Postroom
+from harness import BenchmarkError, Figure, note, report
+
+TARGET_S = 15.0  # for 100,000 recipients on two cores
+
+
+async def measure(recipients: int, workers: int) -> list[Figure]:
+    async with Postroom() as postroom:
+        seconds = await postroom.run_preflight(recipients, workers)
+    name = f"everybody of {recipients:,} checked by {workers} workers"
+    return [Figure.at_most("preflight", name, seconds, "s", TARGET_S * recipients / 100_000),
+            Figure.plain("preflight", "messages made and verified", recipients / seconds, "messages/s")]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Seconds of a pre-flight")
+    parser.add_argument("--json", action="store_true", help="one JSON object a figure and line")
+    parser.add_argument("--recipients", type=int, default=100_000)
+    parser.add_argument("--workers", type=int, default=2)
+    options = parser.parse_args()
+    try:
+        figures = asyncio.run(measure(options.recipients, options.workers))
+    except BenchmarkError as error:
+        note(f"preflight.py: {error}")
+        return 1
+    report(figures, options.json)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

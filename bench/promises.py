@@ -1,0 +1,64 @@
+"""What it costs that nothing is lost, nothing is sent twice, and doubt is named: the whole job with and without it.
+
+    python bench/promises.py [--json] [--recipients N] [--rounds N]
+
+The same worker, sink and job as in `send.py`; the contender has no journal, no windows within a chunk and no commit that waits
+for the disk (`bare.py`). It runs between two runs of the real one, in three rounds, and the figure is the median of the part of
+its rate that the real one lacks. Four minutes; exit status as that of `send.py`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+
+import bare
+from contender import Postroom
+from harness import BenchmarkError, Contender, Figure, Run, compare, note, report
+from sink import smtp_sink
+
+COST_MAX_PERCENT = 10.0
+REAL, BARE = "Postroom", "Postroom without journal and windows"
+
+
+def job(postroom: Postroom, recipients: int, before: str) -> Contender:
+    async def run() -> Run:
+        async with smtp_sink() as sink:
+            run = await postroom.run_job(sink.port, recipients, uvloop=True, before=before)
+            await sink.expect(run.messages)
+            return run
+
+    return run
+
+
+async def measure(recipients: int, rounds: int) -> list[Figure]:
+    async with Postroom() as postroom:
+        comparison = await compare({REAL: job(postroom, recipients, "")}, {BARE: job(postroom, recipients, bare.BEFORE)},
+                                   {REAL: [BARE]}, rounds)
+    ratio = comparison.ratio(REAL, BARE)
+    assert ratio is not None
+    return [
+        Figure.at_most("cost", "journal and windows: less rate", (1 - ratio) * 100, "%", COST_MAX_PERCENT, BARE),
+        *(Figure.plain("cost", f"{name}: rate", comparison.median_rate(name), "messages/s") for name in (REAL, BARE)),
+        *(Figure.plain("cost", f"{name}: CPU", comparison.median_cpu_us(name), "us/message") for name in (REAL, BARE)),
+    ]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="What the promises of the hand-off cost")
+    parser.add_argument("--json", action="store_true", help="one JSON object a figure and line")
+    parser.add_argument("--recipients", type=int, default=100_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    try:
+        figures = asyncio.run(measure(options.recipients, options.rounds))
+    except BenchmarkError as error:
+        note(f"promises.py: {error}")
+        return 1
+    report(figures, options.json)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,61 @@
+"""G11: two worker processes beside one, where the receiving server is not the limit.
+
+    python bench/workers.py [--json] [--recipients N] [--rounds N]
+
+The same job each time, into a sink that takes several times what a worker sends (`servers/fast_sink.c`). Two workers, one, two,
+...: each ratio is formed between neighbours, and the figure is their median. Two workers need a core each, and PostgreSQL and
+the sink take theirs from the same two here. Three minutes; exit status as that of `send.py`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+
+from contender import Postroom
+from harness import BenchmarkError, Contender, Figure, Run, compare, note, report
+from sink import fast_sink
+
+TARGET = 1.4
+ONE, TWO = "one worker process", "two worker processes"
+
+
+def of_workers(postroom: Postroom, recipients: int, workers: int) -> Contender:
+    async def run() -> Run:
+        async with fast_sink() as sink:
+            run = await postroom.run_job(sink.port, recipients, uvloop=True, workers=workers)
+            await sink.expect(run.messages)
+            return run
+
+    return run
+
+
+async def measure(recipients: int, rounds: int) -> list[Figure]:
+    async with Postroom() as postroom:
+        two, one = (of_workers(postroom, recipients, workers) for workers in (2, 1))
+        comparison = await compare({TWO: two}, {ONE: one}, {TWO: [ONE]}, rounds)
+    return [
+        Figure.at_least("G11", f"{TWO}: rate as a multiple", comparison.ratio(TWO, ONE), "x", TARGET, ONE),
+        *(Figure.plain("G11", f"{name}: rate", comparison.median_rate(name), "messages/s") for name in (ONE, TWO)),
+        *(Figure.plain("G11", f"{name}: CPU", comparison.median_cpu_us(name), "us/message") for name in (ONE, TWO)),
+    ]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Two worker processes beside one")
+    parser.add_argument("--json", action="store_true", help="one JSON object a figure and line")
+    parser.add_argument("--recipients", type=int, default=100_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    try:
+        figures = asyncio.run(measure(options.recipients, options.rounds))
+    except BenchmarkError as error:
+        note(f"workers.py: {error}")
+        return 1
+    report(figures, options.json)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,101 @@
+"""A person cancels, at any moment of a send, and a worker in another process hears of it.
+
+Counted from the moment at which the person has the answer: of each session at most one message begins after it, by the
+gateway's own clock. Nobody is left in hand, and whoever was not mailed is unsent and stays so. The time to effect runs from the
+answer to the last message that the gateway accepts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import statistics
+import time
+from collections import Counter
+
+import msgspec
+
+from postroom.domain.job import Status
+from postroom.errors import Conflict
+from postroom.flow import finish
+from postroom.gateway.sandbox import Record
+from postroom.ledger.jobs import JobOverview
+from proofs.checker import taken_of
+from proofs.installation import Place, installed
+from proofs.verdict import Say, Scale, Verdict
+
+WORKERS = 2
+SESSIONS = 4
+RECIPIENTS = 200
+SCRIPT = "dot:delay=30ms"  # as of a gateway that is not next door: the word of the cancel takes a few milliseconds itself
+CANCEL_WITHIN_S = 0.6
+QUIET_AFTER_S = 0.1  # longer than the gateway's delay: what it has in hand is accepted by then
+
+HELD = "SELECT count(*) FROM chunk WHERE job_id = %s AND (window_open OR owner IS NOT NULL)"
+
+
+async def prove(scale: Scale, seed: int, say: Say) -> Verdict:
+    draw, cancels = random.Random(seed), scale.of(500, 20)
+    faults: list[str] = []
+    effects_s: list[float] = []
+    too_late = begun = 0
+    async with installed(concurrency=SESSIONS, script=SCRIPT, recipients=cancels * RECIPIENTS) as place:
+        await place.hire(WORKERS)
+        for done in range(1, cancels + 1):
+            job = await place.sending(RECIPIENTS)
+            await asyncio.sleep(draw.uniform(0, CANCEL_WITHIN_S))
+            try:
+                await finish.cancel(place.pool, job.account_id, job.id, by="boss")
+            except Conflict:  # it was completed
+                too_late += 1
+                continue
+            answered_at = time.time()
+            await place.over(job)
+            await asyncio.sleep(QUIET_AFTER_S)
+            effect_s, of_each_session = after(place, job, answered_at)
+            effects_s.append(effect_s)
+            begun += sum(of_each_session)
+            if max(of_each_session, default=0) > 1:
+                faults.append(f"Job {job.id}: one session began {max(of_each_session)} messages after the answer, the last "
+                              f"accepted {effect_s * 1_000:.0f} ms later.")
+            faults += await left_over(place, job)
+            if done % 50 == 0:
+                say(f"{done} cancels, {begun} messages begun after the answer")
+        await place.dismiss()
+        faults += place.sampling.found[:5]
+        samples = place.sampling.samples
+    return Verdict({"cancels": len(effects_s), "too late": too_late, "begun after the answer": begun, **distribution(effects_s),
+                    "samples": samples}, faults[:20])
+
+
+def after(place: Place, job: JobOverview, answered_at: float) -> tuple[float, list[int]]:
+    """How long after the answer the last message was accepted, and how many each session began after it."""
+    last, begun = answered_at, Counter[int]()
+    with place.truth.path.open("rb") as lines:
+        for line in lines:
+            record = msgspec.json.decode(line, type=Record)
+            if record.t > answered_at and taken_of([record.message_id], job.id):
+                last = max(last, record.t)
+                begun[record.connection] += record.mail_t > answered_at
+    return last - answered_at, list(begun.values())
+
+
+async def left_over(place: Place, job: JobOverview) -> list[str]:
+    """What of a cancelled job is not at its end."""
+    sides = await place.sides(job)
+    found = sides.faults(unconfirmed_max=0)
+    if sides.numbers.status is not Status.CANCELLED:
+        found.append(f"It is {sides.numbers.status}.")
+    [[held]] = await place.query(HELD, job.id)
+    if held:
+        found.append(f"{held} chunks are still in hand.")
+    return [f"Job {job.id}: {one}" for one in found]
+
+
+def distribution(effects_s: list[float]) -> dict[str, str]:
+    """From the answer to the last acceptance."""
+    if len(effects_s) < 2:
+        return {}
+    percentiles = statistics.quantiles(effects_s, n=100, method="inclusive")
+    told = {"median": percentiles[49], "95 of 100 within": percentiles[94], "longest": max(effects_s)}
+    return {f"time to effect, {name}": f"{value * 1_000:.1f} ms" for name, value in told.items()}

@@ -1,0 +1,257 @@
+"""Compares what the gateway knows, what the ledger says, what journals still say, the events, and what the API tells.
+
+Nothing here trusts a counter: outcomes are recounted row by row, and the gateway's record is the truth about who was mailed.
+`Sampling` looks at the numbers of every job while they move, on a connection of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import psycopg
+
+from postroom.domain.job import Status
+from postroom.errors import Unavailable
+from postroom.gateway.dead_journals import dead_journals
+from postroom.ledger import jobs
+from postroom.ledger.db import Pool
+from postroom.ledger.jobs import JobOverview
+from postroom.tasks import end
+
+SAMPLE_EVERY_S = 0.1
+SAMPLES_PER_RECOUNT = 5
+SHOWN = 5  # examples in a sentence
+
+_MESSAGE_ID = re.compile(r"<(\d+)-[0-9a-f]+\.(\d+)@")
+
+# What must never be seen, in any status, at any instant.
+VIOLATIONS = """
+    SELECT 'job ' || j.id || ' (' || j.status || '): ' || c.sent || ' sent, ' || c.failed || ' failed, '
+           || c.skipped || ' skipped, ' || c.unconfirmed || ' unconfirmed, ' || c.unsent || ' unsent of ' || j.recipient_count
+    FROM job j CROSS JOIN LATERAL (
+        SELECT sum(sent) AS sent, sum(failed) AS failed, sum(skipped) AS skipped, sum(unconfirmed) AS unconfirmed,
+               sum(unsent) AS unsent, bool_or(window_open) AS in_hand
+        FROM chunk WHERE account_id = j.account_id AND job_id = j.id) c
+    WHERE c.sent + c.failed + c.skipped + c.unconfirmed + c.unsent IS DISTINCT FROM j.recipient_count
+       OR (j.status = 'completed' AND (c.unsent <> 0 OR c.in_hand))
+       OR (j.status IN ('pending_approval', 'queued') AND c.sent + c.unconfirmed > 0)
+    UNION ALL
+    SELECT 'account ' || account_id || ' has ' || count(*) || ' jobs that are sending'
+    FROM job WHERE status = 'sending' GROUP BY account_id HAVING count(*) > 1
+"""
+
+# The counters against the rows that they count, of one instant: a recipient is what its last attempt's best evidence says.
+MISCOUNTS = """
+    WITH latest AS (
+        SELECT DISTINCT ON (account_id, job_id, position) job_id, kind FROM outcome
+        ORDER BY account_id, job_id, position, attempt_no DESC, evidence DESC
+    ), recounted AS (
+        SELECT job_id, count(*) FILTER (WHERE kind = 'sent') AS sent, count(*) FILTER (WHERE kind = 'failed') AS failed,
+               count(*) FILTER (WHERE kind = 'skipped') AS skipped, count(*) FILTER (WHERE kind = 'unconfirmed') AS unconfirmed
+        FROM latest GROUP BY job_id
+    ), counted AS (
+        SELECT job_id, sum(sent) AS sent, sum(failed) AS failed, sum(skipped) AS skipped, sum(unconfirmed) AS unconfirmed
+        FROM chunk GROUP BY job_id
+    )
+    SELECT 'job ' || c.job_id || ' counts ' || c::text || ', but its outcomes are ' || coalesce(r::text, 'none')
+    FROM counted c LEFT JOIN recounted r USING (job_id)
+    WHERE (c.sent, c.failed, c.skipped, c.unconfirmed) IS DISTINCT FROM
+          (coalesce(r.sent, 0), coalesce(r.failed, 0), coalesce(r.skipped, 0), coalesce(r.unconfirmed, 0))
+"""
+
+LATEST_OUTCOMES = """
+    SELECT DISTINCT ON (position) position, kind::text, attempt_no, evidence::text, code, reply FROM outcome
+    WHERE account_id = %s AND job_id = %s ORDER BY position, attempt_no DESC, evidence DESC
+"""
+
+EVENTS = "SELECT verb, from_status, to_status FROM job_event WHERE account_id = %s AND job_id = %s ORDER BY id"
+
+
+class Told(NamedTuple):
+    """What the ledger says last of one recipient."""
+
+    kind: str
+    attempt_no: int
+    evidence: str
+    code: int | None
+    reply: str | None
+
+
+class Event(NamedTuple):
+    verb: str
+    from_status: str | None
+    to_status: str
+
+
+@dataclass(frozen=True)
+class Sides:
+    """The sides of a job, of one instant. By position: `taken` is how often the gateway accepted it, `told` the ledger's last
+    word of it."""
+
+    numbers: JobOverview
+    told: Mapping[int, Told]
+    taken: Counter[int]
+    events: list[Event]
+    miscounts: list[str]
+
+    def positions(self, kind: str) -> set[int]:
+        return {position for position, told in self.told.items() if told.kind == kind}
+
+    @property
+    def counts(self) -> tuple[int, int, int, int, int]:
+        """Sent, failed, skipped, unconfirmed, unsent."""
+        one = self.numbers
+        return one.sent, one.failed, one.skipped, one.unconfirmed, one.unsent
+
+    @property
+    def twice(self) -> set[int]:
+        return {position for position, times in self.taken.items() if times > 1}
+
+    @property
+    def called_sent_but_not_accepted(self) -> set[int]:
+        return self.positions("sent") - self.taken.keys()
+
+    @property
+    def accepted_but_not_told(self) -> set[int]:
+        return self.taken.keys() - self.positions("sent") - self.positions("unconfirmed")
+
+    @property
+    def lost(self) -> set[int]:
+        """Never accepted, and nobody is told that: only a job that was completed can lose somebody."""
+        if self.numbers.status is not Status.COMPLETED:
+            return set()
+        ended = {position for position, told in self.told.items() if told.kind in ("sent", "failed", "skipped", "unconfirmed")}
+        return set(range(1, self.numbers.recipient_count + 1)) - ended
+
+    @property
+    def without_a_reason(self) -> set[int]:
+        return {position for position, told in self.told.items()
+                if told.kind in ("failed", "skipped", "unconfirmed") and not told.reply}
+
+    @property
+    def figures(self) -> dict[str, int]:
+        """What a verdict tells of them."""
+        return {"accepted": self.taken.total(), "lost": len(self.lost), "twice": len(self.twice),
+                "called sent but not accepted": len(self.called_sent_but_not_accepted),
+                "accepted but not told": len(self.accepted_but_not_told), "unconfirmed": self.numbers.unconfirmed,
+                "unconfirmed though accepted": len(self.positions("unconfirmed") & self.taken.keys()),
+                "without a reason": len(self.without_a_reason)}
+
+    def faults(self, unconfirmed_max: int | None = None) -> list[str]:
+        """A sentence for each promise that the sides break together."""
+        found = list(self.miscounts)
+        found += _about(self.twice, "mailed twice")
+        found += _about(self.called_sent_but_not_accepted, "called Sent, but the gateway never accepted it")
+        found += _about(self.accepted_but_not_told, "accepted, but neither Sent nor Unconfirmed")
+        found += _about(self.lost, "lost: neither accepted nor told")
+        found += _about(self.without_a_reason, "without a reason")
+        recounted = tuple(len(self.positions(kind)) for kind in ("sent", "failed", "skipped", "unconfirmed"))
+        if recounted != self.counts[:4] or sum(self.counts) != self.numbers.recipient_count:
+            found.append(f"The job tells {self.counts} of {self.numbers.recipient_count}, its outcomes are {recounted}.")
+        if unconfirmed_max is not None and self.numbers.unconfirmed > unconfirmed_max:
+            found.append(f"{self.numbers.unconfirmed:,} are unconfirmed, and at most {unconfirmed_max:,} may be.")
+        return found + self._broken_events()
+
+    def _broken_events(self) -> list[str]:
+        """Each move once, each from where the one before it led, the last to where the job is."""
+        moves = [event for event in self.events if event.from_status != event.to_status]  # a pause is no move
+        led_to, came_from = [event.to_status for event in moves], [event.from_status for event in moves]
+        if came_from[1:] != led_to[:-1] or len(set(led_to)) != len(led_to) or led_to[-1:] != [self.numbers.status]:
+            return [f"The events do not tell the job's life to {self.numbers.status}: {self.events}"]
+        return []
+
+
+def _about(positions: Collection[int], what: str) -> list[str]:
+    if not positions:
+        return []
+    some = ", ".join(map(str, sorted(positions)[:SHOWN]))
+    return [f"{len(positions):,} {what}: {some}{' …' if len(positions) > SHOWN else ''}"]
+
+
+def taken_of(message_ids: Iterable[str], job_id: int) -> Counter[int]:
+    """How often the gateway accepted each position of a job."""
+    found = (_MESSAGE_ID.match(one) for one in message_ids)
+    return Counter(int(one[2]) for one in found if one and int(one[1]) == job_id)
+
+
+async def sides_of(pool: Pool, account_id: int, job_id: int, taken: Callable[[int], Counter[int]]) -> Sides:
+    """The sides of a job now. `taken` asks the gateway's record, after the ledger was read: so it is never the older of both."""
+    async with pool.connection() as conn, conn.transaction():
+        await jobs.read_one_instant(conn)  # a worker may be settling what it knows just now
+        view = await jobs.view_job(conn, account_id, job_id)
+        told = await (await conn.execute(LATEST_OUTCOMES, (account_id, job_id))).fetchall()
+        events = await (await conn.execute(EVENTS, (account_id, job_id))).fetchall()
+        miscounts = await (await conn.execute(MISCOUNTS)).fetchall()
+    return Sides(view, {row[0]: Told(*row[1:]) for row in told}, taken(job_id), [Event(*row) for row in events],
+                 [row[0] for row in miscounts])
+
+
+def journal_faults(directory: Path, installation_id: bytes, sides: Sides) -> list[str]:
+    """What journals that are left over say of the job and the ledger does not. To be asked when all their workers are gone."""
+    contradicted = set()
+    for dead in dead_journals(directory, installation_id):
+        for key, attempts in dead.windows.items():
+            if key.job_id != sides.numbers.id:
+                continue
+            for (position, attempt_no), outcome in attempts.items():
+                told = sides.told.get(position)
+                known = told is not None and told.attempt_no >= attempt_no
+                if not known or (outcome is not None and told.attempt_no == attempt_no and told.kind != outcome.kind):
+                    contradicted.add(position)
+        dead.release()
+    return _about(contradicted, "in a journal that is left over, and the ledger says otherwise")
+
+
+def api_faults(answer: Mapping[str, Any], sides: Sides) -> list[str]:
+    """What the API tells of the job, against the ledger."""
+    told = tuple(answer[name] for name in ("sent", "failed", "skipped", "unconfirmed", "unsent"))
+    if (answer["status"], told) != (sides.numbers.status, sides.counts):
+        return [f"The API tells {answer['status']} {told}, and the ledger {sides.numbers.status} {sides.counts}."]
+    return []
+
+
+class Sampling:
+    """Looks at every job each 100 ms, on a connection of its own; `found` is what should not have been there.
+
+    Each so many looks recount the outcomes too, which takes a while for a large job.
+    """
+
+    def __init__(self, url: str, samples_per_recount: int = SAMPLES_PER_RECOUNT) -> None:
+        self._url = url
+        self._samples_per_recount = samples_per_recount
+        self.samples = 0
+        self.found: list[str] = []
+
+    @contextlib.asynccontextmanager
+    async def watching(self) -> AsyncIterator[Self]:
+        """Looks until the end of the block, and at least once."""
+        looking = asyncio.create_task(self.run())
+        try:
+            yield self
+        finally:
+            await end(looking)
+        if self.samples == 0:  # it was over before the first look
+            async with await psycopg.AsyncConnection.connect(self._url, autocommit=True) as conn:
+                await self.look(conn)
+
+    async def run(self) -> None:
+        while True:
+            with contextlib.suppress(psycopg.OperationalError, Unavailable):  # the database may be taken away
+                async with await psycopg.AsyncConnection.connect(self._url, autocommit=True) as conn:
+                    while True:
+                        await self.look(conn)
+                        await asyncio.sleep(SAMPLE_EVERY_S)
+            await asyncio.sleep(SAMPLE_EVERY_S)
+
+    async def look(self, conn: psycopg.AsyncConnection[Any]) -> None:
+        self.found += [row[0] for row in await (await conn.execute(VIOLATIONS)).fetchall()]
+        if self.samples % self._samples_per_recount == 0:
+            self.found += [row[0] for row in await (await conn.execute(MISCOUNTS)).fetchall()]
+        self.samples += 1

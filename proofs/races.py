@@ -1,0 +1,212 @@
+"""Two or more who want the same thing at once: one of them gets it, one event says so, and the others are told what happened.
+
+Everybody has a connection of his own to a real PostgreSQL and waits at a barrier. Cancels race with completions; approvals with
+approvals, by the fifty; jobs are created and approved by twenty at once; workers claim the same chunks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from postroom.domain.job import Status
+from postroom.domain.outcome import Evidence, Kind, Outcome
+from postroom.errors import Conflict
+from postroom.flow import accounts, finish, report
+from postroom.flow.approve import approve
+from postroom.flow.office import Office
+from postroom.flow.preflight import Checks
+from postroom.flow.secrets import SecretBox
+from postroom.flow.submit import Submission, submit
+from postroom.ledger import delivery
+from postroom.ledger.db import Pool
+from postroom.ledger.delivery import Claim, Window
+from postroom.ledger.jobs import JobOverview
+from proofs.content import CONTENT, rows
+from proofs.installation import SECRET_KEY
+from proofs.place import database
+from proofs.verdict import Say, Scale, Verdict
+
+APPROVERS = 50
+CREATORS = 20
+CLAIMERS = 8
+CLAIMED_JOB = 2_000  # recipients
+THRESHOLD = 2
+
+VERBS = "SELECT verb FROM job_event WHERE job_id = %s ORDER BY id"
+APPROVALS = "SELECT count(*) FROM approval WHERE job_id = %s"
+SENDING = "SELECT count(*) FROM job WHERE account_id = %s AND status = 'sending'"
+TWICE_IN_HAND = """
+    SELECT 'position ' || position || ' was in hand ' || count(*) || ' times' FROM hand_off_window
+    CROSS JOIN unnest(positions) AS position WHERE job_id = %s GROUP BY position HAVING count(*) > 1 LIMIT 5
+"""
+
+
+async def at_once(*runners: Callable[[], Awaitable[Any]]) -> list[Any]:
+    """What each returned or raised, all of them having begun together."""
+    barrier = asyncio.Barrier(len(runners))
+
+    async def run(runner: Callable[[], Awaitable[Any]]) -> Any:
+        await barrier.wait()
+        return await runner()
+    return await asyncio.gather(*map(run, runners), return_exceptions=True)
+
+
+def all_sent(window: Window) -> list[Outcome]:
+    return [Outcome(one.position, one.attempt_no, Kind.SENT, Evidence.REPLY, 250, "2.0.0", "2.0.0 Ok")
+            for one in window.recipients]
+
+
+@dataclass
+class Contest:
+    """The races, on one database. `faults` is what came out otherwise than promised."""
+
+    pool: Pool
+    office: Office = field(default_factory=lambda: Office(SecretBox(SECRET_KEY), helo_name="worker.example"))
+    faults: list[str] = field(default_factory=list)
+
+    async def account(self, name: str, *, lanes: int = 1, threshold: int = 100) -> int:
+        """Its gateway does not exist, and is not needed: nothing here leaves the ledger."""
+        account = await accounts.create_account(self.pool, name, approval_threshold=threshold)
+        await accounts.create_gateway(self.pool, SecretBox(SECRET_KEY), account.id, name="main", host="127.0.0.1", port=9,
+                                      security="none", connections=lanes, signs_dkim=True)
+        return account.id
+
+    async def job(self, account_id: int, count: int) -> JobOverview:
+        """Submitted, and if it is to be approved, checked."""
+        job = await submit(self.pool, self.office, Submission(account_id, "prover", CONTENT), rows(count))
+        checks = Checks(self.pool, self.office)
+        while job.status is Status.PENDING_APPROVAL and await checks.check(account_id, job.id, True):
+            pass
+        return (await report.report(self.pool, account_id, job.id)).job
+
+    async def ask(self, statement: str, value: int) -> list[Any]:
+        async with self.pool.connection() as conn:
+            return [row[0] for row in await (await conn.execute(statement, (value,))).fetchall()]
+
+    def expect(self, holds: bool, otherwise: str) -> None:
+        if not holds:
+            self.faults.append(otherwise)
+
+    # -- the races
+
+    async def cancel_or_complete(self, account_id: int) -> Status:
+        """The last recipient is booked; now a person cancels, and the worker completes."""
+        job = await self.job(account_id, 1)
+        await self._hand_off(account_id, job.id)
+        completed, cancelled = await at_once(partial(finish.complete, self.pool, account_id, job.id),
+                                             partial(finish.cancel, self.pool, account_id, job.id, by="boss"))
+        view = (await report.report(self.pool, account_id, job.id)).job
+        ends = [verb for verb in await self.ask(VERBS, job.id) if verb in ("complete", "cancel", "fail")]
+        if view.status is Status.COMPLETED:
+            answered = completed is True and isinstance(cancelled, Conflict)
+        else:
+            answered = completed is False and isinstance(cancelled, JobOverview) and cancelled.status is Status.CANCELLED
+        self.expect(answered and view.status in (Status.COMPLETED, Status.CANCELLED),
+                    f"Job {job.id} is {view.status}, and was answered {completed!r} and {cancelled!r}.")
+        self.expect(ends == ["complete" if view.status is Status.COMPLETED else "cancel"], f"Job {job.id} ended by {ends}.")
+        self.expect((view.sent, view.unsent, view.unconfirmed) == (1, 0, 0), f"Job {job.id} lost its recipient.")
+        return view.status
+
+    async def approvals(self, account_id: int, times: int) -> None:
+        """Many people approve one job, or a few people many times."""
+        job = await self.job(account_id, THRESHOLD)
+        answers = await at_once(*(partial(approve, self.pool, account_id, job.id, by=f"boss {n % 7}", digest=job.digest)
+                                  for n in range(times)))
+        approvers = {answer.approved_by for answer in answers if isinstance(answer, JobOverview)}
+        self.expect(all(isinstance(answer, JobOverview) for answer in answers) and len(approvers) == 1,
+                    f"Of job {job.id}'s approvals some were answered otherwise: {answers[:3]}")
+        self.expect(await self.ask(APPROVALS, job.id) == [1], f"Job {job.id} has not one approval.")
+        verbs = await self.ask(VERBS, job.id)
+        self.expect(verbs == ["submit", "approve", "start"], f"Job {job.id} lived {verbs}.")
+        await finish.cancel(self.pool, account_id, job.id, by="boss")
+
+    async def creations(self, account_id: int, times: int) -> None:
+        """Many create a job and approve it at once: one is sending, the others stand in the order of their approvals."""
+        async def create() -> JobOverview:
+            job = await self.job(account_id, THRESHOLD)
+            return await approve(self.pool, account_id, job.id, by="boss", digest=job.digest)
+
+        answers = await at_once(*[create] * times)
+        self.expect(all(isinstance(answer, JobOverview) for answer in answers), f"Not every job was made: {answers[:3]}")
+        made = [answer.id for answer in answers if isinstance(answer, JobOverview)]
+        self.expect(await self.ask(SENDING, account_id) == [1], f"Account {account_id} has not one job that is sending.")
+        views = [(await report.report(self.pool, account_id, job_id)).job for job_id in made]
+        positions = sorted(view.queue_position for view in views if view.queue_position)
+        self.expect(positions == list(range(1, times)), f"Account {account_id}'s queue is {positions}.")
+        for view in sorted(views, key=lambda view: view.queue_position or 0, reverse=True):
+            await finish.cancel(self.pool, account_id, view.id, by="boss")
+
+    async def claims(self, account_id: int, times: int, draw: random.Random) -> int:
+        """Workers claim chunk after chunk of one job and give it back; now and then one opens a window before that, so that the
+        list lasts until so many claims were made."""
+        job = await self.job(account_id, CLAIMED_JOB)
+        job = await approve(self.pool, account_id, job.id, by="boss", digest=job.digest)
+        made, held = 0, set[int]()
+        opens = CLAIMED_JOB / 2 / times
+
+        async def claimer(name: str) -> None:
+            nonlocal made
+            async with self.pool.connection() as conn:
+                while made < times:
+                    claim = await delivery.claim_chunk(conn, account_id, job.id, owner=name, lease_s=30)
+                    if claim is None:
+                        self.faults.append(f"After {made} claims there was no chunk for {name}.")
+                        return
+                    made += 1
+                    self.expect(claim.chunk_no not in held, f"Chunk {claim.chunk_no} was claimed by two.")
+                    held.add(claim.chunk_no)
+                    if draw.random() < opens:
+                        await self._one_window(conn, claim)
+                    held.discard(claim.chunk_no)
+                    await delivery.release_chunk(conn, claim)
+
+        answers = await at_once(*(partial(claimer, f"worker {n}") for n in range(CLAIMERS)))
+        raised = [answer for answer in answers if answer is not None]
+        self.expect(not raised, f"A claim failed: {raised[:3]}")
+        self.faults += await self.ask(TWICE_IN_HAND, job.id)
+        await finish.cancel(self.pool, account_id, job.id, by="boss")
+        return made
+
+    async def _one_window(self, conn: Any, claim: Claim) -> None:
+        if (window := await delivery.turn_window(conn, claim, [], 1)) is not None:
+            await delivery.turn_window(conn, claim, all_sent(window), 0)
+
+    async def _hand_off(self, account_id: int, job_id: int) -> None:
+        """Everybody, with a gateway that takes all, and nobody completes the job."""
+        async with self.pool.connection() as conn:
+            while (claim := await delivery.claim_chunk(conn, account_id, job_id, owner="worker", lease_s=30)) is not None:
+                await self._one_window(conn, claim)
+                await delivery.release_chunk(conn, claim)
+
+
+async def prove(scale: Scale, seed: int, say: Say) -> Verdict:
+    cancels, approvals = scale.of(10_000, 300), scale.of(1_000, 50)
+    creations, claims = scale.of(200, 10), scale.of(1_000_000, 2_000)
+    async with database(connections=APPROVERS) as (sampling, pool):
+        contest = Contest(pool)
+        endings: Counter[Status] = Counter()
+        racers = [await contest.account(f"Racers {n}") for n in range(4)]  # an account sends one job at a time
+
+        async def race(account_id: int, times: int) -> None:
+            for _ in range(times):
+                endings[await contest.cancel_or_complete(account_id)] += 1
+
+        await asyncio.gather(*(race(account_id, cancels // len(racers)) for account_id in racers))
+        say(f"{cancels} cancels against completions: {dict(endings)}")
+        board = await contest.account("Board", threshold=THRESHOLD)
+        for _ in range(approvals // APPROVERS):
+            await contest.approvals(board, APPROVERS)
+        say(f"{approvals} approvals")
+        for _ in range(creations):
+            await contest.creations(board, CREATORS)
+        say(f"{creations} x {CREATORS} creations")
+        made = await contest.claims(await contest.account("Claims", lanes=CLAIMERS), claims, random.Random(seed))
+    return Verdict({"cancel or complete": endings.total(), "ended by the cancel": endings[Status.CANCELLED],
+                    "double approvals": approvals, "creations and approvals at once": creations * CREATORS, "claims": made,
+                    "samples": sampling.samples}, contest.faults[:20] + sampling.found[:5])

@@ -1,0 +1,47 @@
+"""The ledger in memory, at the height of its statements: `ledger/*.py` of Postroom runs as it is, and each named query that it
+executes is one function here. A query without its function is said by its name when it is executed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from types import ModuleType
+from typing import Any
+
+from postroom.ledger import accounts, preflight
+from postroom.ledger import delivery as real_delivery
+from postroom.ledger import installation as real_installation
+from postroom.ledger import jobs as real_jobs
+from postroom.ledger import pace as real_pace
+from postroom.ledger import pauses as real_pauses
+from postroom.ledger import retries as real_retries
+from postroom.ledger import settlements as real_settlements
+from proofs.simulation.ledger import delivery, installation, jobs, pace, retries
+from proofs.simulation.ledger.tables import Parameters, Tables
+
+Act = Callable[[Tables, float, Parameters], Sequence[Any]]
+
+
+def _lock_account(tables: Tables, now: float, given: Parameters) -> Sequence[Any]:
+    return [(given["account_id"],)] if given["account_id"] in tables.account else []
+
+
+def _nothing(tables: Tables, now: float, given: Parameters) -> Sequence[Any]:
+    return []
+
+
+def _statements() -> dict[str, tuple[str, Act]]:
+    found: dict[str, tuple[str, Act]] = {accounts.SQL.lock_account: ("lock_account", _lock_account),
+                                         preflight.SQL.jobs_to_check: ("jobs_to_check", _nothing)}
+    pairs: tuple[tuple[ModuleType, ModuleType], ...] = (
+        (real_delivery, delivery), (real_jobs, jobs), (real_pauses, jobs),
+        (real_pace, pace), (real_installation, installation),
+        (real_retries, retries), (real_settlements, retries))
+    for real, model in pairs:
+        for name, text in vars(real.SQL).items():
+            if (act := getattr(model, name, None)) is not None:
+                found[text] = name, act
+    return found
+
+
+STATEMENTS = _statements()

@@ -1,0 +1,95 @@
+"""The statements of `ledger/retries.sql` and `ledger/settlements.sql`: who is given up, and what a person decides.
+
+The deadline and the tail are `PATIENCE_S` here, so that runs meet them.
+"""
+
+from __future__ import annotations
+
+from postroom.domain.job import Status
+from postroom.domain.outcome import Evidence, Kind
+from proofs.simulation.ledger.delivery import HOLDING
+from proofs.simulation.ledger.tables import Condition, Parameters, Retry, Rows, Tables, Told
+
+PATIENCE_S = 3.0
+
+
+def _waits(tables: Tables, job_id: int) -> bool:
+    return any((job_id, kind) in tables.condition for kind in HOLDING)
+
+
+def forget_tails(tables: Tables, now: float, given: Parameters) -> Rows:
+    for job in tables.job.values():
+        if job.status is not Status.SENDING or _waits(tables, job.id):
+            tables.condition.pop((job.id, "retries"), None)
+    return []
+
+
+def note_tails(tables: Tables, now: float, given: Parameters) -> Rows:
+    for job in tables.job.values():
+        has_fresh = any(chunk.unsent > 0 and chunk.next_position < chunk.first_position + chunk.n
+                        for chunk in tables.chunks_of(job.id))
+        has_retries = any(key[0] == job.id for key in tables.retry)
+        if job.status is Status.SENDING and has_retries and not has_fresh and not _waits(tables, job.id):
+            tables.condition.setdefault((job.id, "retries"), Condition("Only retries are left.", now, now + PATIENCE_S, 1, "us"))
+    return []
+
+
+def jobs_to_give_up_in(tables: Tables, now: float, given: Parameters) -> Rows:
+    rows: Rows = []
+    for job in tables.job.values():
+        tail = tables.condition.get((job.id, "retries"))
+        tail_is_over = tail is not None and tail.until <= now
+        if job.status is Status.SENDING and not _waits(tables, job.id) and any(
+                tail_is_over or _is_late(retry, now, PATIENCE_S) for key, retry in tables.retry.items() if key[0] == job.id):
+            rows.append((job.account_id, job.id, PATIENCE_S, tail_is_over))
+    return rows
+
+
+def _is_late(retry: Retry, now: float, deadline_s: float) -> bool:
+    return retry.refusals > 0 and retry.since < now - deadline_s
+
+
+def give_up(tables: Tables, now: float, given: Parameters) -> Rows:
+    counts: dict[int, int] = {}
+    for key, retry in sorted(tables.retry.items()):
+        job_id, chunk_no, position = key
+        if job_id == given["job_id"] and (given["tail_is_over"] or _is_late(retry, now, given["deadline_s"])):
+            del tables.retry[key]
+            tables.tell(job_id, position, Told(retry.attempt_no, Kind.FAILED, Evidence.WORKER, None, None, "given up", now))
+            counts[chunk_no] = counts.get(chunk_no, 0) + 1
+    for chunk_no, n in counts.items():
+        chunk = tables.chunk[given["job_id"], chunk_no]
+        tables.put(chunk._replace(failed=chunk.failed + n))
+    return [(n,) for n in counts.values()]
+
+
+def lock_doubtful_chunks(tables: Tables, now: float, given: Parameters) -> Rows:
+    return []
+
+
+def doubts(tables: Tables, now: float, given: Parameters) -> Rows:
+    rows: Rows = []
+    for chunk in tables.chunks_of(given["job_id"]):
+        window = tables.window[chunk.job_id, chunk.chunk_no, chunk.window_no].attempts if chunk.window_open else ()
+        in_hand = {position for position, _ in window}
+        for position in range(chunk.first_position, chunk.first_position + chunk.n):
+            told = tables.latest(chunk.job_id, position)
+            if told is not None and told.kind is Kind.UNCONFIRMED and position not in in_hand and (
+                    given["positions"] is None or position in given["positions"]):
+                rows.append((chunk.chunk_no, position, told.attempt_no))
+    return rows
+
+
+def settle(tables: Tables, now: float, given: Parameters) -> Rows:
+    job_id, kind = given["job_id"], Kind(given["kind"])
+    for chunk_no, position, attempt_no in zip(given["chunks"], given["positions"], given["attempts"], strict=True):
+        chunk = tables.chunk[job_id, chunk_no]
+        tables.tell(job_id, position, Told(attempt_no, kind, Evidence.PERSON, None, None, given["reply"], now))
+        chunk = chunk._replace(unconfirmed=chunk.unconfirmed - 1)
+        if kind is Kind.RELEASED:
+            tables.retry[job_id, chunk_no, position] = Retry(attempt_no + 1, 0, now, now)
+            chunk = chunk._replace(available_at=None)
+        else:
+            chunk = chunk._replace(**{kind.value: getattr(chunk, kind.value) + 1})
+        tables.put(chunk)
+    return []

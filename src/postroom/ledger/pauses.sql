@@ -1,0 +1,17 @@
+-- name: insert_pause
+-- Until a person ends it. Who was first stays: a later pause changes nothing, but what Postroom itself has found is said beside
+-- the first reason, once. A row back: there is something new.
+INSERT INTO job_condition (account_id, job_id, kind, reason, since, until, by)
+VALUES (%(account_id)s, %(job_id)s, 'paused', %(reason)s, clock_timestamp(), 'infinity', %(by)s)
+ON CONFLICT (account_id, job_id, kind) DO UPDATE
+SET reason = concat_ws('. ', nullif(rtrim(job_condition.reason, '. '), ''), excluded.reason)
+WHERE %(adds)s AND position(excluded.reason IN job_condition.reason) = 0
+RETURNING true
+
+-- name: delete_pause
+-- A row back: it was paused.
+DELETE FROM job_condition WHERE account_id = %(account_id)s AND job_id = %(job_id)s AND kind = 'paused' RETURNING true
+
+-- name: tell_workers
+-- Heard when the pause is committed: they begin nothing more of this job. Without it they learn it at the window's end.
+SELECT pg_notify('postroom_job', concat_ws(' ', %(account_id)s::bigint, %(job_id)s::bigint, 'paused'))

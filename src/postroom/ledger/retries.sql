@@ -1,0 +1,73 @@
+-- name: forget_tails
+-- A job that waits for its gateway or a person is not near its end; and one that is over needs no reminder.
+DELETE FROM job_condition t USING job j
+WHERE t.kind = 'retries' AND j.account_id = t.account_id AND j.id = t.job_id
+  AND (j.status <> 'sending' OR EXISTS (
+      SELECT FROM job_condition w WHERE w.account_id = t.account_id AND w.job_id = t.job_id
+        AND w.kind IN ('paused', 'journal', 'gateway', 'quota')))
+
+-- name: note_tails
+-- Jobs that have had everybody in a window once, and nothing but retries left: from now on they hold the account's queue only
+-- for so long. The first moment is kept.
+INSERT INTO job_condition (account_id, job_id, kind, reason, since, until)
+SELECT j.account_id, j.id, 'retries', 'Only retries are left.', clock_timestamp(),
+       clock_timestamp() + make_interval(secs => a.retry_tail_s)
+FROM job j JOIN account a ON a.id = j.account_id
+WHERE j.status = 'sending'
+  AND EXISTS (SELECT FROM retry r WHERE r.account_id = j.account_id AND r.job_id = j.id)
+  AND NOT EXISTS (SELECT FROM chunk c WHERE c.account_id = j.account_id AND c.job_id = j.id
+                  AND c.unsent > 0 AND c.next_position < c.first_position + c.n)
+  AND NOT EXISTS (SELECT FROM job_condition w WHERE w.account_id = j.account_id AND w.job_id = j.id
+                  AND w.kind IN ('paused', 'journal', 'gateway', 'quota'))
+ON CONFLICT (account_id, job_id, kind) DO NOTHING
+
+-- name: jobs_to_give_up_in
+-- Active jobs with a recipient whose time is over, or whose own tail is. Not while they wait: nobody is failed by that.
+SELECT j.account_id, j.id, a.retry_deadline_s, coalesce(t.until <= clock_timestamp(), false) AS tail_is_over
+FROM job j JOIN account a ON a.id = j.account_id
+LEFT JOIN job_condition t ON t.account_id = j.account_id AND t.job_id = j.id AND t.kind = 'retries'
+WHERE j.status = 'sending'
+  AND NOT EXISTS (SELECT FROM job_condition w WHERE w.account_id = j.account_id AND w.job_id = j.id
+                  AND w.kind IN ('paused', 'journal', 'gateway', 'quota'))
+  AND EXISTS (
+      SELECT FROM retry r WHERE r.account_id = j.account_id AND r.job_id = j.id
+        AND (t.until <= clock_timestamp()
+             OR (r.refusals > 0 AND r.since < clock_timestamp() - make_interval(secs => a.retry_deadline_s))))
+
+-- name: give_up
+-- They are booked as failed instead of being tried again; the counters follow in the same statement, and all attempts stay
+-- listed. The chunk is locked before its retries, as a worker locks them that takes these into a window: one of the two has
+-- them. Only who was refused runs into the deadline; the tail ends those too whom the gateway only ever put off.
+WITH due AS MATERIALIZED (
+    SELECT chunk_no, position FROM retry
+    WHERE account_id = %(account_id)s AND job_id = %(job_id)s
+      AND (%(tail_is_over)s OR (refusals > 0 AND since < clock_timestamp() - make_interval(secs => %(deadline_s)s)))
+    ORDER BY chunk_no, position LIMIT 1000
+), held AS MATERIALIZED (
+    SELECT chunk_no FROM chunk
+    WHERE account_id = %(account_id)s AND job_id = %(job_id)s AND chunk_no IN (SELECT chunk_no FROM due)
+    ORDER BY chunk_no FOR NO KEY UPDATE
+), ended AS (
+    DELETE FROM retry r USING due JOIN held USING (chunk_no)
+    WHERE r.account_id = %(account_id)s AND r.job_id = %(job_id)s AND r.chunk_no = due.chunk_no AND r.position = due.position
+    RETURNING r.chunk_no, r.position, r.attempt_no, r.since
+), written AS (
+    INSERT INTO outcome (account_id, job_id, position, attempt_no, kind, evidence, reply)
+    SELECT %(account_id)s, %(job_id)s, e.position, e.attempt_no, 'failed', 'worker',
+           CASE WHEN last.code IS NULL THEN 'Never handed off' ELSE 'Temporary refusal' END
+           || format(': given up after %%s in %%s',
+                     CASE e.attempt_no WHEN 2 THEN '1 attempt' ELSE e.attempt_no - 1 || ' attempts' END,
+                     CASE WHEN minutes <= 1 THEN '1 minute' ELSE minutes || ' minutes' END)
+           || CASE WHEN last.code IS NULL THEN '.'
+                   ELSE format('; the gateway''s last answer: “%%s”.', rtrim(last.code || ' ' || last.reply)) END
+    FROM ended e
+    CROSS JOIN LATERAL (SELECT round(extract(epoch FROM clock_timestamp() - e.since) / 60)::integer AS minutes) w
+    LEFT JOIN LATERAL (
+        SELECT code, reply FROM outcome o
+        WHERE o.account_id = %(account_id)s AND o.job_id = %(job_id)s AND o.position = e.position AND o.kind = 'refused'
+        ORDER BY attempt_no DESC, evidence DESC LIMIT 1) last ON true
+)
+UPDATE chunk c SET failed = c.failed + t.n
+FROM (SELECT chunk_no, count(*)::integer AS n FROM ended GROUP BY chunk_no) t
+WHERE c.account_id = %(account_id)s AND c.job_id = %(job_id)s AND c.chunk_no = t.chunk_no
+RETURNING t.n

@@ -1,0 +1,115 @@
+"""What a program decides about a job on its way and after its end: pause, continuation, settlement."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from contest import book_first
+from postroom.domain.outcome import Evidence, Kind, Outcome
+
+from .serving import Site, job_of, served
+
+
+@pytest.fixture
+async def site(pool, database) -> AsyncIterator[Site]:
+    async with served(pool, database) as site:
+        yield site
+
+
+async def doubted(site: Site, account_id: int, *, doubts: int = 2, count: int = 5) -> int:
+    """A sending job whose first recipients are unconfirmed."""
+    api = await site.api(account_id, "maker")
+    job_id = (await api.post("/jobs", json=job_of(count))).json()["id"]
+    await book_first(site.pool, account_id, job_id, {
+        at: Outcome(at, 1, Kind.UNCONFIRMED, Evidence.CONNECTION_LOST, reply="The connection was lost.")
+        for at in range(1, doubts + 1)})
+    return job_id
+
+
+async def test_a_job_is_paused_and_resumed_and_says_who_since_when_and_why(site):
+    api = await site.api(await site.account())
+    path = f"/jobs/{(await api.post('/jobs', json=job_of(5))).json()['id']}"
+    first = await api.put(f"{path}/pause", json={"reason": "The date may be wrong."})
+    assert first.status_code == 200
+    assert (first.json()["paused"]["by"], first.json()["paused"]["reason"]) == ("key website", "The date may be wrong.")
+    assert first.json()["paused"]["since"] in (await api.get(path)).text
+    assert first.json()["sentence"].startswith("Paused by key website since ")
+    assert (await api.put(f"{path}/pause")).json() == first.json(), "the first one stays"
+    for _ in range(2):
+        answer = await api.delete(f"{path}/pause")
+        assert (answer.status_code, answer.json()["paused"], answer.json()["status"]) == (200, None, "sending")
+    await api.put(f"{path}/cancellation")
+    for method in ("PUT", "DELETE"):
+        answer = await api.request(method, f"{path}/pause")
+        assert (answer.status_code, answer.headers["content-type"]) == (409, "application/problem+json")
+
+
+async def test_the_rest_is_continued_by_a_new_job_and_both_name_each_other(site):
+    api = await site.api(await site.account())
+    job_id = (await api.post("/jobs", json=job_of(5))).json()["id"]
+    early = await api.post(f"/jobs/{job_id}/continuation", json={"which": "unsent"})
+    assert (early.status_code, early.json()["job_id"]) == (409, job_id)
+    await api.put(f"/jobs/{job_id}/cancellation")
+    made = await api.post(f"/jobs/{job_id}/continuation", json={"which": "unsent"}, headers={"Idempotency-Key": "rest"})
+    assert made.status_code == 201
+    assert made.headers["location"] == f"/api/v1/jobs/{made.json()['id']}"
+    assert made.json()["continues"] == {"job": job_id, "which": "unsent"}
+    assert (await api.get(f"/jobs/{job_id}")).json()["continued_by"] == [{"job": made.json()["id"], "which": "unsent"}]
+    again = await api.post(f"/jobs/{job_id}/continuation", json={"which": "unsent"}, headers={"Idempotency-Key": "rest"})
+    assert again.json()["id"] == made.json()["id"]
+    twice = await api.post(f"/jobs/{job_id}/continuation", json={"which": "unsent"})
+    assert (twice.status_code, twice.json()["job_id"]) == (409, made.json()["id"])
+    other = await api.post(f"/jobs/{job_id}/continuation", json={"which": "failed"}, headers={"Idempotency-Key": "rest"})
+    assert (other.status_code, other.json()["errors"][0]["header"]) == (422, "Idempotency-Key")
+
+
+async def test_unconfirmed_recipients_are_listed_with_what_is_known_of_them_and_settled(site):
+    account_id = await site.account()
+    api, job_id = await site.api(account_id), await doubted(site, account_id)
+    listing = (await api.get(f"/jobs/{job_id}/recipients", params={"state": "unconfirmed"})).json()["items"]
+    assert [(row["position"], row["evidence"], row["attempts"], row["reason"]) for row in listing] == [
+        (at, "connection_lost", 1, "The connection was lost.") for at in (1, 2)]
+    answer = await api.post(f"/jobs/{job_id}/settlements", json={"decision": "assume_sent", "positions": [2], "note": "It came."})
+    told = answer.json()
+    assert (answer.status_code, told["decision"], told["continuation"]) == (200, "assume_sent", None)
+    assert (told["job"]["sent"], told["job"]["unconfirmed"]) == (1, 1)
+    settled = (await api.get(f"/jobs/{job_id}/recipients", params={"state": "sent"})).json()["items"]
+    assert [(row["position"], row["evidence"], row["reason"]) for row in settled] == [
+        (2, "person", "Assumed sent by key website. It came.")]
+    told = (await api.post(f"/jobs/{job_id}/settlements", json={"decision": "send_again"})).json()
+    assert (told["job"]["unsent"], told["job"]["unconfirmed"]) == (4, 0)
+    assert "twice" in told["warning"]
+
+
+async def test_what_is_settled_after_the_end_is_sent_by_a_job_of_its_own_and_once_a_key(site):
+    account_id = await site.account()
+    api, job_id = await site.api(account_id), await doubted(site, account_id)
+    await api.put(f"/jobs/{job_id}/cancellation")
+    asked = {"decision": "send_again", "positions": None}
+    first, again = [await api.post(f"/jobs/{job_id}/settlements", json=asked, headers={"Idempotency-Key": "k"}) for _ in range(2)]
+    assert first.json() == again.json()
+    assert first.json()["continuation"]["continues"] == {"job": job_id, "which": "unconfirmed"}
+    assert first.json()["continuation"]["recipient_count"] == 2
+    assert len((await api.get("/jobs")).json()["items"]) == 2
+
+
+async def test_what_cannot_be_settled_is_said_with_its_place(site):
+    account_id = await site.account()
+    api, job_id = await site.api(account_id), await doubted(site, account_id)
+    answer = await api.post(f"/jobs/{job_id}/settlements", json={"decision": "assume_sent", "positions": [1, 4]})
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "#/positions")
+    for wrong in ({}, {"decision": "forget"}, {"decision": "assume_sent", "positions": []},
+                  {"decision": "assume_sent", "positions": [2**31]}, {"decision": "assume_sent", "note": "a\0"}):
+        assert (await api.post(f"/jobs/{job_id}/settlements", json=wrong)).status_code == 422, wrong
+    assert (await api.get(f"/jobs/{job_id}")).json()["unconfirmed"] == 2
+    await api.post(f"/jobs/{job_id}/settlements", json={"decision": "assume_sent"})
+    assert (await api.post(f"/jobs/{job_id}/settlements", json={"decision": "assume_sent"})).status_code == 409
+
+
+async def test_another_accounts_job_cannot_be_decided_about(site):
+    account_id = await site.account("Theirs")
+    job_id, mine = await doubted(site, account_id), await site.api(await site.account("Mine"))
+    for path, asked in (("continuation", {"which": "unsent"}), ("settlements", {"decision": "assume_sent"})):
+        assert (await mine.post(f"/jobs/{job_id}/{path}", json=asked)).status_code == 404

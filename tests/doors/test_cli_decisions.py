@@ -1,0 +1,63 @@
+"""The command line: pausing a job, continuing its rest, settling its doubts."""
+
+from __future__ import annotations
+
+import json
+
+from contest import book_first
+from postroom.domain.outcome import Evidence, Kind, Outcome
+from postroom.flow import finish
+from postroom.ledger.jobs import JobOverview
+from stage import Stage
+
+from .test_cli import one_sentence
+
+
+async def doubted(stage: Stage) -> JobOverview:
+    account = await stage.account(port=25)
+    job = await stage.submit(account, 5)
+    await book_first(stage.pool, account, job.id, {
+        at: Outcome(at, 1, Kind.UNCONFIRMED, Evidence.CONNECTION_LOST, reply="The connection was lost.") for at in (1, 2, 3)})
+    return job
+
+
+async def test_a_job_is_paused_and_resumed(stage: Stage, cli) -> None:
+    job = await stage.submit(await stage.account(port=25), 3)
+    ended = await cli("jobs", "pause", str(job.id), "--reason", "The date is wrong.")
+    assert ended.status == 0
+    assert "Paused by cli" in ended.out
+    assert "The date is wrong. 3 of 3 wait; nothing is sent until somebody resumes it." in ended.out
+    assert "The date is wrong." in (await cli("jobs", "show", str(job.id))).out
+    told = json.loads((await cli("jobs", "resume", str(job.id), "--json")).out)
+    assert (told["paused"], told["status"]) == (None, "sending")
+
+
+async def test_the_rest_is_continued_and_both_jobs_say_so(stage: Stage, cli) -> None:
+    account = await stage.account(port=25)
+    job = await stage.submit(account, 3)
+    one_sentence(await cli("jobs", "continue", str(job.id)), "once it is over")
+    await finish.cancel(stage.pool, account, job.id, by="boss")
+    one_sentence(await cli("jobs", "continue", str(job.id), "--failed"), "no failed recipients")
+    made = json.loads((await cli("jobs", "continue", str(job.id), "--json")).out)
+    assert (made["continues"], made["recipient_count"]) == ({"job": job.id, "which": "unsent"}, 3)
+    assert f"Job {made['id']} continues what it left unsent." in (await cli("jobs", "show", str(job.id))).out
+    assert f"It continues what job {job.id} left unsent." in (await cli("jobs", "show", str(made["id"]))).out
+
+
+async def test_doubts_are_settled_singly_and_all_at_once_with_the_warning(stage: Stage, cli) -> None:
+    job = await doubted(stage)
+    ended = await cli("jobs", "settle", str(job.id), "--assume-sent", "--position", "1", "--position", "3")
+    assert ended.status == 0
+    assert ended.out.startswith("Settled: 2. Nobody can know")
+    await finish.cancel(stage.pool, job.account_id, job.id, by="boss")
+    told = json.loads((await cli("jobs", "settle", str(job.id), "--send-again", "--note", "No copy.", "--json")).out)
+    assert (told["settled"], told["job"]["unconfirmed"], told["continuation"]["recipient_count"]) == (1, 0, 1)
+    assert "twice" in told["warning"]
+    assert "To be sent again in job" in (await cli("jobs", "show", str(job.id))).out
+
+
+async def test_a_decision_has_to_be_named_and_every_position_be_unconfirmed(stage: Stage, cli) -> None:
+    job = await doubted(stage)
+    for options in ((), ("--assume-sent", "--send-again")):
+        one_sentence(await cli("jobs", "settle", str(job.id), *options), "--assume-sent", "--send-again")
+    one_sentence(await cli("jobs", "settle", str(job.id), "--assume-sent", "--position", "5"), "no. 5 is not unconfirmed")

@@ -1,0 +1,210 @@
+"""The unsubscribe page, as mailbox providers, scanners of links and people come to it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+from base64 import urlsafe_b64encode
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+import structlog
+from playwright.async_api import expect
+
+from postroom.doors import logs
+from postroom.message.token import Tokens
+
+from .serving import Site, job_of, served
+
+ONE_CLICK = {"List-Unsubscribe": "One-Click"}
+EVIL = '</bdi><script src="//evil.example/x.js"></script><img src=x onerror=alert(1)>'
+
+
+@pytest.fixture
+async def site(pool, database) -> AsyncIterator[Site]:
+    async with served(pool, database) as site:
+        yield site
+
+
+async def tokens_of_a_job(site: Site, name: str = "Club") -> Tokens:
+    """Of a job to person1 ... person100."""
+    account_id = await site.account(name)
+    job = (await (await site.api(account_id)).post("/jobs", json=job_of(100))).json()
+    async with site.pool.connection() as conn:
+        (key,) = await (await conn.execute("SELECT token_key FROM account WHERE id = %s", (account_id,))).fetchone()
+    return Tokens(key, job["id"])
+
+
+async def suppressed(site: Site) -> list[str]:
+    async with site.pool.connection() as conn:
+        return [key for (key,) in await (await conn.execute("SELECT address_key FROM suppression ORDER BY 1")).fetchall()]
+
+
+def kept_to_itself(answer: httpx.Response) -> None:
+    """Nothing is stored anywhere, nothing is told to anybody, nobody is sent on."""
+    assert answer.headers["referrer-policy"] == "no-referrer"
+    assert answer.headers["cache-control"] == "no-store"
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert not answer.headers.keys() & {"set-cookie", "location", "refresh"}
+    assert "<script" not in answer.text
+    assert "//" not in answer.text.replace("<!doctype", ""), "nothing is fetched from elsewhere"
+
+
+@pytest.mark.parametrize("body", [{"data": ONE_CLICK}, {"files": {"List-Unsubscribe": (None, "One-Click")}}],
+                         ids=["urlencoded", "multipart"])
+async def test_a_mailbox_provider_unsubscribes_with_one_post_in_either_encoding_and_as_often_as_it_likes(site, body):
+    path = "/u/" + (await tokens_of_a_job(site)).unsubscribe(5)
+    answers = [await site.client().post(path, **body) for _ in range(3)]
+    for answer in answers:
+        assert answer.status_code == 200
+        assert "You are unsubscribed" in answer.text
+        kept_to_itself(answer)
+    assert len({answer.text for answer in answers}) == 1
+    assert await suppressed(site) == ["person5@list.example"]
+
+
+async def test_the_page_asks_and_shows_no_whole_address(site):
+    answer = await site.client().get("/u/" + (await tokens_of_a_job(site)).unsubscribe(5))
+    assert answer.status_code == 200
+    assert "p…@list.example" in answer.text
+    assert "Club" in answer.text
+    assert "person5" not in answer.text
+    kept_to_itself(answer)
+
+
+async def test_only_a_post_acts(site):
+    """Whatever opens links, looks at them first or guesses at methods takes nobody off."""
+    path = "/u/" + (await tokens_of_a_job(site)).unsubscribe(5)
+    client = site.client()
+    statuses = {}
+    for method in ("GET", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE", "TRACE"):
+        answer = await client.request(method, path, params=ONE_CLICK, data=ONE_CLICK)
+        statuses[method] = answer.status_code
+        assert "set-cookie" not in answer.headers
+    assert statuses == {"GET": 200, "HEAD": 200} | dict.fromkeys(("OPTIONS", "PUT", "PATCH", "DELETE", "TRACE"), 405)
+    await client.get(path, headers={"Sec-Purpose": "prefetch;prerender"})
+    assert await suppressed(site) == []
+
+
+@pytest.mark.parametrize("request_", [
+    {}, {"data": {"List-Unsubscribe": "one-click"}}, {"data": {"List-Unsubscribe": ""}},
+    {"data": {"list-unsubscribe": "One-Click"}}, {"json": ONE_CLICK}, {"params": ONE_CLICK},
+    {"content": b"List-Unsubscribe=One-Click"},
+    {"content": b"List-Unsubscribe=One-Click", "headers": {"Content-Type": "text/plain"}},
+    {"content": b"List-Unsubscribe=One-Click", "headers": {"Content-Type": "multipart/form-data"}},
+    {"content": b"\xff\x00--", "headers": {"Content-Type": "multipart/form-data; boundary=x"}},
+    {"files": {"List-Unsubscribe": ("file.txt", "One-Click")}},
+    {"data": {f"f{n}": "x" for n in range(30)} | ONE_CLICK},
+])
+async def test_a_post_that_does_not_say_it_is_refused_and_changes_nothing(site, request_):
+    answer = await site.client().post("/u/" + (await tokens_of_a_job(site)).unsubscribe(5), **request_)
+    assert answer.status_code == 400
+    assert "set-cookie" not in answer.headers
+    assert await suppressed(site) == []
+
+
+async def test_a_body_that_is_too_large_is_refused_and_changes_nothing(site):
+    answer = await site.client().post("/u/" + (await tokens_of_a_job(site)).unsubscribe(5),
+                                      data=ONE_CLICK | {"more": "x" * 70_000})
+    assert answer.status_code == 413
+    assert await suppressed(site) == []
+
+
+async def test_every_token_that_is_none_gets_one_and_the_same_answer(site):
+    tokens, chance, client = await tokens_of_a_job(site), random.Random(20261124), site.client()
+    genuine = tokens.unsubscribe(5)
+    answer_to_a_genuine_one = await client.get("/u/" + genuine)
+    unknown = [tokens.unsubscribe(0), tokens.unsubscribe(101), Tokens(bytes(32), 1).unsubscribe(5), tokens.bounce(5),
+               genuine[:-1], genuine + "x", genuine + "%3D", genuine.swapcase(), "x", "%00", "%ff", "%E2%98%83", "x" * 4000,
+               *(urlsafe_b64encode(chance.randbytes(24)).decode() for _ in range(100))]
+    for answers in ([await client.get("/u/" + token) for token in unknown],
+                    [await client.post("/u/" + token, data=ONE_CLICK) for token in unknown]):
+        told = {(answer.status_code, answer.text, tuple(sorted(answer.headers.keys()))) for answer in answers}
+        assert len(told) == 1
+        (status, text, headers), = told
+        assert (status, headers) == (answer_to_a_genuine_one.status_code, tuple(sorted(answer_to_a_genuine_one.headers.keys())))
+        assert "This link does not work" in text
+    assert await suppressed(site) == []
+
+
+async def test_one_accounts_link_leaves_the_other_accounts_list_alone(site):
+    first = await tokens_of_a_job(site, "First")
+    await tokens_of_a_job(site, "Second")
+    await site.client().post("/u/" + first.unsubscribe(5), data=ONE_CLICK)
+    async with site.pool.connection() as conn:
+        rows = await (await conn.execute("SELECT name FROM suppression JOIN account ON account.id = account_id")).fetchall()
+    assert rows == [("First",)]
+
+
+async def test_an_accounts_name_is_text_and_nothing_else(site):
+    path = "/u/" + (await tokens_of_a_job(site, EVIL)).unsubscribe(5)
+    for answer in (await site.client().get(path), await site.client().post(path, data=ONE_CLICK)):
+        assert "&lt;script src=" in answer.text
+        assert "<script" not in answer.text
+        assert "<img" not in answer.text
+
+
+async def test_the_operators_session_plays_no_part(site):
+    """The page is the same for whoever opens it, and a form sent from another site works: it has to, by RFC 8058."""
+    path = "/u/" + (await tokens_of_a_job(site)).unsubscribe(5)
+    operator = await site.operator()
+    assert (await operator.get(path)).text == (await site.client().get(path)).text
+    elsewhere = {"Origin": "https://mail.example", "Sec-Fetch-Site": "cross-site"}
+    answer = await site.client().post(path, data=ONE_CLICK, headers=elsewhere)
+    assert answer.status_code == 200
+    assert await suppressed(site) == ["person5@list.example"]
+
+
+async def test_no_log_holds_the_token_even_when_the_page_fails(site, capsys):
+    token = (await tokens_of_a_job(site)).unsubscribe(5)
+    async with site.pool.connection() as conn:
+        await conn.execute("ALTER TABLE suppression RENAME TO lost")
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    logs.configure(logging.DEBUG)
+    try:
+        answer = await site.client().post("/u/" + token, data=ONE_CLICK)
+    finally:
+        structlog.reset_defaults()
+        root.handlers[:] = handlers
+        root.setLevel(level)
+    said = capsys.readouterr()
+    assert answer.status_code == 500
+    assert token not in answer.text
+    assert "a page failed" in said.err
+    assert "/u/********" in said.err
+    assert token not in said.err + said.out
+
+
+async def test_a_person_unsubscribes_in_a_browser_with_one_button_and_no_script(browser, site):
+    """Before, the page is opened and left alone with its scripts on, as scanners with a browser do it."""
+    path = site.url + "/u/" + (await tokens_of_a_job(site, "The Club for Friends of the Sea")).unsubscribe(5)
+    for name, width, scripts in (("scanner", 1200, True), ("desktop", 1200, False), ("phone", 360, False)):
+        context = await browser.new_context(viewport={"width": width, "height": 640}, java_script_enabled=scripts)
+        page = await context.new_page()
+        asked: list[str] = []
+        page.on("request", lambda request, asked=asked: asked.append(request.url))
+        await page.goto(path, wait_until="networkidle")
+        await shot(page, f"unsubscribe {name}")
+        assert await suppressed(site) == ([] if name != "phone" else ["person5@list.example"])
+        if name != "scanner":
+            await page.get_by_role("button", name="Unsubscribe").click()
+            await expect(page.get_by_role("heading", name="You are unsubscribed")).to_be_visible()
+            await shot(page, f"unsubscribed {name}")
+            assert page.url == path
+            assert await suppressed(site) == ["person5@list.example"]
+        await page.goto(path[:-1])
+        await expect(page.get_by_role("heading", name="This link does not work")).to_be_visible()
+        await shot(page, f"unsubscribe broken {name}")
+        assert await context.cookies() == []
+        assert all(url.startswith(site.url) for url in asked)
+        await context.close()
+
+
+async def shot(page, name: str) -> None:
+    """For whoever wants to look: POSTROOM_TEST_SHOTS names a directory."""
+    if directory := os.environ.get("POSTROOM_TEST_SHOTS"):
+        await page.screenshot(path=Path(directory) / f"{name}.png", full_page=True)

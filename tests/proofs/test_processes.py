@@ -1,0 +1,49 @@
+"""Real workers, killed, frozen, cut off, robbed of database, journal and power: the short versions of `make prove`."""
+
+from __future__ import annotations
+
+import pytest
+
+from proofs import databases, freezes, journal_losses, kills, machines, points, power_losses
+from proofs.verdict import Scale
+
+
+async def test_workers_that_are_killed_lose_nobody_and_mail_nobody_twice() -> None:
+    verdict = await kills.prove(Scale.SHORT, 1, print)
+    assert verdict.faults == []
+    assert verdict.figures["kills"] == 10
+
+
+async def test_a_database_that_stops_at_once_leaves_nobody_in_doubt() -> None:
+    verdict = await databases.prove(Scale.SHORT, 1, print)
+    assert verdict.faults == []
+    assert verdict.figures["unconfirmed"] == 0
+
+
+async def test_without_the_journals_of_the_dead_only_open_windows_are_in_doubt() -> None:
+    verdict = await journal_losses.prove(Scale.SHORT, 1, print)
+    assert verdict.faults == []
+    assert verdict.figures["unconfirmed"] > 0, "somebody had a window in hand each time"
+
+
+async def test_a_loss_of_power_leaves_doubt_about_open_windows_at_most() -> None:
+    assert (await power_losses.prove(Scale.SHORT, 1, print)).faults == []
+
+
+async def test_a_worker_that_wakes_up_after_its_lease_leaves_nobody_in_doubt() -> None:
+    verdict = await freezes.prove(Scale.SHORT, 1, print)
+    assert verdict.faults == []
+    assert verdict.figures["chunks taken over"] > 0
+
+
+async def test_whoever_dies_at_a_named_point_everybody_is_accounted_for() -> None:
+    verdict = await points.prove(Scale.SHORT, 1, print)
+    assert verdict.faults == []
+    assert verdict.figures["deaths"] >= points.POINTS_MIN
+
+
+async def test_the_other_machine_goes_on_where_one_is_cut_off() -> None:
+    verdict = await machines.prove(Scale.SHORT, 1, print)
+    if verdict.skipped:
+        pytest.skip(verdict.skipped)
+    assert verdict.faults == []
