@@ -45,6 +45,7 @@ from postroom.flow import accounts, approve, report
 from postroom.flow.office import Office
 from postroom.flow.secrets import SecretBox
 from postroom.flow.submit import Submission, submit
+from postroom.gateway.dead_journals import dead_journals
 from postroom.gateway.sandbox import Record
 from postroom.ledger import db
 from postroom.ledger.db import Pool
@@ -181,7 +182,8 @@ class Place:
         return wiring.office(self.settings)
 
     async def over(self, job: JobOverview) -> None:
-        """Until the job has ended and nothing of it is in hand. TimeoutError when the gateway takes no more for a minute."""
+        """Until the job has ended, nothing of it is in hand, and what dead workers knew of it is told. TimeoutError when the
+        gateway takes no more for a minute."""
         ended = False
         while not ended:
             before = self.truth.accepted
@@ -190,9 +192,16 @@ class Place:
                 nonlocal ended
                 with contextlib.suppress(Unavailable):
                     view = (await report.report(self.pool, job.account_id, job.id)).job
-                    ended = view.status.is_over and view.in_hand == 0
+                    ended = view.status.is_over and view.in_hand == 0 and await self.dead_are_settled()
                 return ended or self.truth.accepted > before
             await eventually(moves)
+
+    async def dead_are_settled(self) -> bool:
+        """Whether their siblings have read all journals of dead workers."""
+        for dead in dead_journals(self.journals, await self._installation()):
+            dead.release()
+            return False
+        return True
 
     # -- looking
 
@@ -201,13 +210,17 @@ class Place:
 
     async def faults(self, job: JobOverview, sides: Sides, *, unconfirmed_max: int | None = None) -> list[str]:
         """What truth, ledger, journals, events, samples and API say against each other, when all workers are gone."""
-        [[installation]] = await self.query("SELECT uuid_send(id) FROM installation")
-        found = sides.faults(unconfirmed_max) + journal_faults(self.journals, installation, sides) + self.sampling.found[:5]
+        found = sides.faults(unconfirmed_max) + self.sampling.found[:5]
+        found += journal_faults(self.journals, await self._installation(), sides)
         key = await accounts.create_key(self.pool, job.account_id, f"of job {job.id}")
         app = create_app(Postroom(self.settings, self.pool, self.office), sign_in_token="prover")
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://postroom") as client:
             answer = await client.get(f"/api/v1/jobs/{job.id}", headers={"Authorization": f"Bearer {key}"})
         return found + api_faults(answer.raise_for_status().json(), sides)
+
+    async def _installation(self) -> bytes:
+        [[installation]] = await self.query("SELECT uuid_send(id) FROM installation")
+        return bytes(installation)
 
     async def query(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         async with self.pool.connection() as conn:

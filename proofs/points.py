@@ -141,7 +141,7 @@ class Life:
     async def _is_over(self) -> bool:
         assert self.job is not None
         view = (await report.report(self.place.pool, self.place.account_id, self.job.id)).job
-        return view.status.is_over and view.in_hand == 0
+        return view.status.is_over and view.in_hand == 0 and await self.place.dead_are_settled()
 
 
 # -- the lives ---------------------------------------------------------------------------------------------------------

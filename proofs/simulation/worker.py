@@ -57,10 +57,15 @@ async def work(world: World, process: Process) -> None:
         pool=pool, letters=letters, sessions=Sessions(pool, process.name, LEASE_S, DEADLINES), paces=Paces(pool),
         journal=journal, owner=process.name, lease_s=LEASE_S, retry_base_s=RETRY_BASE_S, beat=found.beat)
     world.workers[process] = deliveries
+
+    async def settle_the_dead() -> None:
+        await settle_dead_siblings(pool, directory, found.id, retry_base_s=RETRY_BASE_S)
+
     every = [
         (LEASE_S / 3, deliveries.renew_leases), (LEASE_S / 3, deliveries.sessions.renew), (2.0, lambda: _rescue(world, pool)),
         (2.0, lambda: sweep(pool, give_up_s=GIVE_UP_S)), (1.0, deliveries.sessions.close_idle),
-        (SETTLE_EVERY_S, lambda: settle_dead_siblings(pool, directory, found.id, retry_base_s=RETRY_BASE_S))]
+        (SETTLE_EVERY_S, settle_the_dead)]
+    await _round(world, settle_the_dead)
     for seconds, act in every:
         world.loop.start(_every(world, seconds, act), process)
     for _ in range(LANES):
@@ -70,12 +75,16 @@ async def work(world: World, process: Process) -> None:
 async def _every(world: World, seconds: float, act: Callable[[], Awaitable[object]]) -> None:
     while True:
         await asyncio.sleep(seconds)
-        try:
-            await act()
-        except AWAY:
-            continue
-        except Exception as error:
-            world.faults.append(f"a round failed: {error!r} at {whereabouts(error)}")
+        await _round(world, act)
+
+
+async def _round(world: World, act: Callable[[], Awaitable[object]]) -> None:
+    try:
+        await act()
+    except AWAY:
+        pass
+    except Exception as error:
+        world.faults.append(f"a round failed: {error!r} at {whereabouts(error)}")
 
 
 async def _lanes(world: World, pool: Any, deliveries: Deliveries, process: Process) -> None:

@@ -9,6 +9,7 @@ import asyncio
 import signal
 
 from postroom.domain.job import Status
+from postroom.flow import finish
 from postroom.gateway.sandbox import Answer, Script
 from stage import Stage, eventually, journal_files
 
@@ -58,6 +59,27 @@ async def test_a_worker_that_is_killed_and_whose_journal_is_lost_leaves_doubt_ab
     assert doubted == in_hand
     assert 0 < len(in_hand) <= CONNECTIONS * 50
     assert {sides.told[position].evidence for position in doubted} == {"lease_lost"}
+
+
+async def test_a_worker_that_starts_after_the_lease_reads_the_journal_of_the_dead_before_anybody_is_called_in_doubt(
+        stage: Stage) -> None:
+    stage.sandbox.script = SLOWLY
+    account = await stage.account(connections=CONNECTIONS)
+    async with stage.worker_process(lease_s=1) as first:
+        job = await stage.started(account, COUNT)
+        await stage.until_accepted(150)
+        first.kill()
+        await first.wait()
+    assert await stage.open_windows(account, job.id)
+    await finish.cancel(stage.pool, account, job.id, by="boss")
+    await asyncio.sleep(1)
+    async with stage.worker_process(lease_s=1) as second:
+        await stage.over(account, job.id)
+        second.terminate()
+        assert await second.wait() == 0
+    assert await stage.query("SELECT position FROM outcome WHERE job_id = %s AND evidence = 'lease_lost'", job.id) == []
+    assert (await stage.sides(account, job.id)).numbers.unconfirmed <= CONNECTIONS
+    assert list(journal_files(stage.home)) == []
 
 
 async def test_a_worker_that_is_told_to_stop_leaves_no_doubt_at_all(stage: Stage) -> None:

@@ -173,14 +173,17 @@ async def work(settings: Settings, stop: asyncio.Event) -> None:
         async def look_at_installation() -> None:
             journal.beat = deliveries.beat = (await guard(pool, directory)).beat
 
+        async def settle_the_dead() -> None:
+            await settle_dead_siblings(pool, directory, installation.id, retry_base_s=settings.retry_base_s)
+
+        await _round(settle_the_dead)  # where leases ran out meanwhile, a claim or the sweep would know only doubt
         engine = Engine(pool, deliveries.deliver, Checks(pool, postroom.office).check, concurrency=settings.concurrency)
         besides = [asyncio.create_task(_every(seconds, act)) for seconds, act in (
             (settings.lease_s / LEASE_RENEWALS, deliveries.renew_leases),
             (settings.lease_s / LEASE_RENEWALS, deliveries.sessions.renew),
             (SWEEP_EVERY_S, engine.rescue),
             (SWEEP_EVERY_S, lambda: sweep(pool, give_up_s=settings.gateway_give_up_s)),
-            (SWEEP_EVERY_S, lambda: settle_dead_siblings(pool, directory, installation.id,
-                                                        retry_base_s=settings.retry_base_s)),
+            (SWEEP_EVERY_S, settle_the_dead),
             (AUDIT_EVERY_S, lambda: audit(pool)),
             (SWEEP_EVERY_S, deliveries.sessions.close_idle),
             (GUARD_EVERY_S, look_at_installation),
@@ -225,15 +228,19 @@ async def _run_engine(engine: Engine, stop: asyncio.Event) -> None:
 
 
 async def _every(seconds: float, act: Callable[[], Awaitable[object]]) -> None:
-    """Repeats `act`; a round that fails is logged and does not end the rounds."""
     while True:
         await asyncio.sleep(seconds)
-        try:
-            await act()
-        except (PostroomError, psycopg.Error) as error:
-            log.warning("a round was missed", what=getattr(act, "__qualname__", "round"), error=str(error))
-        except Exception:  # a bug in one round must not end what keeps the rest alive
-            log.exception("a round failed", what=getattr(act, "__qualname__", "round"))
+        await _round(act)
+
+
+async def _round(act: Callable[[], Awaitable[object]]) -> None:
+    """A round that fails is logged and does not end the rounds."""
+    try:
+        await act()
+    except (PostroomError, psycopg.Error) as error:
+        log.warning("a round was missed", what=getattr(act, "__qualname__", "round"), error=str(error))
+    except Exception:  # a bug in one round must not end what keeps the rest alive
+        log.exception("a round failed", what=getattr(act, "__qualname__", "round"))
 
 
 async def _stop_jobs_that_may_not_go_on(url: str, deliveries: Deliveries) -> None:
