@@ -24,7 +24,7 @@ from proofs.installation import sweep
 from proofs.verdict import Scale, Verdict
 
 NAMES = ("kills", "databases", "journal_losses", "power_losses", "freezes", "points", "machines",
-         "matrix", "resets", "cancels", "races", "replies", "simulation")
+         "matrix", "resets", "cancels", "races", "claims", "replies", "simulation")
 
 log = structlog.get_logger(__name__)
 

@@ -120,10 +120,13 @@ class Forge:
 
 
 @contextlib.asynccontextmanager
-async def forging(logs: Path, *, inside: Sequence[str] = ()) -> AsyncIterator[Forge]:
-    """A forge until the end of the block, then all its workers are killed. `inside` is a command that runs it elsewhere."""
+async def forging(logs: Path, *, inside: Sequence[str] = (), trusts: Path | None = None) -> AsyncIterator[Forge]:
+    """A forge until the end of the block, then all its workers are killed. `inside` is a command that runs it elsewhere; `trusts`
+    holds the certificates that its workers take for authorities."""
+    environment = os.environ | ({"SSL_CERT_FILE": str(trusts)} if trusts else {})
     process = await asyncio.create_subprocess_exec(
-        *inside, sys.executable, "-m", "proofs.forge", cwd=ROOT, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE)
+        *inside, sys.executable, "-m", "proofs.forge", cwd=ROOT, env=environment,
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE)
     forge = Forge(logs, process)
     try:
         yield forge

@@ -34,6 +34,7 @@ from urllib.parse import urlsplit
 import httpx
 import msgspec
 import psycopg
+import trustme
 
 from postroom.config import Settings
 from postroom.doors import wiring
@@ -64,6 +65,7 @@ SAMPLES_PER_RECOUNT_OF_MANY = 100
 ABANDONED_AFTER_S = 600
 JOBS_MAX = 1_000_000  # of one place
 MANY = 20_000  # recipients: recounting their outcomes takes a while
+LOGIN = ("prover", "open sesame")
 
 
 async def eventually(look: Callable[[], Any], *, every_s: float = 0.05, patience_s: float = PATIENCE_S) -> Any:
@@ -240,19 +242,22 @@ async def installed(**options: Any) -> AsyncIterator[Place]:
 
 @contextlib.asynccontextmanager
 async def several(count: int, *, connections: int = 8, concurrency: int = 4, script: str = "", recipients: int = 0,
-                  durable: bool = False, lease_s: float = 2.0) -> AsyncIterator[list[Place]]:
+                  durable: bool = False, lease_s: float = 2.0, secured: bool = False) -> AsyncIterator[list[Place]]:
     """Places that have a database server, a gateway and a forge in common, and nothing else.
 
-    Each has an account whose gateway takes `connections` at once. Workers have `concurrency` sessions each.
+    Each has an account whose gateway takes `connections` at once, `secured` only by TLS and with a login. Workers have
+    `concurrency` sessions each.
     """
     home = Path(tempfile.mkdtemp(prefix=HOME_PREFIX, dir="/tmp"))
     home.chmod(0o711)  # the server's system user passes through
     settings = Settings(unsafe_database=not durable, secret_key=SECRET_KEY, concurrency=concurrency, lease_s=lease_s,
                         retry_base_s=0.05, helo_name="worker.example", allowed_networks="127.0.0.0/8")
+    authority = home / "authority.pem" if secured else None
     try:
         async with EmbeddedPostgres(home / "database", durable=durable) as server:
             urls = await _databases(server.url, count)
-            async with (truthful(home / "truth.jsonl", script) as truth, forging(home) as forge,
+            asks = _certified(authority) if authority else ()
+            async with (truthful(home / "truth.jsonl", script, *asks) as truth, forging(home, trusts=authority) as forge,
                         contextlib.AsyncExitStack() as stack):
                 places = []
                 for number, url in enumerate(urls):
@@ -263,7 +268,7 @@ async def several(count: int, *, connections: int = 8, concurrency: int = 4, scr
                     own = msgspec.structs.replace(settings, database_url=url, home=home / f"home-{number}")
                     own.home.mkdir()
                     place = Place(home, server, pool, truth, forge, own, sampling)
-                    place.account_id = await account(pool, truth.port, connections)
+                    place.account_id = await account(pool, truth.port, connections, secured=secured)
                     places.append(place)
                 try:
                     yield places
@@ -297,26 +302,37 @@ async def _databases(url: str, count: int) -> list[str]:
     return urls
 
 
-async def account(pool: Pool, port: int, connections: int, *, host: str = "127.0.0.1", name: str = "Club") -> int:
+async def account(pool: Pool, port: int, connections: int, *, host: str = "127.0.0.1", name: str = "Club",
+                  secured: bool = False) -> int:
     made = await accounts.create_account(pool, name, approval_threshold=1)
-    await gateway(pool, made.id, port, connections, host=host, replace=False)
+    await gateway(pool, made.id, port, connections, host=host, replace=False, secured=secured)
     return made.id
 
 
 async def gateway(pool: Pool, account_id: int, port: int, connections: int, *, host: str = "127.0.0.1",
-                  replace: bool = True) -> None:
+                  replace: bool = True, secured: bool = False) -> None:
     """The account's only one, in place of the one before."""
-    await accounts.create_gateway(pool, SecretBox(SECRET_KEY), account_id, name="main", host=host, port=port, security="none",
+    username, password = LOGIN if secured else (None, None)
+    await accounts.create_gateway(pool, SecretBox(SECRET_KEY), account_id, name="main", host=host, port=port,
+                                  security="starttls" if secured else "none", username=username, password=password,
                                   connections=connections, signs_dkim=True, replace=replace)
 
 
+def _certified(authority: Path) -> tuple[str, ...]:
+    """What a gateway is told that speaks TLS and asks for the login. Its authority is made and written there."""
+    made, certificate = trustme.CA(), authority.with_name("gateway.pem")
+    made.cert_pem.write_to_path(authority)
+    made.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(certificate)
+    return "--tls", str(certificate), "--login", ":".join(LOGIN)
+
+
 @contextlib.asynccontextmanager
-async def truthful(record: Path, script: str) -> AsyncIterator[Truth]:
+async def truthful(record: Path, script: str, *asks: str) -> AsyncIterator[Truth]:
     """A sandbox gateway in a process of its own, which records each message before the reply that accepts it."""
     record.touch()
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "postroom.doors.cli.main", "sandbox", "--port", "0", "--record", str(record),
-        "--script", script, UNTIL_STDIN_ENDS, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE)
+        "--script", script, *asks, UNTIL_STDIN_ENDS, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE)
     assert process.stdin is not None
     assert process.stdout is not None
     try:

@@ -2,9 +2,9 @@
 
 A job is led through several lives: one that is sent, one that waits for its time, one that is cancelled, one that is paused, one
 whose gateway is gone, one whose refused are given up, one whose worker died before with and without its journal, one whose doubt
-a person settles, one in a database that was restored from a backup. Each life is led once to count who comes to which points how
-often; then each point kills in the life that comes to it most often, and whoever has died is replaced or asked again. Whatever
-died where, everybody is accounted for.
+a person settles, one in a database that was restored from a backup. The gateway asks for TLS and a login. Each life is led once
+to count who comes to which points how often; then each point kills in the life that comes to it most often, and whoever has died
+is replaced or asked again. Whatever died where, everybody is accounted for.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ async def failed(life: Life) -> None:
     try:
         await sent(life)
     finally:
-        await gateway(place.pool, place.account_id, place.truth.port, SESSIONS)
+        await gateway(place.pool, place.account_id, place.truth.port, SESSIONS, secured=True)
 
 
 async def given_up(life: Life) -> None:
@@ -267,7 +267,7 @@ async def prove(scale: Scale, seed: int, say: Say) -> Verdict:
     draw = random.Random(seed)
     points = named_points()
     found: list[str] = [] if len(points) >= POINTS_MIN else [f"There are {len(points)} named points; {POINTS_MIN} are promised."]
-    async with several(PLACES, connections=SESSIONS, concurrency=SESSIONS, script=SCRIPT, lease_s=1.0) as places:
+    async with several(PLACES, connections=SESSIONS, concurrency=SESSIONS, script=SCRIPT, lease_s=1.0, secured=True) as places:
         run = _Run(say, places)
         await run.all([(live, "") for live in LIVES])
         fates = _fates(points, run.passed, scale)

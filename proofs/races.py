@@ -1,13 +1,12 @@
 """Two or more who want the same thing at once: one of them gets it, one event says so, and the others are told what happened.
 
 Everybody has a connection of his own to a real PostgreSQL and waits at a barrier. Cancels race with completions; approvals with
-approvals, by the fifty; jobs are created and approved by twenty at once; workers claim the same chunks.
+approvals, by the fifty; jobs are created and approved by twenty at once.
 """
 
 from __future__ import annotations
 
 import asyncio
-import random
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -34,17 +33,11 @@ from proofs.verdict import Say, Scale, Verdict
 
 APPROVERS = 50
 CREATORS = 20
-CLAIMERS = 8
-CLAIMED_JOB = 2_000  # recipients
 THRESHOLD = 2
 
 VERBS = "SELECT verb FROM job_event WHERE job_id = %s ORDER BY id"
 APPROVALS = "SELECT count(*) FROM approval WHERE job_id = %s"
 SENDING = "SELECT count(*) FROM job WHERE account_id = %s AND status = 'sending'"
-TWICE_IN_HAND = """
-    SELECT 'position ' || position || ' was in hand ' || count(*) || ' times' FROM hand_off_window
-    CROSS JOIN unnest(positions) AS position WHERE job_id = %s GROUP BY position HAVING count(*) > 1 LIMIT 5
-"""
 
 
 async def at_once(*runners: Callable[[], Awaitable[Any]]) -> list[Any]:
@@ -142,38 +135,7 @@ class Contest:
         for view in sorted(views, key=lambda view: view.queue_position or 0, reverse=True):
             await finish.cancel(self.pool, account_id, view.id, by="boss")
 
-    async def claims(self, account_id: int, times: int, draw: random.Random) -> int:
-        """Workers claim chunk after chunk of one job and give it back; now and then one opens a window before that, so that the
-        list lasts until so many claims were made."""
-        job = await self.job(account_id, CLAIMED_JOB)
-        job = await approve(self.pool, account_id, job.id, by="boss", digest=job.digest)
-        made, held = 0, set[int]()
-        opens = CLAIMED_JOB / 2 / times
-
-        async def claimer(name: str) -> None:
-            nonlocal made
-            async with self.pool.connection() as conn:
-                while made < times:
-                    claim = await delivery.claim_chunk(conn, account_id, job.id, owner=name, lease_s=30)
-                    if claim is None:
-                        self.faults.append(f"After {made} claims there was no chunk for {name}.")
-                        return
-                    made += 1
-                    self.expect(claim.chunk_no not in held, f"Chunk {claim.chunk_no} was claimed by two.")
-                    held.add(claim.chunk_no)
-                    if draw.random() < opens:
-                        await self._one_window(conn, claim)
-                    held.discard(claim.chunk_no)
-                    await delivery.release_chunk(conn, claim)
-
-        answers = await at_once(*(partial(claimer, f"worker {n}") for n in range(CLAIMERS)))
-        raised = [answer for answer in answers if answer is not None]
-        self.expect(not raised, f"A claim failed: {raised[:3]}")
-        self.faults += await self.ask(TWICE_IN_HAND, job.id)
-        await finish.cancel(self.pool, account_id, job.id, by="boss")
-        return made
-
-    async def _one_window(self, conn: Any, claim: Claim) -> None:
+    async def one_window(self, conn: Any, claim: Claim) -> None:
         if (window := await delivery.turn_window(conn, claim, [], 1)) is not None:
             await delivery.turn_window(conn, claim, all_sent(window), 0)
 
@@ -181,13 +143,13 @@ class Contest:
         """Everybody, with a gateway that takes all, and nobody completes the job."""
         async with self.pool.connection() as conn:
             while (claim := await delivery.claim_chunk(conn, account_id, job_id, owner="worker", lease_s=30)) is not None:
-                await self._one_window(conn, claim)
+                await self.one_window(conn, claim)
                 await delivery.release_chunk(conn, claim)
 
 
 async def prove(scale: Scale, seed: int, say: Say) -> Verdict:
     cancels, approvals = scale.of(10_000, 300), scale.of(1_000, 50)
-    creations, claims = scale.of(200, 10), scale.of(1_000_000, 2_000)
+    creations = scale.of(200, 10)
     async with database(connections=APPROVERS) as (sampling, pool):
         contest = Contest(pool)
         endings: Counter[Status] = Counter()
@@ -206,7 +168,6 @@ async def prove(scale: Scale, seed: int, say: Say) -> Verdict:
         for _ in range(creations):
             await contest.creations(board, CREATORS)
         say(f"{creations} x {CREATORS} creations")
-        made = await contest.claims(await contest.account("Claims", lanes=CLAIMERS), claims, random.Random(seed))
     return Verdict({"cancel or complete": endings.total(), "ended by the cancel": endings[Status.CANCELLED],
-                    "double approvals": approvals, "creations and approvals at once": creations * CREATORS, "claims": made,
+                    "double approvals": approvals, "creations and approvals at once": creations * CREATORS,
                     "samples": sampling.samples}, contest.faults[:20] + sampling.found[:5])

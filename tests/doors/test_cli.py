@@ -329,6 +329,13 @@ async def test_check_finds_a_database_that_is_away(home: Path) -> None:
     assert "s3cret" not in ended.out
 
 
+@pytest.mark.parametrize("login", ["club", "club:", ":secret"])
+async def test_a_sandbox_whose_login_has_no_user_or_password_is_refused(home: Path, login: str) -> None:
+    ended = await here(home, "sandbox", "--login", login)
+    assert ended.status == 2
+    one_sentence(ended, "A login is USER:PASSWORD.")
+
+
 async def test_migrate_says_what_it_did(home: Path, bare_database: str) -> None:
     settings = {"POSTROOM_DATABASE_URL": bare_database, "POSTROOM_UNSAFE_DATABASE": "true"}
     assert "Migrated: 0001" in (await here(home, "migrate", **settings)).out

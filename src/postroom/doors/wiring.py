@@ -297,10 +297,10 @@ async def _server(settings: Settings) -> AsyncGenerator[str]:
 
 
 async def run_sandbox(*, script: str, port: int, record: Path | None, keep: Path | None, tls: ssl.SSLContext | None,
-                      implicit_tls: bool, started: Callable[[str, int], None]) -> None:
+                      implicit_tls: bool, credentials: tuple[str, str] | None, started: Callable[[str, int], None]) -> None:
     """A sandbox gateway until cancelled; `started` is told host and port. Raises InvalidInput, Unavailable."""
     gateway = sandbox.Sandbox(script=sandbox.parse(script), port=port, record=record, keep=keep or False, tls=tls,
-                              implicit_tls=implicit_tls)
+                              implicit_tls=implicit_tls, credentials=credentials)
     await sandbox.serve(gateway, started=lambda one: started(one.host, one.port))
 
 

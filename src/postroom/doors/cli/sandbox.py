@@ -26,6 +26,7 @@ def sandbox(
     tls: Annotated[Path | None, typer.Option(metavar="CERT.pem", help="Offer STARTTLS with this certificate.")] = None,
     tls_key: Annotated[Path | None, typer.Option(metavar="KEY.pem", help="Its key, if that is a file of its own.")] = None,
     implicit_tls: Annotated[bool, typer.Option("--implicit-tls", help="Speak TLS from the first byte.")] = False,
+    login: Annotated[str, typer.Option(metavar="USER:PASSWORD", help="Take mail only after this login.")] = "",
     as_json: JsonOption = False,
     until_stdin_ends: Annotated[bool, typer.Option(UNTIL_STDIN_ENDS, hidden=True)] = False,
 ) -> None:
@@ -42,7 +43,7 @@ def sandbox(
 
     The phases are connect, ehlo, auth, mail, rcpt, data and dot; temp and perm may be followed by a reply of your own.
     """
-    context = _context(tls, tls_key)
+    context, credentials = _context(tls, tls_key), _credentials(login)
 
     def started(host: str, taken: int) -> None:
         if as_json:
@@ -55,7 +56,8 @@ def sandbox(
         stop_on_signals(stop.set)
         stop_with_parent(stop.set)
         serving = asyncio.create_task(wiring.run_sandbox(
-            script=script, port=port, record=record, keep=keep, tls=context, implicit_tls=implicit_tls, started=started))
+            script=script, port=port, record=record, keep=keep, tls=context, implicit_tls=implicit_tls,
+            credentials=credentials, started=started))
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
@@ -76,3 +78,10 @@ def _context(certificate: Path | None, key: Path | None) -> ssl.SSLContext | Non
     except (OSError, ssl.SSLError) as error:
         raise InvalidInput(f"{certificate} cannot be used as a certificate: {error.strerror or error}.", field="tls") from None
     return context
+
+
+def _credentials(login: str) -> tuple[str, str] | None:
+    user, colon, password = login.partition(":")
+    if login and not (user and colon and password):
+        raise InvalidInput("A login is USER:PASSWORD.", field="login")
+    return (user, password) if login else None
