@@ -24,6 +24,7 @@ CPU_MAX_S = 20
 STEPS, SIZE, LOOPS, MEMORY = "too many steps", "larger than 2 MiB", "loop iteration limit", "local namespace limit"
 OUTPUT = "output stream limit"
 LIST = "{% assign l = digits | split: ',' %}"
+KINDS = "{% assign l = kinds | split: ',' %}"
 EMPTIES = "{% assign l = commas | split: ',' %}"
 DOUBLED = "{% assign l = big | split: ',' %}{% for i in (1..13) %}{% assign l = l | concat: l %}{% endfor %}"
 
@@ -86,7 +87,20 @@ ENDED = {
     "append doubles": ("{% assign s = 'x' %}" + loop("{% assign s = s | append: s %}"), f"{STEPS}|makes too much|{MEMORY}"),
     "capture doubles": (loop("{% capture s %}x{{ s }}{{ s }}{% endcapture %}"), f"{STEPS}|{OUTPUT}|{MEMORY}"),
     "replace squares": ("{% assign s = 'aaaaaaaa' %}" + loop("{% assign s = s | replace: 'a', s %}"), f"{STEPS}|makes too much"),
-    "times squares": ("{% assign s = 9 %}" + loop("{% assign s = s | times: s %}"), "makes too much"),
+    "times squares": ("{% assign s = 9 %}" + loop("{% assign s = s | times: s %}"), "makes too much|1,233 digits"),
+    "times squares what has a name": (
+        "{% assign s = 9 %}" + loop("{% assign s = s | times: other: s %}"), "makes too much|1,233 digits"),
+    "plus grows": ("{% assign s = 9 %}" + loop("{% assign s = s | plus: s %}"), STEPS),
+    "a product of 1,234 digits": ("{{ '" + "9" * 1_233 + "' | times: 2 }}", "makes too much"),
+    "times a text of digits": ("{% assign s = 9 %}" + loop("{% assign s = s | times: nines %}"), "1,233 digits"),
+    "a number that is too long": ("{{ " + "9" * 3_900 + " | modulo: 7 }}", "1,233 digits"),
+    "a remainder of a long text": ("{{ 7 | modulo: nines }}", "1,233 digits"),
+    "a range joined by a long text": ("{{ (1..10000) | join: big | size }}", "makes too much"),
+    "a range joined by what has a name": ("{{ (1..10000) | join: separator: big | size }}", "makes too much"),
+    "a range joined by a mebibyte": (
+        "{% capture s %}" + "y" * 1_000_000 + "{% endcapture %}{{ (1..10000) | join: s | size }}", f"{STEPS}|makes too much"),
+    "every letter replaced by what has a name": ("{{ big | replace: 'x', sub: big | size }}", "makes too much"),
+    "a list split by what has a name": ("{{ big | split: sep: '' | size }}", "makes too much"),
     "concat doubles": (LIST + loop("{% assign l = l | concat: l %}"), f"{STEPS}|{MEMORY}"),
     "many large names": ("".join(f"{{% assign v{n} = big | append: '{n}' %}}" for n in range(1_900)), f"{STEPS}|{MEMORY}"),
     "a doubled list joined": (DOUBLED + "{{ l | join: '' | size }}", STEPS),
@@ -108,7 +122,7 @@ ENDED = {
     "440 filters": (loop("{{ n" + " | upcase" * 440 + " }}"), STEPS),
     "1,900 names": (loop("".join(f"{{% assign v{n} = 1 %}}" for n in range(1_900))), STEPS),
     "all fields, unchanged": (loop("{% ifchanged %}{{ fields }}{% endifchanged %}"), f"{STEPS}|{OUTPUT}"),
-    "all fields in a loop": (loop("{% for f in fields %}{% capture x %}{{ f }}{% endcapture %}{% endfor %}", 999), STEPS),
+    "all fields in a loop": (loop("{% for f in fields %}{% capture x %}{{ f }}{% endcapture %}{% endfor %}", 700), STEPS),
     "a value in a loop": (loop("{{ big }}"), f"{STEPS}|{SIZE}|{OUTPUT}"),
     "a value captured": (loop("{% capture x %}{{ big }}{% endcapture %}"), STEPS),
     "a value compared": ("{% assign b = big | append: '' %}" + loop("{% if b == big %}x{% endif %}"), STEPS),
@@ -119,9 +133,9 @@ ENDED = {
     "dates": (loop("{{ '" + "1 " * 49 + "' | date: '%Y' }}"), STEPS),
     "long dates": (loop("{{ 'now' | date: '" + "%A" * 1_900 + "' }}"), f"{STEPS}|{OUTPUT}"),
     "a division by zero": ("{{ 1 | divided_by: 0 }}", "divide by 0"),
-    "a number of 4,301 digits": (loop("{{ nines | times: 3 }}"), STEPS),
+    "a number of 4,000 digits": (loop("{{ nines | times: 3 }}"), "1,233 digits"),
     "a number as a list": ("{{ 1 | concat: 2 }}", "a value that it cannot take"),
-    "a number of 65,536 digits": ("{{ big | replace: 'x', '9' | times: 3 }}", "stands where a number is needed"),
+    "a number of 65,536 digits": ("{{ big | replace: 'x', '9' | times: 3 }}", "1,233 digits"),
     "a loop up to a long text": ("{% for i in fields limit: big %}x{% endfor %}", "stands where a number is needed"),
     "chained encodings": ("{{ html" + " | url_encode" * 20 + " }}", f"{STEPS}|makes too much"),
     "chained escapes": ("{{ quotes" + " | escape | append: ''" * 20 + " }}", f"{STEPS}|makes too much"),
@@ -131,13 +145,14 @@ for _filter in (
     "remove: 'x'", "replace: 'x', 'yy'", "replace_last: 'x', 'y'", "reverse", "slice: 1, 60000", "squish", "strip_html",
     "strip_newlines", "truncate: 60000", "truncatewords: 60000", "upcase", "url_decode", "url_encode",
 ):  # fmt: skip
-    for _value in ("big", "html", "quotes"):
+    for _value in ("big", "html", "quotes", "tagged", "markup"):
         ENDED[f"10,000 times {_value} | {_filter}"] = (loop(f"{{{{ {_value} | {_filter} | size }}}}"), STEPS)
 for _filter in (
     "compact", "first", "join: '' | size", "map: 'size' | size", "reverse | size", "sort | first", "sort_natural | first",
     "uniq | size", "where: 'size', 1 | size", "find: 'size', 9", "has: 'size', 9", "reject: 'size', 1 | size",
 ):  # fmt: skip
     ENDED[f"10,000 times a list | {_filter}"] = (LIST + loop(f"{{{{ l | {_filter} }}}}"), f"{STEPS}|{OUTPUT}")
+    ENDED[f"10,000 times a list of all kinds | {_filter}"] = (KINDS + loop(f"{{{{ l | {_filter} }}}}"), f"{STEPS}|{OUTPUT}")
     ENDED[f"10,000 times a range | {_filter}"] = (
         loop(f"{{{{ (1..10000) | {_filter} }}}}"), f"{STEPS}|{OUTPUT}|can't map|a value that it cannot take")
 SENT = {
@@ -158,6 +173,7 @@ SENT = {
 BIG = "x" * 65_536
 FIELDS: dict[str, object] = {
     "big": BIG, "html": "<" * 65_536,
+    "tagged": "a>" + "<a b='" * 10_900, "markup": "<p>a</p>" * 8_000, "kinds": ",".join(map(str, range(9_999))),
     "quotes": "\"'" * 32_768, "commas": "," * 9_999, "digits": "1," * 4_000, "nines": "9" * 4_000,
     "n": 7, "a": "A",
 }  # fmt: skip

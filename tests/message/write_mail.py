@@ -31,8 +31,9 @@ RICH = """
 {% for i in (1..5) %}{{ forloop.index }}{{ name | slice: i }}{% endfor %}
 {% case number %}{% when 1 %}one{% else %}{{ number | times: 1.1 | round: 2 }}{% endcase %}
 {% capture x %}{{ name }}{% endcapture %}{{ x }}
-{{ 'now' | date: '%A %c %x %X %Z %s' }} {{ today | date: '%d. %B' }} {{ '2026-02-03 04:05' | date: '%a %b %I %p' }} {{ now }}
-{{ '2026-02-03 04:05 NST' | date: '%c %Z %s' }} {{ '2026-02-03 04:05 +0545' | date: '%c %z %s' }}
+{{ 'now' | date: '%A %c %x %X %Z %s %-s %10s %%s' }}
+{{ today | date: '%d. %B' }} {{ '2026-02-03 04:05' | date: '%a %b %I %p' }} {{ now }}
+{{ '2026-02-03 04:05 NST' | date: '%c %Z %s%-s' }} {{ '2026-02-03 04:05 +0545' | date: '%c %z %s' }}
 {{ list | split: ',' | uniq | sort | reverse | join: '+' }} {{ list | split: ',' | map: 'size' | sum }}
 {{ number | divided_by: 7.0 }}
 """

@@ -65,7 +65,7 @@ class Hands:
         self._takes_utf8 = takes_utf8
         self._size_max = size_max
         self._prepared: dict[int, Envelope | Outcome] = {}
-        self._was_timed = letter.is_slow
+        self._is_suspect = True
         self._outcomes: dict[int, Outcome] = {}
         self.accepted = 0
         self.trouble: tuple[Verdict, Reply] | None = None
@@ -82,18 +82,20 @@ class Hands:
             one = next(self._waiting, None)
             if one is None:
                 return None
-            made = self._prepared.pop(one.position, None) or (self._made(one) if self._was_timed else self._timed(one))
+            made = self._prepared.pop(one.position, None) or self._timed(one)
             if isinstance(made, Envelope):
                 return made
             self._outcomes[one.position] = made
         return None
 
     def _timed(self, one: InHand) -> Envelope | Outcome:
-        """The first of the window tells whether the letter is slow, by CPU time: a busy machine makes no template slow."""
-        self._was_timed = True
-        began = time.thread_time()
+        """The first of the window tells whether the letter is slow, and whoever follows one that took its time: by CPU time, as
+        a busy machine makes no template slow, and not always, as that clock costs a microsecond."""
+        began, cpu_began = time.perf_counter(), time.thread_time() if self._is_suspect else None
         made = self._made(one)
-        self._letter.is_slow = self._letter.is_slow or time.thread_time() - began > SLOW_S
+        self._is_suspect = time.perf_counter() - began > SLOW_S
+        if cpu_began is not None and time.thread_time() - cpu_began > SLOW_S:
+            self._letter.is_slow = True
         return made
 
     def _made(self, one: InHand) -> Envelope | Outcome:

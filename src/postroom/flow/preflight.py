@@ -5,7 +5,8 @@ created, because it starts by itself. Nothing is sent, and nothing here decides 
 same bytes are made again at the hand-off, by the same policy.
 
 Promises: all of the list is looked at, and approval waits for it, in the flow and in the database. A template that takes long
-refuses its job after a second of it, and nobody is looked at any more: neither other checks nor other sends wait for it.
+refuses its job after a second and the message that crossed it, and nobody is looked at any more: neither other checks nor
+other sends wait for it.
 Fails: a worker that dies loses its lease, and its chunk is looked at again.
 """
 
@@ -43,8 +44,8 @@ LANES = 4  # tasks of one job in the engine: so many workers can look at it at o
 LEASE_S = 30.0  # more than a chunk's look takes at 20 ms a message; who is slower has it looked at twice, which is no harm
 SLICE = 500  # recipients of a small job looked at between two statements of its transaction
 REASONS_MAX = 20
-LOOKED_AT_MIN = 20
 MEAN_MAX_S = 0.02  # CPU for one message, on average: what is slower would hold up everybody else's
+LOOKED_AT_MIN = 50  # so that a few recipients with huge values make no template slow
 SIGNATURE_OCTETS = 800  # more than a DKIM-Signature field takes
 COMPILED_MAX = 2  # looks at one job come in a row; each may hold its files
 
@@ -54,30 +55,34 @@ def look_at(message: Compiled, rows: Sequence[ToCheck], facts: GatewayFacts, sig
     found = _Found()
     more = len(message.tail) + signatures * SIGNATURE_OCTETS
     began = time.thread_time()
-    for done, one in enumerate(rows):
+    for done, one in enumerate(rows, 1):
+        _look_at_one(message, one, facts, more, found)
         if time.thread_time() - began > MEAN_MAX_S * max(done, LOOKED_AT_MIN):
             found.add(FindingKind.TOO_SLOW, f"The template takes more than {MEAN_MAX_S * 1000:.0f} ms for each message: use "
                                             "fewer loops and filters.", one)
             break
-        blanks: set[str] = set()
-        try:
-            recipient = envelope(one.address)
-            fields = decode_fields(one.fields)
-            found.seen |= message.names & fields.keys()
-            octets = message.render(one.address, one.position, fields, blanks)
-            message.check(octets, utf8=needs_utf8(recipient))
-        except (Unrenderable, InvalidInput, ValueError) as error:
-            found.add(FindingKind.UNRENDERABLE, f"The message cannot be made. {error}", one)
-            continue
-        for name in blanks:
-            found.add(FindingKind.BLANK_FIELD, name, one)
-        if facts.trouble is None and not facts.takes_utf8 and needs_utf8(recipient):
-            found.add(FindingKind.ADDRESS_REFUSED, "The address has letters outside ASCII before the @, and the gateway does not "
-                                                   "take those (SMTPUTF8).", one)
-        if facts.size_max is not None and len(octets) + more > facts.size_max:
-            found.add(FindingKind.TOO_LARGE, f"The message is larger than the {facts.size_max:,} octets that the gateway takes.",
-                      one)
     return found.look(facts)
+
+
+def _look_at_one(message: Compiled, one: ToCheck, facts: GatewayFacts, more: int, found: _Found) -> None:
+    """`more` octets come to each message later."""
+    blanks: set[str] = set()
+    try:
+        recipient = envelope(one.address)
+        fields = decode_fields(one.fields)
+        found.seen |= message.names & fields.keys()
+        octets = message.render(one.address, one.position, fields, blanks)
+        message.check(octets, utf8=needs_utf8(recipient))
+    except (Unrenderable, InvalidInput, ValueError) as error:
+        found.add(FindingKind.UNRENDERABLE, f"The message cannot be made. {error}", one)
+        return
+    for name in blanks:
+        found.add(FindingKind.BLANK_FIELD, name, one)
+    if facts.trouble is None and not facts.takes_utf8 and needs_utf8(recipient):
+        found.add(FindingKind.ADDRESS_REFUSED, "The address has letters outside ASCII before the @, and the gateway does not "
+                                               "take those (SMTPUTF8).", one)
+    if facts.size_max is not None and len(octets) + more > facts.size_max:
+        found.add(FindingKind.TOO_LARGE, f"The message is larger than the {facts.size_max:,} octets that the gateway takes.", one)
 
 
 @dataclass(slots=True)

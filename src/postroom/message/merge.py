@@ -3,7 +3,7 @@
 The language is python-liquid, which looks values up and never evaluates code. Left out: `include` and `render` (there is
 nothing to load). Bounded: nesting, loops, output, the size of what a filter makes, and the steps of a rendering (`steps`).
 Fixed: `now`, `today` and `date` know only the moment stamped on the job, in UTC, so that a second rendering elsewhere gives
-the same bytes.
+the same bytes. What its filters are stands in `filters`.
 
 This module imports liquid (6 MB, 0.2 s); it is itself imported where it is first needed, not at the top of a module.
 """
@@ -11,33 +11,28 @@ This module imports liquid (6 MB, 0.2 s); it is itself imported where it is firs
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime, timedelta, timezone
-from functools import wraps
-from typing import Any, TextIO
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import TextIO
 
-from dateutil import parser as date_parser  # type: ignore[import-untyped]
 from liquid import BoundTemplate, Environment, RenderContext
 from liquid.ast import Node
 from liquid.builtin.expressions import FilteredExpression, Path
 from liquid.builtin.expressions.primitive import IntegerLiteral, RangeLiteral
 from liquid.builtin.output import Output, OutputNode
-from liquid.exceptions import FilterValueError, LiquidError
+from liquid.exceptions import LiquidError
 from liquid.expression import Expression
 from liquid.stringify import to_liquid_string
-from liquid.undefined import is_undefined
 
 from postroom.errors import Fault
+from postroom.message.filters import LOOP_MAX, OUTPUT_MAX, bound
 from postroom.message.parts import OWN
 from postroom.message.steps import Context as Context
 from postroom.message.steps import counted
 
-OUTPUT_MAX = 2_097_152  # octets of one recipient's message
 TAGS_MAX = 2_000
 EXPRESSION_MAX = 4_000  # characters between two braces
 BLANKS_MAX = 100  # in a row at their beginning or behind the first word
-LOOP_MAX = 10_000  # iterations of a template, items of a range or a split
-INTEGER_BITS_MAX = 4_096
 ALONE_STEPS_MAX = 2_000  # of one output with filters or one condition on fields that stands alone
 ALONE_MAX = 200  # of those in a part; what is more counts as steps of the part
 
@@ -88,9 +83,7 @@ def environment(now: datetime, *, html: bool) -> Environment:
     for tag in ("include", "render"):
         del made.tags[tag]
     made.tags[_OutputTag.name] = _OutputTag(made)
-    made.add_filter("date", _date_filter(now))
-    for name, function in made.filters.items():
-        made.filters[name] = _guarded(name, function)
+    bound(made, now)
     for maker in made.tags.values():
         if hasattr(maker, "node_class"):
             maker.node_class = counted(maker.node_class)
@@ -164,77 +157,6 @@ class Evaluator:
         self._names.update(names, account=self._account)
         self._context.steps_left = ALONE_STEPS_MAX
         return self._context
-
-
-class _YearsAround(date_parser.parserinfo):  # type: ignore[misc]
-    """Takes a year of two digits for one from 50 before the job's to 49 after it, not around the year of the process's start."""
-
-    def __init__(self, year: int) -> None:
-        super().__init__()
-        self._first = year - 50
-
-    def convertyear(self, year: int, century_specified: bool = False) -> int:
-        return year if year >= 100 or century_specified else self._first + (year - self._first) % 100
-
-
-def _date_filter(now: datetime) -> Callable[..., str]:
-    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
-    reader = date_parser.parser(_YearsAround(now.year))
-
-    def date(value: object, layout: object = None) -> str:
-        moment: datetime | None = None
-        if value is None or is_undefined(value):
-            return ""
-        if value in ("now", "today"):
-            moment = now
-        elif isinstance(value, datetime):
-            moment = value
-        elif isinstance(value, int) or (isinstance(value, str) and value.isdecimal()):
-            moment = _or_none(lambda: datetime.fromtimestamp(int(value), UTC))
-        elif isinstance(value, str) and len(value) <= 100:
-            moment = _or_none(lambda: reader.parse(value, default=midnight, tzinfos=_zone))
-        if moment is None or not isinstance(layout, str):
-            return str(value)  # what cannot be read as a date stays as it is, as Shopify's Liquid does
-        return moment.strftime(layout.replace("%s", str(int(moment.timestamp())) if moment.tzinfo else ""))
-
-    return date
-
-
-def _zone(_name: str | None, offset_s: int | None) -> timezone | None:
-    """Return the time zone of an offset; none for a name, which would mean what the process's own TZ says."""
-    return None if offset_s is None else timezone(timedelta(seconds=offset_s))
-
-
-def _or_none(read: Callable[[], datetime]) -> datetime | None:
-    try:
-        return read()
-    except (ValueError, OverflowError, OSError):
-        return None
-
-
-def _guarded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    """Refuse to make what is too large, before it is made where one filter can multiply."""
-
-    @wraps(function)
-    def guard(value: Any, *arguments: Any, **options: Any) -> Any:
-        first = arguments[0] if arguments else None
-        match name:
-            case "replace" if len(arguments) > 1:
-                size = str(value).count(str(first)) * len(str(arguments[1]))
-            case "join" if isinstance(value, list | tuple):
-                size = len(value) * len(str(first or " ")) + sum(len(item) for item in value if isinstance(item, str))
-            case "split":
-                size = (str(value).count(str(first)) if first else len(str(value))) * (OUTPUT_MAX // LOOP_MAX)
-            case "times" if isinstance(value, int) and isinstance(first, int):
-                size = 0 if value.bit_length() + first.bit_length() <= INTEGER_BITS_MAX else OUTPUT_MAX + 1
-            case _:
-                size = 0
-        result = function(value, *arguments, **options) if size <= OUTPUT_MAX else None
-        if size > OUTPUT_MAX or (isinstance(result, str) and len(result) > OUTPUT_MAX):
-            raise FilterValueError(f"the filter {name} makes too much here", token=None)
-        return result
-
-    return guard
 
 
 def _unclosed(source: str) -> tuple[int, str] | None:
