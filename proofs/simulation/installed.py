@@ -61,8 +61,16 @@ async def look_around(conn: Connection, job_id: int) -> tuple[bool, int, bool]:
     return seen
 
 
+async def others_wait(conn: Connection, job_id: int) -> bool:
+    def look(tables: Any) -> bool:
+        return any(lane.owner is None and lane.job_id != job_id for lane in tables.lane.values())
+
+    seen: bool = await _run(conn, "others_wait", look)
+    return seen
+
+
 ENGINE = SimpleNamespace(defer_lanes=defer_lanes, defer_checks=defer_checks, live_lanes=live_lanes, look_around=look_around,
-                         CHECK_TASK=CHECK_TASK)
+                         others_wait=others_wait, CHECK_TASK=CHECK_TASK)
 
 
 class Disk:

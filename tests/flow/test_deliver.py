@@ -9,11 +9,12 @@ import pytest
 
 from contest import claimed
 from postroom.domain.job import Status
-from postroom.flow import finish, report
+from postroom.flow import finish, recover, report
 from postroom.flow.deliver import Deliveries
 from postroom.flow.secrets import SecretBox
 from postroom.gateway.sandbox import Answer, Script
 from postroom.ledger import delivery, engine
+from postroom.ledger.delivery import LeaseLost
 from stage import Stage, eventually, staged
 
 LANES = "SELECT count(*) FROM procrastinate_jobs WHERE (args ->> 'job_id')::bigint = %s"
@@ -239,6 +240,33 @@ async def test_a_worker_that_lost_its_chunk_books_what_it_knows_and_opens_nothin
     assert sides.numbers.unconfirmed == 0, "what was in doubt for a moment is settled by who knows it"
     assert sides.numbers.sent == len(sides.taken) == 10
     assert await stage.query("SELECT owner FROM chunk WHERE owner IS NOT NULL") == [("another",)]
+
+
+async def test_what_is_still_on_its_way_on_a_lost_connection_opens_no_window_behind_the_workers_back(stage: Stage) -> None:
+    account, job_id = await started(stage, 8)
+    claim = await claimed(stage.pool, account, job_id)
+    assert claim
+    async with stage.pool.connection() as conn:
+        own = await delivery.fence_claim(conn, claim)
+        assert own is not None
+        with pytest.raises(LeaseLost):
+            await delivery.turn_window(conn, claim, [], 50)
+        assert await delivery.fence_claim(conn, claim) is None
+        await delivery.release_chunk(conn, own)
+    assert await claimed(stage.pool, account, job_id, "another") is not None
+
+
+async def test_a_window_that_is_open_without_a_lease_is_nobodys_and_ends_with_the_next_sweep(stage: Stage) -> None:
+    account, job_id = await started(stage, 8)
+    claim = await claimed(stage.pool, account, job_id)
+    assert claim
+    async with stage.pool.connection() as conn:
+        await delivery.turn_window(conn, claim, [], 50)
+        await delivery.release_chunk(conn, claim)
+    await finish.cancel(stage.pool, account, job_id, by="boss")
+    assert (await report.report(stage.pool, account, job_id)).job.in_hand > 0
+    await recover.sweep(stage.pool, give_up_s=60)
+    assert (await report.report(stage.pool, account, job_id)).job.in_hand == 0
 
 
 async def test_a_window_that_was_opened_without_our_hearing_of_it_goes_back_untouched(stage: Stage) -> None:

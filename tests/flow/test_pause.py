@@ -129,18 +129,23 @@ async def test_a_pause_is_told_to_the_workers_in_words_of_its_own(stage: Stage) 
     assert notice.payload == f"{account} {job.id} paused"
 
 
-async def test_the_sweeper_leaves_a_paused_job_alone_even_where_its_gateway_is_long_away(stage: Stage) -> None:
+async def test_a_paused_job_whose_gateway_is_long_away_is_left_alone_and_tried_once_more_when_it_is_resumed(stage: Stage) -> None:
     account = await stage.account()
     job = await stage.submit(account, 10)
     await stage.query("DELETE FROM procrastinate_jobs RETURNING 1")
     async with stage.pool.connection() as conn:
         await jobs.set_condition(conn, account, job.id, "gateway", reason="It is away.", delay_s=0)
-    await stage.query("UPDATE job_condition SET since = now() - interval '3 days' RETURNING 1")
+    await stage.query("UPDATE job_condition SET since = now() - interval '3 days', until = now() - interval '70 h' RETURNING 1")
     await pause(stage.pool, account, job.id, by="boss")
     await recover.sweep(stage.pool, give_up_s=86_400)
     assert (await report.report(stage.pool, account, job.id)).job.status is Status.SENDING
     assert await lanes(stage, job.id) == 0
     await resume(stage.pool, account, job.id, by="boss")
+    await recover.sweep(stage.pool, give_up_s=86_400)
+    assert (await report.report(stage.pool, account, job.id)).job.status is Status.SENDING, "it may have been mended meanwhile"
+    assert await lanes(stage, job.id) > 0
+    async with stage.pool.connection() as conn:
+        await jobs.set_condition(conn, account, job.id, "gateway", reason="It is away.", delay_s=0)
     await recover.sweep(stage.pool, give_up_s=86_400)
     assert (await report.report(stage.pool, account, job.id)).job.status is Status.FAILED
 

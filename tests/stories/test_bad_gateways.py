@@ -181,6 +181,22 @@ async def test_throttling_slows_a_job_down_and_fails_nobody(stage: Stage) -> Non
     assert (sides.numbers.status, sides.counts) == (Status.COMPLETED, (400, 0, 0, 0, 0))
 
 
+async def test_one_whom_the_gateway_puts_off_for_ever_holds_the_queue_no_longer_than_the_jobs_tail(stage: Stage) -> None:
+    """No gateway accepts anything else at the end of a job, but it works: that is no reason to wait for it."""
+    account = await stage.account(connections=1)
+    await stage.query("UPDATE account SET retry_tail_s = 9 RETURNING 1")
+    stage.sandbox.script = Script(refuse={"person3@list.example": ("rcpt", 451, "4.7.1 Greylisted, come again")})
+    async with stage.worker():
+        job = await stage.started(account, 5)
+        behind = await stage.started(account, 2)
+        await stage.over(account, job.id)
+        await stage.over(account, behind.id)
+    sides = await stage.sides(account, job.id)
+    assert (sides.numbers.status, sides.counts) == (Status.COMPLETED, (4, 1, 0, 0, 0))
+    (failed,) = [told for told in sides.told.values() if told.kind == "failed"]
+    assert "Greylisted" in (failed.reply or "")
+
+
 async def test_a_gateway_with_fewer_places_than_the_job_has_lanes_is_used_as_far_as_it_goes(stage: Stage) -> None:
     stage.sandbox.script = Script(connections_max=2, messages_per_connection_max=40)
     account = await stage.account(connections=6)

@@ -10,9 +10,10 @@ import pytest
 from postroom.domain.job import Status
 from postroom.errors import Conflict
 from postroom.flow.approve import approve
+from postroom.flow.continuation import continue_the_rest
 from postroom.flow.finish import cancel
 from postroom.gateway.sandbox import Answer, Script
-from stage import Stage
+from stage import Stage, eventually
 
 SETTLED_S = 1.0  # long enough for a whole sweep, and for hundreds of messages if anything were still sending
 
@@ -65,6 +66,30 @@ async def test_a_cancel_while_sending_stops_after_the_message_that_each_session_
     assert sides.counts == (after.sent, 0, 0, 0, 1_000 - after.sent), "the numbers moved after everything was settled"
     assert sides.numbers.sent == len(sides.taken)
     assert 80 <= sides.numbers.sent < 1_000
+
+
+async def test_what_waits_for_an_answer_when_a_job_is_cancelled_is_called_lost_by_nobody_while_its_worker_lives(
+        stage: Stage) -> None:
+    """Its rest can be continued when the gateway has answered, and then it is all of the rest."""
+    stage.sandbox.script = Script(dot=Answer(delay_s=3.5))
+    account = await stage.account(connections=1)
+    async with stage.worker(lease_s=1):
+        job = await stage.started(account, 40)
+        await eventually(lambda: in_hand(stage, account, job.id))
+        await cancel(stage.pool, account, job.id, by="boss")
+        await asyncio.sleep(2.5)  # the lease, and a sweep
+        assert await in_hand(stage, account, job.id) > 0
+        with pytest.raises(Conflict, match="in hand"):
+            await continue_the_rest(stage.pool, stage.office, account, job.id, which="unsent", by="boss")
+        await stage.over(account, job.id)
+    sides = await stage.sides(account, job.id)
+    assert sides.counts == (1, 0, 0, 0, 39)
+    rest = await continue_the_rest(stage.pool, stage.office, account, job.id, which="unsent", by="boss")
+    assert rest.recipient_count == 39
+
+
+async def in_hand(stage: Stage, account: int, job_id: int) -> int:
+    return len(await stage.open_windows(account, job_id))
 
 
 async def test_the_next_job_begins_when_the_active_one_is_cancelled(stage: Stage) -> None:

@@ -7,6 +7,7 @@ from itertools import pairwise
 from postroom.domain.job import QUEUE_SENTENCE, Status
 from postroom.flow import report
 from postroom.flow.approve import approve
+from postroom.flow.finish import cancel
 from postroom.gateway.sandbox import Answer, Script
 from stage import Stage, eventually
 
@@ -41,6 +42,19 @@ async def test_three_jobs_go_in_the_order_of_their_approval_and_another_account_
     assert all(before[2] <= after[1] for before, after in pairwise(times)), "one began before the last ended"
     for job in (a, b, c):
         assert (await stage.sides(account, job.id)).counts == (120, 0, 0, 0, 0)
+
+
+async def test_who_waits_for_a_slow_gateway_holds_no_place_that_others_need(stage: Stage) -> None:
+    slow, other = await stage.account("Slow", connections=2), await stage.account("Other", connections=1)
+    await stage.query("UPDATE gateway SET messages_per_s = 1 WHERE account_id = %s RETURNING 1", slow)
+    async with stage.worker(concurrency=2):
+        large = await stage.started(slow, 99)
+        await stage.until_accepted(2)
+        assert (await stage.over(other, (await stage.started(other, 1)).id)).sent == 1
+        assert (await report.report(stage.pool, slow, large.id)).job.sent < 16
+        await cancel(stage.pool, slow, large.id, by="boss")
+        await stage.over(slow, large.id)
+    await stage.sides(slow, large.id)
 
 
 async def test_hundreds_of_small_jobs_in_twenty_accounts_are_not_starved_by_a_large_one(stage: Stage) -> None:

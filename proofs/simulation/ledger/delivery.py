@@ -155,9 +155,10 @@ def renew_leases(tables: Tables, now: float, given: Parameters) -> Rows:
     rows: Rows = []
     for job_id, chunk_no, epoch in zip(given["jobs"], given["chunks"], given["epochs"], strict=True):
         chunk = tables.chunk.get((job_id, chunk_no))
-        if chunk is not None and chunk.lease_epoch == epoch and chunk.owner is not None:
+        if chunk is not None and ((chunk.lease_epoch == epoch and chunk.owner is not None)
+                                  or (chunk.window_open and chunk.owner == given["owner"])):
             tables.put(chunk._replace(lease_until=now + given["lease_s"]))
-            rows.append((job_id, chunk_no, epoch))
+            rows.append((job_id, chunk_no, chunk.lease_epoch))
     return rows
 
 
@@ -229,7 +230,7 @@ def abandoned_windows(tables: Tables, now: float, given: Parameters) -> Rows:
 
 
 def _is_abandoned(chunk: Chunk, now: float) -> bool:
-    return chunk.window_open and chunk.lease_until is not None and chunk.lease_until < now
+    return chunk.window_open and (chunk.lease_until is None or chunk.lease_until < now)
 
 
 def sending_jobs(tables: Tables, now: float, given: Parameters) -> list[dict[str, object]]:
@@ -248,7 +249,7 @@ def sending_jobs(tables: Tables, now: float, given: Parameters) -> list[dict[str
             "waiting": any(one.until > now for one in held), "probing": bool(held),
             "reason": None if gateway is None else gateway.reason,
             "given_up": (job.id, "paused") not in tables.condition and (
-                None if gateway is None else gateway.since < now - given["give_up_s"])})
+                None if gateway is None else min(now, gateway.until) - gateway.since > given["give_up_s"])})
     return found
 
 
@@ -265,6 +266,14 @@ def untouched_window(tables: Tables, now: float, given: Parameters) -> Rows:
                 window.lease_epoch == given["epoch"]):
             return [(window_no, [position for position, _ in window.attempts], [attempt for _, attempt in window.attempts])]
     return []
+
+
+def fence_claim(tables: Tables, now: float, given: Parameters) -> Rows:
+    chunk = _chunk(tables, given)
+    if chunk is None or chunk.lease_epoch != given["epoch"]:
+        return []
+    tables.put(chunk._replace(lease_epoch=chunk.lease_epoch + 1))
+    return [(chunk.lease_epoch + 1,)]
 
 
 def fence_owner(tables: Tables, now: float, given: Parameters) -> Rows:

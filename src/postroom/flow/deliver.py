@@ -37,7 +37,7 @@ from postroom.flow.waiting import wait
 from postroom.gateway.journal import Intent, Journal, JournalFull, WindowKey
 from postroom.gateway.replies import Reply, Verdict
 from postroom.gateway.session import GatewayError, Session, SessionLost
-from postroom.ledger import delivery, engine, jobs
+from postroom.ledger import delivery, engine, jobs, retries
 from postroom.ledger.db import Connection, Pool
 from postroom.ledger.delivery import Claim, LeaseLost, Window
 from postroom.points import reach
@@ -211,6 +211,9 @@ class Deliveries:
                 await wait(self.pool, work.lease.claim, "quota", quota_sentence(permits), delay_s=permits.wait_s)
                 return 0
             await asyncio.sleep(min(permits.wait_s, PERMIT_WAIT_MAX_S))
+            async with self.pool.connection() as conn:
+                if await engine.others_wait(conn, work.lease.claim.job_id):
+                    return 0  # whoever waits for a slow gateway holds up nobody else: it goes on behind them
         return 0
 
     async def _turn(self, work: Work, size: int) -> Window | None:
@@ -266,12 +269,11 @@ class Deliveries:
             work.outcomes = hands.outcomes()
         elapsed = time.monotonic() - began
         work.size = work.letter.window_size = window_size(len(work.outcomes) / max(elapsed, 1e-6))
-        if hands.accepted:
-            self.paces.accepted(work.letter.gateway_id, hands.accepted, elapsed)
-            if not work.moving:
-                work.moving = True
-                async with self.pool.connection() as conn:
-                    await jobs.clear_conditions(conn, claim.account_id, claim.job_id)
+        self.paces.accepted(work.letter.gateway_id, hands.accepted, elapsed)
+        if hands.is_heard and not work.moving:
+            work.moving = True
+            async with self.pool.connection() as conn:
+                await jobs.clear_conditions(conn, claim.account_id, claim.job_id)
         work.accepted += hands.accepted
         # After some messages 421 is a gateway's way to say "enough on this connection"; only on a fresh one it means "slower".
         had_enough = lost is not None and work.accepted > 0 and hands.trouble is not None and hands.trouble[1].code == 421
@@ -283,8 +285,8 @@ class Deliveries:
     async def _reconnect(self, work: Work, lost: SessionLost | None, *, was_told_why: bool) -> None:
         """Goes on with a new session where this one did some good; one that only ever fails is a condition to wait on."""
         endpoint, gateway_id = work.letter.endpoint, work.letter.gateway_id
-        if lost is not None and work.accepted == 0 and not was_told_why and not (
-                lost.lost_count and self.sessions.distrust_pipelining(endpoint)):
+        distrusted = lost is not None and lost.lost_count and self.sessions.distrust_pipelining(endpoint)
+        if lost is not None and work.accepted == 0 and not was_told_why and not distrusted:
             work.troubled = True
             await self._wait_for_gateway(work.lease.claim, lost)
             return
@@ -300,7 +302,8 @@ class Deliveries:
     async def _heed(self, work: Work, verdict: Verdict, reply: Reply) -> None:
         """What the gateway's reply asks of more than one recipient: a slower pace, patience, or a person."""
         claim, said = work.lease.claim, f"“{reply}”."
-        if verdict is Verdict.THROTTLED and not await self.paces.throttled(work.letter.gateway_id, reply):
+        if verdict is Verdict.THROTTLED and (
+                not await self.paces.throttled(work.letter.gateway_id, reply) or await self._is_about_few(claim)):
             return  # the next window asks the slower pace
         work.troubled = True
         if verdict is Verdict.JOB_FAULT:
@@ -310,6 +313,14 @@ class Deliveries:
             await self._wait_for_gateway(claim, f"The gateway takes nothing for now: it says {said}")
         else:
             await self._wait_for_gateway(claim, f"The gateway refuses the account's mail: {said}")
+
+    async def _is_about_few(self, claim: Claim) -> bool:
+        """Whether a few at the end of a job are all that its gateway puts off: the job's tail has to end, so it does not wait."""
+        async with self.pool.connection() as conn:
+            few = await retries.has_few_left(conn, claim.account_id, claim.job_id)
+            if few:
+                await jobs.clear_conditions(conn, claim.account_id, claim.job_id)
+        return few
 
     async def _wait_for_gateway(self, claim: Claim, reason: str | Exception) -> None:
         self.letters.forget(claim.job_id)  # credentials may be changed meanwhile
@@ -362,10 +373,12 @@ class Deliveries:
         claim = work.lease.claim
 
         async def give_back(conn: Connection) -> bool:
+            own = await delivery.fence_claim(conn, claim)
             untouched = await delivery.untouched_window(conn, claim, work.window_no)
             if untouched is not None:
                 await delivery.settle_window(conn, claim, *untouched)
-            await delivery.release_chunk(conn, claim)
+            if own is not None:
+                await delivery.release_chunk(conn, own)
             return True
 
         await self._insist(give_back)

@@ -49,7 +49,7 @@ class Hands:
 
     `may_go_on` is asked before each message and again before its content: False from a cancel or a lost lease on. `takes_utf8`
     and `size_max` are what the session's gateway says that it can take. `trouble` is the reply that made it stop early
-    (throttling, or a fault of the gateway or the job), with its verdict.
+    (throttling, or a fault of the gateway or the job), with its verdict. `is_heard`: it answered about a recipient, be it no.
     """
 
     def __init__(self, window: Window, letter: Letter, may_go_on: Callable[[], bool], *, journal: Journal, intent: Intent,
@@ -68,6 +68,7 @@ class Hands:
         self._is_suspect = True
         self._outcomes: dict[int, Outcome] = {}
         self.accepted = 0
+        self.is_heard = False
         self.trouble: tuple[Verdict, Reply] | None = None
 
     def prepare(self) -> None:
@@ -91,9 +92,9 @@ class Hands:
     def _timed(self, one: InHand) -> Envelope | Outcome:
         """The first of the window tells whether the letter is slow, and whoever follows one that took its time: by CPU time, as
         a busy machine makes no template slow, and not always, as that clock costs a microsecond."""
-        began, cpu_began = time.perf_counter(), time.thread_time() if self._is_suspect else None
+        began, cpu_began = time.monotonic(), time.thread_time() if self._is_suspect else None
         made = self._made(one)
-        self._is_suspect = time.perf_counter() - began > SLOW_S
+        self._is_suspect = time.monotonic() - began > SLOW_S
         if cpu_began is not None and time.thread_time() - cpu_began > SLOW_S:
             self._letter.is_slow = True
         return made
@@ -142,6 +143,7 @@ class Hands:
         verdict = classify(phase, reply)
         if verdict is Verdict.MESSAGE_REFUSED:
             verdict = Verdict.RECIPIENT_FAILED if self._streak.goes_on(phase, reply) else Verdict.JOB_FAULT
+        self.is_heard |= verdict in (Verdict.ACCEPTED, Verdict.RETRY, Verdict.RECIPIENT_FAILED)
         refusals, retry_in_s = 0, None
         if verdict is Verdict.ACCEPTED:
             self.accepted += 1

@@ -98,6 +98,8 @@ MAIL, RCPT, DATA, DOT = (frozenset({phase}) for phase in (Phase.MAIL, Phase.RCPT
 ABOUT_THE_MAILBOX: Final = _words("4.1 4.2 5.1 5.2")
 ABOUT_THE_MESSAGE: Final = _words("5.3.4 5.6")
 ABOUT_THE_SENDER: Final = _words("5.1.7 5.1.8")
+# A day's limit at Gmail (5.4.5), a server that takes nothing (5.3.2), Microsoft's limits and blocks of a sender (the others).
+ABOUT_THE_ACCOUNT: Final = _words("5.3.2 5.4.5 5.7.705 5.7.708")
 ABOUT_AUTHENTICATION_OF_THE_MAIL: Final = _words("5.7.26 5.7.27 5.7.29 5.7.515")
 
 # The first rule that fits decides. 2xx never comes here, and neither does what is no reply. A connection that is lost before
@@ -120,7 +122,7 @@ RULES: Final[tuple[Rule, ...]] = (
     # Permanent, but no recipient's fault.
     Rule(TRANSACTION, _codes("530 534 535 538"), None, Verdict.GATEWAY_FAULT),
     Rule(TRANSACTION, _codes("5xx"), ABOUT_AUTHENTICATION_OF_THE_MAIL, Verdict.JOB_FAULT),
-    Rule(TRANSACTION, _codes("5xx"), ABOUT_THE_SENDER, Verdict.GATEWAY_FAULT),
+    Rule(TRANSACTION, _codes("5xx"), ABOUT_THE_SENDER | ABOUT_THE_ACCOUNT, Verdict.GATEWAY_FAULT),
     Rule(MAIL, _codes("552"), None, Verdict.MESSAGE_REFUSED),  # it is too large
     Rule(MAIL, _codes("5xx"), ABOUT_THE_MESSAGE, Verdict.MESSAGE_REFUSED),
     Rule(MAIL, _codes("5xx"), None, Verdict.GATEWAY_FAULT),  # the sender is refused

@@ -6,7 +6,7 @@ Every write is fenced by the epoch that its claim was given, and says so when it
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from psycopg.rows import class_row
@@ -187,11 +187,14 @@ async def has_claimable_chunk(conn: Connection, account_id: int, job_id: int) ->
 
 
 async def renew_leases(conn: Connection, claims: Sequence[Claim], lease_s: float) -> set[tuple[int, int, int]]:
-    """(job, chunk, epoch) of those that still hold. What is missing is lost."""
+    """(job, chunk, epoch) of those that still hold, all of one owner. What is missing is lost."""
+    if not claims:
+        return set()
     reach("ledger.before_renewal")
     cursor = await conn.execute(SQL.renew_leases, {
         "accounts": [claim.account_id for claim in claims], "jobs": [claim.job_id for claim in claims],
-        "chunks": [claim.chunk_no for claim in claims], "epochs": [claim.epoch for claim in claims], "lease_s": lease_s})
+        "chunks": [claim.chunk_no for claim in claims], "epochs": [claim.epoch for claim in claims],
+        "owner": claims[0].owner, "lease_s": lease_s})
     return {(row[0], row[1], row[2]) for row in await cursor.fetchall()}
 
 
@@ -228,6 +231,13 @@ async def untouched_window(conn: Connection, claim: Claim, known_window_no: int)
         return None
     return row[0], [Outcome(position, attempt_no, Kind.RELEASED, Evidence.WORKER, retry_in_s=0)
                     for position, attempt_no in zip(row[1], row[2], strict=True)]
+
+
+async def fence_claim(conn: Connection, claim: Claim) -> Claim | None:
+    """After a connection was lost: the same claim with a new epoch, so that nothing that is still on its way opens a window. None
+    where the chunk is not the worker's any more."""
+    row = await (await conn.execute(SQL.fence_claim, claim.key)).fetchone()
+    return None if row is None else replace(claim, epoch=row[0])
 
 
 async def abandoned_windows(conn: Connection) -> list[tuple[int, int, int]]:

@@ -133,14 +133,15 @@ SELECT EXISTS (
       AND (available_at IS NULL OR available_at <= clock_timestamp())) AS found
 
 -- name: renew_leases
--- A worker's heartbeat for all its chunks at once. What does not come back is lost: it may begin nothing new there. A chunk
--- that was given back meanwhile has no owner, and stays free. Locked in order, as the end of a job locks them.
+-- A worker's heartbeat for all its chunks at once. What does not come back, or with another epoch, is lost: it may begin nothing
+-- new there. Where the end of a job or a pause fenced it, it still keeps the window that it has in hand from being called lost.
+-- A chunk that was given back meanwhile has no owner, and stays free. Locked in order, as the end of a job locks them.
 WITH held AS MATERIALIZED (
     SELECT c.account_id, c.job_id, c.chunk_no
     FROM unnest(%(accounts)s::bigint[], %(jobs)s::bigint[], %(chunks)s::integer[], %(epochs)s::integer[])
         AS mine(account_id, job_id, chunk_no, epoch)
     JOIN chunk c USING (account_id, job_id, chunk_no)
-    WHERE c.lease_epoch = mine.epoch AND c.owner IS NOT NULL
+    WHERE (c.lease_epoch = mine.epoch AND c.owner IS NOT NULL) OR (c.window_open AND c.owner = %(owner)s)
     ORDER BY c.account_id, c.job_id, c.chunk_no FOR NO KEY UPDATE OF c
 )
 UPDATE chunk c SET lease_until = clock_timestamp() + make_interval(secs => %(lease_s)s)
@@ -150,7 +151,7 @@ RETURNING c.job_id, c.chunk_no, c.lease_epoch
 
 -- name: lock_chunk
 -- Late evidence changes counters that others may be changing too. Whether there is a window of somebody who is gone.
-SELECT window_open AND lease_until < clock_timestamp() AS is_abandoned FROM chunk
+SELECT window_open AND (lease_until IS NULL OR lease_until < clock_timestamp()) AS is_abandoned FROM chunk
 WHERE account_id = %(account_id)s AND job_id = %(job_id)s AND chunk_no = %(chunk_no)s FOR UPDATE
 
 -- name: settle_window
@@ -223,15 +224,16 @@ RETURNING (SELECT count(*) FROM stronger WHERE too_early)
 -- name: abandoned_windows
 -- Windows that are still open in jobs that are over or paused, and whose worker is gone: nobody else claims these chunks.
 SELECT c.account_id, c.job_id, c.chunk_no FROM chunk c JOIN job j ON j.account_id = c.account_id AND j.id = c.job_id
-WHERE c.window_open AND c.lease_until < clock_timestamp()
+WHERE c.window_open AND (c.lease_until IS NULL OR c.lease_until < clock_timestamp())
   AND (j.status IN ('cancelled', 'failed')
        OR EXISTS (SELECT FROM job_condition p WHERE p.account_id = j.account_id AND p.job_id = j.id AND p.kind = 'paused'))
 ORDER BY c.job_id, c.chunk_no LIMIT 1000
 
 -- name: sending_jobs
--- What the sweeper looks at: each active job with what is claimable in it and what holds it back.
+-- What the sweeper looks at: each active job with what is claimable in it and what holds it back. Given up is one that was tried
+-- to the end of its time: who was paused, or without any worker, is tried once more before.
 SELECT j.account_id, j.id AS job_id, j.lanes, c.claimable, c.nothing_left, w.waiting, w.probing, w.reason,
-       w.since < clock_timestamp() - make_interval(secs => %(give_up_s)s) AND NOT w.paused AS given_up
+       least(w.tried_until, clock_timestamp()) > w.since + make_interval(secs => %(give_up_s)s) AND NOT w.paused AS given_up
 FROM job j
 CROSS JOIN LATERAL (
     SELECT count(*) FILTER (WHERE unsent > 0 AND (lease_until IS NULL OR lease_until < clock_timestamp())
@@ -240,7 +242,8 @@ CROSS JOIN LATERAL (
     FROM chunk WHERE account_id = j.account_id AND job_id = j.id) c
 CROSS JOIN LATERAL (
     SELECT coalesce(bool_or(until > clock_timestamp()), false) AS waiting, count(*) > 0 AS probing,
-           min(since) FILTER (WHERE kind = 'gateway') AS since, min(reason) FILTER (WHERE kind = 'gateway') AS reason,
+           min(since) FILTER (WHERE kind = 'gateway') AS since, max(until) FILTER (WHERE kind = 'gateway') AS tried_until,
+           min(reason) FILTER (WHERE kind = 'gateway') AS reason,
            count(*) FILTER (WHERE kind = 'paused') > 0 AS paused
     FROM job_condition w WHERE w.account_id = j.account_id AND w.job_id = j.id
       AND w.kind IN ('paused', 'journal', 'gateway', 'quota')) w
@@ -259,6 +262,12 @@ WHERE q.status = 'queued' AND (q.not_before IS NULL OR q.not_before <= clock_tim
 SELECT window_no, positions, attempts FROM hand_off_window
 WHERE account_id = %(account_id)s AND job_id = %(job_id)s AND chunk_no = %(chunk_no)s
   AND lease_epoch = %(epoch)s AND window_no > %(known_window_no)s
+
+-- name: fence_claim
+-- What a worker may still have on its way for its own chunk, on a connection that it lost, opens no window after this.
+UPDATE chunk SET lease_epoch = lease_epoch + 1
+WHERE account_id = %(account_id)s AND job_id = %(job_id)s AND chunk_no = %(chunk_no)s AND lease_epoch = %(epoch)s
+RETURNING lease_epoch
 
 -- name: fence_owner
 -- A worker that is known to be dead: whatever it still had on its way opens no window after this, and its chunks are free, but

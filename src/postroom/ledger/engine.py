@@ -43,6 +43,11 @@ LOOK_AROUND = """
     FROM procrastinate_jobs WHERE queue_name = %(queue)s AND status IN ('todo', 'doing')
 """
 
+OTHERS_WAIT = """
+    SELECT EXISTS (SELECT FROM procrastinate_jobs
+                   WHERE queue_name = %(queue)s AND status = 'todo' AND (args ->> 'job_id')::bigint <> %(job_id)s)
+"""
+
 _deferring = procrastinate.App(connector=procrastinate.PsycopgConnector())
 
 
@@ -71,6 +76,12 @@ async def look_around(conn: Connection, job_id: int) -> tuple[bool, int, bool]:
     row = await (await conn.execute(LOOK_AROUND, {"job_id": job_id, "queue": QUEUE})).fetchone()
     assert row is not None
     return bool(row[0]), int(row[1]), bool(row[2])
+
+
+async def others_wait(conn: Connection, job_id: int) -> bool:
+    """Whether a lane of another job waits for a place."""
+    row = await (await conn.execute(OTHERS_WAIT, {"job_id": job_id, "queue": QUEUE})).fetchone()
+    return bool(row and row[0])
 
 
 async def live_lanes(conn: Connection, task: str = TASK) -> dict[int, int]:

@@ -35,6 +35,12 @@ async def give_up_due(conn: Connection) -> list[GivenUp]:
             for account_id, job_id, deadline_s, tail_is_over in found]
 
 
+async def has_few_left(conn: Connection, account_id: int, job_id: int) -> bool:
+    """Whether a job is near its end: nothing but the retries of a few, at most ten or one in a hundred."""
+    row = await (await conn.execute(SQL.has_few_left, {"account_id": account_id, "job_id": job_id})).fetchone()
+    return bool(row and row[0])
+
+
 async def _give_up(conn: Connection, account_id: int, job_id: int, deadline_s: int, *, tail_is_over: bool) -> int:
     count = 0
     reach("ledger.before_giving_up")
