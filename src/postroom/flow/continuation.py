@@ -44,7 +44,8 @@ async def continue_the_rest(pool: Pool, office: Office, account_id: int, job_id:
 
 
 async def _can_be_continued(conn: Connection, job: JobOverview, which: str) -> None:
-    """Nothing needs to be locked for it: what is over and not in hand stays so, and nobody leaves its rest any more."""
+    """Nothing needs to be locked for it: what is over and not in hand stays so, and nobody leaves its rest any more. Who joins it
+    later, because a lost machine comes back with its journal, is not in the new job."""
     if not job.status.is_over:
         raise Conflict(f"Job {job.id} is {job.status.label}: its rest can be continued once it is over.", job_id=job.id)
     if job.in_hand:
