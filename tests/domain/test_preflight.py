@@ -42,8 +42,9 @@ def test_what_the_message_itself_lacks_always_refuses(kind: FindingKind) -> None
     assert {effect_of(kind, policy) for policy in FIELD_POLICIES} == {Effect.REFUSE}
 
 
-def test_a_silent_gateway_hinders_nothing() -> None:
-    assert {effect_of(FindingKind.GATEWAY_SILENT, policy) for policy in FIELD_POLICIES} == {Effect.NOTE}
+@pytest.mark.parametrize("kind", [FindingKind.ONE_CLICK_UNSIGNED, FindingKind.GATEWAY_SILENT])
+def test_a_silent_gateway_and_an_unsigned_one_click_hinder_nothing(kind: FindingKind) -> None:
+    assert {effect_of(kind, policy) for policy in FIELD_POLICIES} == {Effect.NOTE}
 
 
 def test_equal_findings_of_several_looks_are_one_with_the_first_examples() -> None:

@@ -112,6 +112,24 @@ async def states(stage: Stage, job: JobOverview) -> list[str | None]:
     return [row.kind for row in await recipient_page(stage.pool, job.account_id, job.id)]
 
 
+async def test_a_recipient_is_looked_up_and_its_attempts_are_told_without_scripts(site, stage, plain):
+    job = await booked(stage)
+    await plain.goto(f"{address(site, job)}/recipients?state=unconfirmed")
+    await plain.get_by_label("Address").fill("PERSON4@list.example")
+    await button(plain, "Find").click()
+    await expect(plain.locator("tbody tr")).to_have_count(1)
+    await expect(plain.get_by_text("Assume sent: all 3")).to_have_count(0)
+    await shot(plain, "looked-up-unconfirmed")
+    await plain.get_by_role("link", name="All", exact=True).click()
+    await plain.get_by_label("Address").fill("person2@list.example")
+    await button(plain, "Find").click()
+    await shot(plain, "looked-up")
+    await plain.locator("tbody").get_by_role("link", name="1: what became of person2@list.example").click()
+    await expect(plain.locator("tbody tr")).to_contain_text("the gateway's own answer")
+    await expect(plain.locator("tbody tr")).to_contain_text("No such user")
+    await shot(plain, "attempts")
+
+
 async def test_a_pause_in_one_tab_shows_in_the_other_and_so_does_the_resume(site, stage, context, page):
     job = await booked(stage)
     other = await opened(context, address(site, job))
@@ -217,7 +235,7 @@ async def test_all_of_a_job_that_is_over_are_sent_again_by_a_job_that_the_receip
     made = (await report(site.pool, job.account_id, int(plain.url.rsplit("/", 1)[1]))).job
     assert (made.recipient_count, await states(stage, job)) == (3, ["sent", *["failed"] * 4, *[None] * 5])
     await plain.goto(address(site, job))
-    await button(plain, "Try the failed again").click()
+    await button(plain, "Try the failed again (1 failed)").click()
     await expect(plain.get_by_text(f"Continues job {job.id}: its failed.")).to_be_visible()
     await expect(plain.locator(".sum strong")).to_have_text("1 recipient")
 

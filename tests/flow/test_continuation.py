@@ -12,7 +12,7 @@ from postroom.domain.audience import IncomingRow
 from postroom.domain.job import Status
 from postroom.domain.outcome import Evidence, Kind, Outcome
 from postroom.errors import Conflict, InvalidInput, NotFound
-from postroom.flow import finish, report
+from postroom.flow import finish, recover, report
 from postroom.flow.accounts import suppress
 from postroom.flow.approve import approve
 from postroom.flow.continuation import continue_the_rest
@@ -132,6 +132,30 @@ async def test_each_rest_is_continued_once_and_the_refusal_names_the_job_that_do
         await rest(stage, account, job)
     assert refused.value.job_id == made.id
     assert (await rest(stage, account, job, "failed")).recipient_count == 1, "another class, another rest"
+
+
+async def test_who_joins_a_rest_by_late_evidence_is_continued_by_another_job(stage: Stage) -> None:
+    """The window of a lost machine is in doubt when the rest is continued; then it comes back with its journal."""
+    account = await stage.account(connections=1)
+    job = await stage.submit(account, 10)
+    claim = await claimed(stage.pool, account, job.id)
+    assert claim is not None
+    window = await turned(stage.pool, claim, [], 3)
+    assert window is not None
+    job = await finish.cancel(stage.pool, account, job.id, by="boss")
+    await stage.query("UPDATE chunk SET lease_until = now() - interval '1 s' WHERE window_open RETURNING 1")
+    await recover.sweep(stage.pool, give_up_s=60)
+    first = await rest(stage, account, job)
+    assert first.recipient_count == 7
+    told = [Outcome(one.position, 1, Kind.RELEASED, Evidence.WORKER, retry_in_s=0.0) for one in window.recipients]
+    async with stage.pool.connection() as conn:
+        await delivery.settle_window(conn, claim, window.window_no, told)
+    assert (await report.report(stage.pool, account, job.id)).rests["unsent"] == 3
+    second = await rest(stage, account, job)
+    assert [row.row_no for row in await report.recipient_page(stage.pool, account, second.id)] == [2, 3, 4]
+    with pytest.raises(Conflict, match=f"Job {second.id} continues what job {job.id} left unsent"):
+        await rest(stage, account, job)
+    assert (await report.report(stage.pool, account, job.id)).rests["unsent"] == 0
 
 
 async def test_of_many_who_continue_a_rest_at_once_one_does(stage: Stage) -> None:

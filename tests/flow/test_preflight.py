@@ -24,6 +24,7 @@ from postroom.gateway.sandbox import Script
 from postroom.ledger import engine
 from postroom.ledger.preflight import ToCheck
 from postroom.message.compile import Stamp, compile  # noqa: A004
+from postroom.message.content import Content
 from stage import CONTENT, Stage, eventually, rows, staged
 
 FIELDS = replace(CONTENT, subject="News", html=None, text="Dear {{ first_name }} of {{ city | default: 'somewhere' }}\n")
@@ -185,6 +186,16 @@ async def test_a_message_that_cannot_be_made_for_somebody_is_found_with_its_reas
     assert "U+001B" in finding.about
 
 
+async def test_who_has_an_address_that_does_more_than_lead_somewhere_gets_no_message(stage: Stage) -> None:
+    account = await stage.account(threshold=1)
+    content = replace(CONTENT, html="<a href='{{ site }}'>Your site</a>")
+    sites = ("https://a.example", "javascript:alert(1)", "JAVASCRIPT:1")
+    people = [IncomingRow(n, f"p{n}@list.example", {"name": "Ann", "site": site}) for n, site in enumerate(sites, 2)]
+    (finding,) = (await found(stage, account, (await stage.checked(account, people, content=content)).id)).findings
+    assert (finding.kind, finding.count) == (FindingKind.UNRENDERABLE, 2)
+    assert '"site" gives an address' in finding.about
+
+
 async def test_what_the_gateway_cannot_take_is_found_before_the_approval(pool, database) -> None:
     async with staged(pool, database, script=Script(size_max=900)) as stage:
         account = await stage.account(threshold=1)
@@ -226,6 +237,41 @@ async def test_what_the_account_requires_of_every_message_is_required(stage: Sta
     async with stage.worker():
         await stage.over(account, third.id)
     assert [b"Harbour 1, Oslo" in one for one in stage.sandbox.contents] == [True, True], "it is a field of the account"
+
+
+@pytest.mark.parametrize(("content", "lacks"), [
+    (replace(CONTENT, html="<p>{{ unsubscribe_url }} {{ account.postal_address }}</p>"), "text"),
+    (replace(CONTENT, text="{{ unsubscribe_url }} {{ account.postal_address }}\n"), "HTML")])
+async def test_what_is_required_of_every_message_is_required_of_both_its_bodies(
+        stage: Stage, content: Content, lacks: str) -> None:
+    account = await stage.account(threshold=1)
+    await accounts.change_account(stage.pool, account, requires_unsubscribe=True, requires_postal_address=True,
+                                  unsubscribe_url="https://club.example/out?{token}", postal_address="Harbour 1, Oslo")
+    job = await stage.checked(account, 2, content=content)
+    assert [one.about.partition("put ")[2] for one in (await found(stage, account, job.id)).refusing] == [
+        f"{{{{ unsubscribe_url }}}} into its {lacks} part too.", f"{{{{ account.postal_address }}}} into its {lacks} part too."]
+
+
+async def test_a_text_part_that_is_made_of_the_html_has_what_the_html_has(stage: Stage) -> None:
+    account = await stage.account()
+    await accounts.change_account(stage.pool, account, requires_unsubscribe=True, requires_postal_address=True,
+                                  unsubscribe_url="https://club.example/out?{token}", postal_address="Harbour & Co\nKai 1")
+    html = "<p><a href='{{ unsubscribe_url }}'>Leave</a></p><p>Harbour &amp; Co<br>Kai  1</p>"
+    job = await stage.submit(account, 2, content=replace(CONTENT, html=html, text=None))
+    assert kinds(await found(stage, account, job.id)) == {}
+
+
+async def test_one_click_that_nobody_signs_is_said_and_hinders_nothing(stage: Stage) -> None:
+    account = await stage.account(signs_dkim=False)
+    await accounts.change_account(stage.pool, account, unsubscribe_url="https://club.example/preferences")
+    assert kinds(await found(stage, account, (await stage.submit(account, 2)).id)) == {}, "there is no one-click to sign"
+    await accounts.change_account(stage.pool, account, unsubscribe_url="https://club.example/out?{token}")
+    unsigned = await stage.submit(account, 2)
+    preflight = await found(stage, account, unsigned.id)
+    assert (kinds(preflight), preflight.refusing) == ({"one_click_unsigned": 0}, ())
+    assert kinds(await found(stage, account, (await stage.submit(account, BULK_FROM)).id)) == {"no_dkim": 0}, "that says it all"
+    await domains.add_domain(stage.pool, stage.office.secrets, account, "club.example")
+    assert kinds(await found(stage, account, (await stage.submit(account, 2)).id)) == {}
 
 
 async def test_bulk_needs_keys_of_ones_own_or_a_gateway_that_signs(stage: Stage) -> None:

@@ -151,6 +151,31 @@ async def test_the_recipients_of_each_class_can_be_paged_and_say_what_became_of_
         await page("lost")
 
 
+async def test_a_recipient_is_found_by_its_address_however_it_is_spelt_and_whatever_became_of_it(stage: Stage) -> None:
+    account = await stage.account()
+    listed = [*rows(3), IncomingRow(5, "Jörg@Bücher.example", {"name": "J"}), IncomingRow(6, "PERSON1@list.example", {}),
+              IncomingRow(7, "no where", {}), IncomingRow(8, "", {})]
+    job = await stage.submit(account, listed, duplicates="skip", unusable_addresses="fail")
+    other = await stage.submit(account, 2)
+
+    async def found(address: str, **options: object) -> list[int]:
+        return [row.position for row in await report.recipient_page(stage.pool, account, job.id, address=address, **options)]
+
+    assert await found(" Person2@LIST.example") == await found("person2@list.example", recipient_class="unsent") == [2]
+    assert await found("person2@list.example", recipient_class="sent") == []
+    assert await found("jörg@xn--bcher-kva.example") == [4]
+    assert await found("person1@list.example") == [1, 5]
+    assert await found("person1@list.example", limit=1) == [1]
+    assert await found("person1@list.example", after=1) == await found("person1@list.example", recipient_class="skipped") == [5]
+    assert (await found("no where"), await found(""), await found("nowhere")) == ([6], [7], [])
+    assert await found("no where", recipient_class="failed") == [6]
+    assert await found("person99@list.example") == await found("person") == []
+    [elsewhere] = await report.recipient_page(stage.pool, account, other.id, address="person2@list.example")
+    assert elsewhere.position == 2
+    with pytest.raises(InvalidInput, match="NUL"):
+        await found("person\0@list.example")
+
+
 async def test_what_was_left_out_before_the_freeze_is_listed_with_row_value_and_reason(stage: Stage) -> None:
     account = await stage.account()
     await suppress(stage.pool, account, ["person2@list.example"], reason="Asked by letter.")

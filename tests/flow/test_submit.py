@@ -14,7 +14,7 @@ from desk import Desk
 from postroom.domain.audience import IncomingRow, read_csv, read_ndjson
 from postroom.errors import Conflict, InvalidInput, NotFound
 from postroom.flow import accounts
-from postroom.flow.submit import APPROVED, IdempotencyKey, Submission, digest_of, submit
+from postroom.flow.submit import APPROVED, IdempotencyKey, Submission, digest_of, prepare, submit
 from stage import CONTENT, rows
 
 KEY = IdempotencyKey("once", bytes(32))
@@ -30,6 +30,12 @@ async def nothing_is_there(desk: Desk) -> bool:
             for table in ("job", "recipient", "chunk", "exclusion", "idempotency_key", "procrastinate_jobs")]
     temporary = await desk.query("SELECT count(*) FROM pg_class WHERE relpersistence = 't'")
     return [*left, temporary] == [[(0,)]] * 7
+
+
+@pytest.mark.parametrize("parts", [{"html": "<td width={{ n }}>"}, {"html": None, "markdown": "<td width={{ n }}>"}])
+def test_a_message_whose_fields_could_add_attributes_is_never_frozen(parts: dict[str, str | None]) -> None:
+    with pytest.raises(InvalidInput, match="stands in a tag outside of quotes"):
+        prepare(Submission(1, "tester", replace(CONTENT, **parts)))
 
 
 def test_the_digest_changes_with_every_part_and_with_nothing_else() -> None:

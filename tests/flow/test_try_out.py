@@ -13,7 +13,7 @@ import structlog
 
 from postroom.domain.audience import IncomingRow
 from postroom.domain.job import Status
-from postroom.errors import Conflict, InvalidInput, NotFound
+from postroom.errors import Conflict, InvalidInput, NotFound, Unavailable
 from postroom.flow import accounts, domains
 from postroom.flow.finish import cancel
 from postroom.flow.office import Office
@@ -23,6 +23,8 @@ from postroom.flow.try_out import Answer, GatewayUnusable, Tried, send_test
 from postroom.flow.unsubscribe import addressee_of
 from postroom.gateway.sandbox import Answer as At
 from postroom.gateway.sandbox import Refusal, Script
+from postroom.ledger import jobs
+from postroom.ledger.db import Connection
 from stage import CONTENT, Stage, rows, staged
 
 from .test_preview import FILES, RICH, look, tables
@@ -45,13 +47,18 @@ async def changed_by(stage: Stage, before: dict[str, tuple[int, str]]) -> set[st
     return {name for name, told in (await tables(stage)).items() if told != before[name]}
 
 
+async def trailed(stage: Stage, account: int, job_id: int) -> str | None:
+    """The last that the trail says."""
+    return (await trail(stage.pool, account, job_id))[-1].reason
+
+
 async def sent_before(stage: Stage, account: int, job_id: int, *sent: tuple[int, int]) -> None:
     """Tests of the past: how many minutes ago, to how many addresses."""
     for minutes, addresses in sent:
         await stage.query(
             "INSERT INTO job_event (account_id, job_id, at, verb, from_status, to_status, by, reason) VALUES (%s, %s, "
             "clock_timestamp() - make_interval(mins => %s), 'test', 'queued', 'queued', 'tester', %s) RETURNING id",
-            account, job_id, minutes, f"Sent as a test to {addresses} addresses.")
+            account, job_id, minutes, f"Tried a test to {addresses} addresses.")
 
 
 async def test_ten_addresses_get_it_in_one_session_and_in_order_and_only_the_trail_hears_of_it(stage: Stage) -> None:
@@ -61,9 +68,11 @@ async def test_ten_addresses_get_it_in_one_session_and_in_order_and_only_the_tra
     before = await tables(stage)
     answers = await tried(stage, account, job.id, TEN, position=7)
     assert await changed_by(stage, before) == {"job_event"}
-    submitted, sent = await trail(stage.pool, account, job.id)
-    assert (submitted.verb, sent.verb, sent.from_status, sent.to_status) == ("submit", "test", job.status, job.status)
-    assert (sent.by, sent.reason) == ("tester", "Sent as a test to 10 addresses.")
+    submitted, *moves = await trail(stage.pool, account, job.id)
+    assert submitted.verb == "submit"
+    assert [(one.verb, one.by, one.reason) for one in moves] == [
+        ("test", "tester", "Tried a test to 10 addresses."), ("tested", "tester", "Of the test: 10 accepted by the gateway.")]
+    assert {(one.from_status, one.to_status) for one in moves} == {(job.status, job.status)}
     assert [(one.address, one.answer, one.code) for one in answers] == [(to, Answer.ACCEPTED, 250) for to in TEN]
     assert [(record.rcpt, record.connection) for record in stage.sandbox.records] == [
         ((to,), stage.sandbox.records[0].connection) for to in TEN]
@@ -112,6 +121,7 @@ async def test_what_the_gateway_says_of_each_is_told_in_its_words_and_the_rest_g
     answers = await tried(stage, account, job.id, TEN[:3])
     assert [one.answer for one in answers] == [Answer.ACCEPTED, Answer.REFUSED, Answer.ACCEPTED]
     assert answers[1] == Tried(TEN[1], Answer.REFUSED, "5.1.1 No such mailbox", 550, "5.1.1")
+    assert await trailed(stage, account, job.id) == "Of the test: 2 accepted by the gateway, 1 refused by it."
 
 
 async def test_no_answer_to_the_end_is_unknown_and_who_comes_after_is_unsent(stage: Stage) -> None:
@@ -121,6 +131,7 @@ async def test_no_answer_to_the_end_is_unknown_and_who_comes_after_is_unsent(sta
     answers = await tried(stage, account, job.id, TEN[:3])
     assert [one.answer for one in answers] == [Answer.UNKNOWN, Answer.UNSENT, Answer.UNSENT]
     assert stage.sandbox.connections_total == 1, "it is not tried again"
+    assert await trailed(stage, account, job.id) == "Of the test: 1 left without an answer, 2 not sent."
 
 
 @pytest.mark.parametrize(("to", "words"), [
@@ -152,6 +163,7 @@ async def test_an_address_that_this_gateway_cannot_be_told_and_a_message_that_ca
     assert "SMTPUTF8" in jörg.words
     [blank] = await tried(stage, account, job.id, TEN[:1], position=1)
     assert (blank.answer, blank.words) == (Answer.UNSENT, 'The message cannot be made: The field "name" is blank.')
+    assert await trailed(stage, account, job.id) == "Of the test: 1 not sent."
     assert stage.sandbox.accepted == 1
 
 
@@ -204,6 +216,23 @@ async def test_of_two_at_the_same_moment_that_do_not_both_fit_one_is_refused(sta
     assert stage.sandbox.accepted == 6
 
 
+async def test_without_a_database_at_the_end_what_the_gateway_said_is_told_and_the_trail_says_that_it_was_tried(
+        stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = jobs.record_event
+
+    async def away_in_the_end(conn: Connection, account_id: int, job_id: int, verb: str, **more: str) -> None:
+        if verb == "tested":
+            raise Unavailable("The database is away.")
+        await record(conn, account_id, job_id, verb, **more)
+
+    monkeypatch.setattr(jobs, "record_event", away_in_the_end)
+    account = await stage.account()
+    job = await stage.submit(account, 100)
+    [answer] = await tried(stage, account, job.id, TEN[:1])
+    assert answer.answer is Answer.ACCEPTED
+    assert await trailed(stage, account, job.id) == "Tried a test to 1 address."
+
+
 async def test_another_accounts_job_and_a_recipient_that_is_not_there_are_not_found(stage: Stage) -> None:
     account, other = await stage.account(), await stage.account("Other")
     job = await stage.submit(account, 100)
@@ -219,5 +248,5 @@ async def test_the_log_says_who_and_how_many_and_never_to_whom(stage: Stage) -> 
     with structlog.testing.capture_logs() as logged:
         await tried(stage, account, job.id, TEN[:2])
     [entry] = logged
-    assert (entry["by"], entry["job"], entry["addresses"]) == ("tester", job.id, 2)
+    assert (entry["by"], entry["job"], entry["addresses"], entry["accepted"]) == ("tester", job.id, 2, 2)
     assert "@" not in str(entry)

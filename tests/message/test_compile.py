@@ -20,11 +20,12 @@ from postroom.message.compile import Compiled, Outfit, Stamp, compile  # noqa: A
 from postroom.message.content import Identity
 from postroom.message.headers import Unrenderable
 from postroom.message.template import Content
+from postroom.message.token import Tokens
 
 STAMP = Stamp("job-7", datetime(2026, 6, 5, 7, 8, 9, tzinfo=UTC))
 CONTENT = Content(
     subject='{{ name | default: "Hello" }}, news from {{ account.name }}',
-    html='<p>Dear {{ name | default: "friend" }},</p>\n<a href="{{ link }}">{{ fields["First name"] | upcase }}</a>\n',
+    html='<p>Dear {{ name | default: "friend" }},</p>\n<a href="/?{{ link }}">{{ fields["First name"] | upcase }}</a>\n',
     text="Dear {{ name }}, {{ link }}\n.\nyours {{ account.name }}\n",
     from_address="club@sender.example",
     from_name="Ünïon «Club»",
@@ -90,7 +91,7 @@ def test_any_values_come_back_and_nothing_else_does(name: str, link: str, first:
     text, html = bodies(octets)
     assert text == f"Dear {name}, {lf(link)}\n.\nyours Harbour\n"
     dear = escaped(name) if given else "friend"
-    assert html == f'<p>Dear {dear},</p>\n<a href="{escaped(lf(link))}">{escaped(lf(first.upper()))}</a>\n'
+    assert html == f'<p>Dear {dear},</p>\n<a href="/?{escaped(lf(link))}">{escaped(lf(first.upper()))}</a>\n'
 
 
 @given(value=st.none() | st.booleans() | st.integers() | st.floats() | header_text | any_text)
@@ -150,6 +151,18 @@ def test_a_list_id_holds_the_account_s_name_while_it_has_255_octets_at_most() ->
     assert made[-1] == alone
 
 
+@pytest.mark.parametrize(("url", "one_click"), [
+    ("https://club.example/out/{token}", True), ("https://club.example/out?who={email}", True),
+    ("https://club.example/preferences", False), ("https://club.example/preferences#{token}", False),
+    ("http://club.example/out/{token}", False), ("mailto:out@club.example?subject={token}", False)])
+def test_one_click_is_promised_where_the_address_itself_says_who_leaves(url: str, one_click: bool) -> None:
+    job = compile(CONTENT, STAMP, ACCOUNT, Outfit(identity=Identity(3, "Harbour", url), tokens=Tokens(b"k" * 32, 7)))
+    octets = job.render("a@b.example", 1, {"name": "Ann"})
+    job.check(octets)
+    assert b"\r\nList-Unsubscribe: <" + url[:12].encode() in octets
+    assert (b"\r\nList-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n" in octets) == one_click
+
+
 def test_one_body_alone_is_not_wrapped() -> None:
     octets = compiled(html=None, text="Only {{ name }}").render("a@b.example", 1, {"name": "this"})
     assert read(octets).get_content_type() == "text/plain"
@@ -159,9 +172,9 @@ def test_one_body_alone_is_not_wrapped() -> None:
 
 def test_html_alone_brings_a_text_part_with_live_fields() -> None:
     octets = compiled(text=None, html='<p>Hi {{ name }}, <a href="{{ link }}">look</a></p>').render(
-        "a@b.example", 1, {"name": "<Jo>", "link": "https://x.example/?a=1&b"}
+        "a@b.example", 1, {"name": "<Jo>", "link": "/?a=1&b"}
     )
-    assert bodies(octets)[0] == "Hi <Jo>, look (https://x.example/?a=1&b)\n"
+    assert bodies(octets)[0] == "Hi <Jo>, look (/?a=1&b)\n"
 
 
 @pytest.mark.parametrize(

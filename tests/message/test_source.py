@@ -3,17 +3,20 @@
 import re
 import socket
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from liquid import BoundTemplate
 
 from postroom.errors import InvalidInput
-from postroom.message import source
+from postroom.message import merge, source
 from postroom.message.content import Bodies, Content
 
 MARKUP = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
+LIQUID = merge.environment(datetime(2026, 1, 1, tzinfo=UTC), html=True)
 SHEET = "<style>td, p, a, li { color: red }</style>"
 
 outputs = st.sampled_from(
@@ -212,7 +215,13 @@ def test_a_text_is_made_of_the_html_and_holds_no_preheader() -> None:
 @pytest.mark.parametrize(
     ("before", "after"),
     [
-        ('<!doctype html><html><head></head>{% if a %}<body class="{{ ">" }}">', "Hi</body>"),
+        ('<!doctype html><html><head></head><body class="{{ ">" }}" {% if a %}id="b"{% endif %}>', "Hi</body>"),
+        ("<!doctype html><head></head>", "{% if a %}<body class=a>{% else %}<body class=b>{% endif %}Hi"),
+        ("<!doctype html>", "{% unless a %}<head></head><body>Hi{% endunless %}"),
+        ("<html><head></head>", "{% raw %}<body>{{ a }}{% endraw %}Hi"),
+        ("", "<!-- {% if a %} --><!doctype html><body><!-- {% endif %} -->Hi"),
+        ("", "<body {% if a %}class=a>{% else %}class=b>{% endif %}Hi"),
+        ("{% if a %}<body class=a>{% endif %}<body>", "Hi"),
         ("<!-- <body> --><body>", "Hi<body>"),
         ("<html><head></head>", "<p>Hi"),
         ("<!DOCTYPE html>", "<p>Hi"),
@@ -224,6 +233,22 @@ def test_the_preheader_stands_hidden_where_the_body_begins(before: str, after: s
     assert html.startswith(before + '<div style="display:none;')
     assert '>&lt;3 {{ name | default: "<you>" }} &amp; {% raw %}{{ "&" }}{% endraw %}&zwnj;' in html
     assert html.endswith("&nbsp;</div>" + after)
+
+
+@pytest.mark.parametrize("a", ["yes", None])
+@pytest.mark.parametrize(
+    "html",
+    [
+        "<head></head>{% if a %}<body class=a>{% else %}<body class=b>{% endif %}Hi",
+        "{% if a %}<!doctype html><head></head><body>{% endif %}Hi",
+        "{% raw %}<body>{% endraw %}{% capture b %}<body>{% endcapture %}Hi",
+        "{% for x in y %}<body>{% endfor %}Hi",
+    ],
+)
+def test_everybody_gets_the_preheader_once_and_filled_in(html: str, a: str | None) -> None:
+    template = merge.parse(html_of(html, preheader="For {{ name }}"), LIQUID, "html")
+    assert isinstance(template, BoundTemplate)
+    assert template.render(name="Ada", a=a).count(">For Ada&zwnj;") == 1
 
 
 def test_a_preheader_needs_html() -> None:

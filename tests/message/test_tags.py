@@ -47,6 +47,7 @@ def test_attributes_are_given_with_their_places() -> None:
     (tag,) = tags.read(source)
     found = list(tags.attributes(source, tag))
     assert [(one.name, one.value) for one in found] == [("b", '1"'), ("c", "2"), ("d", ""), ("e", ""), ("f", "3/")]
+    assert [one.quote for one in found] == ["'", "", "", '"', ""]
     assert [source[one.start : one.end] for one in found] == ["B='1\"'", "c=2", "d", 'e=""', "f = 3/"]
     assert tags.spaced(source, tag) == source.replace('""f', '"" f')
 

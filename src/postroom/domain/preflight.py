@@ -8,7 +8,8 @@ A finding is about a field, about recipients, or about the message as a whole. W
     blank         it is left blank             those recipients are failed            the job cannot be approved
 
 Where "those recipients" are all of the list, the job cannot be approved either: nobody would get it. A gateway that cannot be
-asked now, and a field that no row has but the template can do without, are notes: they hinder nothing.
+asked now, one-click unsubscribe that no signature covers, and a field that no row has but the template can do without, are notes:
+they hinder nothing.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ class FindingKind(StrEnum):
     ADDRESS_REFUSED = "address_refused"
     TOO_LARGE = "too_large"
     UNRENDERABLE = "unrenderable"
+    ONE_CLICK_UNSIGNED = "one_click_unsigned"
     GATEWAY_SILENT = "gateway_silent"
 
 

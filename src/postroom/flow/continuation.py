@@ -1,8 +1,8 @@
 """Continuing the rest of a job that is over: a new job of exactly those that it left unsent, or that it failed.
 
 The same message, as it was made then, with the same options, through the same gateway. It is a send like any other: frozen and
-checked again, without those who were suppressed since, and from the account's threshold on a person approves it. Each rest is
-continued once, so that nobody can mail it twice by asking twice; a continuation that left a rest is continued itself.
+checked again, without those who were suppressed since, and from the account's threshold on a person approves it. Everybody of a
+rest is continued once, so that nobody can mail it twice by asking twice; a continuation that left a rest is continued itself.
 """
 
 from __future__ import annotations
@@ -36,24 +36,22 @@ async def continue_the_rest(pool: Pool, office: Office, account_id: int, job_id:
     async with pool.connection() as conn, conn.transaction():
         if (known := await earlier_job(conn, account_id, idempotency)) is not None:
             return await jobs.view_job(conn, account_id, known)
+        await jobs.lock_rest(conn, job_id)
         job = await jobs.view_job(conn, account_id, job_id)
-        await _can_be_continued(conn, job, which)
+        _must_be_over(job)
         made = await job_of_rest(conn, office, job, which, by=by)
         await remember(conn, account_id, idempotency, made)
         return await jobs.view_job(conn, account_id, made)
 
 
-async def _can_be_continued(conn: Connection, job: JobOverview, which: str) -> None:
-    """Nothing needs to be locked for it: what is over and not in hand stays so, and nobody leaves its rest any more. Who joins it
-    later, because a lost machine comes back with its journal, is not in the new job."""
+def _must_be_over(job: JobOverview) -> None:
+    """What is over and not in hand stays so. A lost machine that comes back with its journal may yet add to the rest: that is for
+    another job."""
     if not job.status.is_over:
         raise Conflict(f"Job {job.id} is {job.status.label}: its rest can be continued once it is over.", job_id=job.id)
     if job.in_hand:
         raise Conflict(f"Workers still have messages of job {job.id} in hand. Its rest can be continued when they are settled.",
                        job_id=job.id)
-    for one in (await jobs.continuations(conn, job.account_id, [job.id])).get(job.id, ()):
-        if one.which == which:
-            raise Conflict(f"Job {one.id} continues what job {job.id} left {which}.", job_id=one.id)
 
 
 async def job_of_rest(conn: Connection, office: Office, job: JobOverview, which: str, *, by: str,
@@ -72,5 +70,8 @@ async def job_of_rest(conn: Connection, office: Office, job: JobOverview, which:
     account = await accounts.account_by_id(conn, job.account_id)
     gateway = next(one for one in await accounts.gateways_of_account(conn, job.account_id) if one.id == stored.gateway_id)
     if await recipients.intake_of_rest(conn, job.account_id, job.id, which, positions) == 0:
+        for one in reversed((await jobs.continuations(conn, job.account_id, [job.id])).get(job.id, ())):
+            if one.which == which:
+                raise Conflict(f"Job {one.id} continues what job {job.id} left {which}.", job_id=one.id)
         raise Conflict(f"Job {job.id} has no {which} recipients to continue with.", job_id=job.id)
     return await freeze(conn, office, submission, prepared, account, gateway)

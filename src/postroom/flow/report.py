@@ -6,6 +6,7 @@ The counts are read in one statement, so they are of one instant and always add 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,7 +18,7 @@ from postroom.domain.job import QUEUE_SENTENCE, Status
 from postroom.domain.outcome import CLASSES, UNSENT, Kind
 from postroom.domain.pace import grown_to_per_s
 from postroom.domain.preflight import Preflight
-from postroom.errors import InvalidInput
+from postroom.errors import InvalidInput, storable
 from postroom.ledger import jobs, preflight, recipients
 from postroom.ledger.db import Connection
 from postroom.ledger.db import Pool as Pool
@@ -28,6 +29,7 @@ from postroom.ledger.jobs import JobOverview as JobOverview
 from postroom.ledger.recipients import Exclusion as Exclusion
 from postroom.ledger.recipients import RecipientRow as RecipientRow
 from postroom.ledger.recipients import Told as Told
+from postroom.message.address import AddressRefused, parse_address
 from postroom.message.content import Content as Content
 
 PAGE_MAX = 1_000
@@ -57,6 +59,14 @@ class JobReport:
     preflight: Preflight | None = None
     continued_by: tuple[Continuation, ...] = ()
     slowed_to_per_s: float | None = None  # all workers together, while the gateway is slowed
+
+    @property
+    def rests(self) -> dict[str, int]:
+        """How many unsent and failed recipients no other job has taken up. Doubtful ones that are sent again count as failed."""
+        taken = Counter[str]()
+        for one in self.continued_by:
+            taken["failed" if one.which == "unconfirmed" else one.which] += one.count
+        return {"unsent": self.job.unsent - taken["unsent"], "failed": self.job.failed - taken["failed"]}
 
 
 async def report(pool: Pool, account_id: int, job_id: int) -> JobReport:
@@ -148,15 +158,19 @@ async def trail(pool: Pool, account_id: int, job_id: int) -> list[JobEvent]:
         return await jobs.job_events(conn, account_id, job_id)
 
 
-async def recipient_page(pool: Pool, account_id: int, job_id: int, *, recipient_class: str | None = None, after: int = 0,
-                         limit: int = 100) -> list[RecipientRow]:
-    """The ledger in the order of the list, whole or one class of it; the next page begins after the last position."""
+async def recipient_page(pool: Pool, account_id: int, job_id: int, *, recipient_class: str | None = None,
+                         address: str | None = None, after: int = 0, limit: int = 100) -> list[RecipientRow]:
+    """The ledger in the order of the list, whole, or one class of it, or who is at one address, however it is spelt; the next
+    page begins after the last position. Raises NotFound, InvalidInput."""
     if recipient_class is not None and recipient_class not in CLASSES:
         raise InvalidInput(f'A recipient is one of {", ".join(CLASSES)}, not "{recipient_class}".', field="state")
     async with pool.connection() as conn:
         await jobs.job_progress(conn, account_id, job_id)
-        return await recipients.page_of_recipients(conn, account_id, job_id, recipient_class=recipient_class, after=after,
-                                                   limit=_limit(limit))
+        if address is None:
+            return await recipients.page_of_recipients(conn, account_id, job_id, recipient_class=recipient_class, after=after,
+                                                       limit=_limit(limit))
+        return await recipients.page_at_address(conn, account_id, job_id, address=address, address_key=_key_of(address),
+                                                recipient_class=recipient_class, after=after, limit=_limit(limit))
 
 
 async def outcomes_of(pool: Pool, account_id: int, job_id: int, position: int) -> tuple[str, list[Told]]:
@@ -175,6 +189,14 @@ async def exclusion_page(pool: Pool, account_id: int, job_id: int, *, after: int
 def state_of(row: RecipientRow) -> str:
     """The class that a recipient is counted in right now."""
     return UNSENT if row.kind is None else Kind(row.kind).recipient_class
+
+
+def _key_of(address: str) -> str:
+    """What the ledger knows an address by: '' for one that is unusable. Raises InvalidInput."""
+    try:
+        return parse_address(storable(address, "address")).key
+    except AddressRefused:
+        return ""
 
 
 def _limit(limit: int) -> int:

@@ -5,49 +5,80 @@ Part of the pre-flight; decided from what is frozen, without a look at a recipie
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from html import unescape
+
 from postroom.domain.preflight import BULK_FROM, Finding, FindingKind, Look
 from postroom.ledger.accounts import Account, Gateway
 from postroom.message.address import parse_address
-from postroom.message.content import Bodies, Content
+from postroom.message.content import Bodies, Content, Identity
 from postroom.message.template import Mentioned
 
+_TAG = re.compile(r"<[^<>]*+>")
 
-def of_the_message(content: Content, bodies: Bodies, parts: Mentioned, account: Account, gateway: Gateway, *, has_keys: bool,
-                   has_way_out: bool, recipient_count: int) -> Look:
+
+def of_the_message(content: Content, bodies: Bodies, parts: Mentioned, account: Account, gateway: Gateway,
+                   identity: Identity, *, has_keys: bool, recipient_count: int) -> Look:
     """What can be said of the message without looking at a recipient."""
-    address = account.postal_address
-    findings = []
-
-    def find(kind: FindingKind, reason: str) -> None:
-        findings.append(Finding(kind, reason))
-
-    if account.requires_unsubscribe or "unsubscribe_url" in parts.own:
-        if not has_way_out:
-            find(FindingKind.NO_UNSUBSCRIBE, "There is no address to unsubscribe at: set the account's (postroom account set "
-                                             "--unsubscribe-url), or POSTROOM_BASE_URL for Postroom's own page.")
-        elif "unsubscribe_url" not in parts.own:
-            find(FindingKind.NO_UNSUBSCRIBE, "The account wants a way to unsubscribe in every message: put "
-                                             "{{ unsubscribe_url }} into it.")
-    if account.requires_postal_address:
-        if not address:
-            find(FindingKind.NO_POSTAL_ADDRESS, "The account wants its postal address in every message, and has none: "
-                                                "postroom account set --postal-address.")
-        elif not parts.postal_address and not any(address in body for body in (bodies.html, bodies.text) if body):
-            find(FindingKind.NO_POSTAL_ADDRESS, "The account wants its postal address in every message: put "
-                                                "{{ account.postal_address }} into it.")
-    if recipient_count >= BULK_FROM and not gateway.signs_dkim and not has_keys:
-        find(*_unsigned(content.from_address, account.bounce_domain))
+    findings = [*_of_the_way_out(bodies, parts, account, identity), *_of_the_postal_address(bodies, parts, account)]
+    if not gateway.signs_dkim and not has_keys:
+        findings += _of_what_is_unsigned(content.from_address, account, identity, recipient_count)
     return Look(tuple(findings), mentioned=tuple(sorted(parts.names)))
 
 
-def _unsigned(from_address: str, bounce_domain: str | None) -> tuple[FindingKind, str]:
+def _of_the_way_out(bodies: Bodies, parts: Mentioned, account: Account, identity: Identity) -> Iterator[Finding]:
+    if (account.requires_unsubscribe or parts.way_out) and not identity.unsubscribe_url:
+        yield Finding(FindingKind.NO_UNSUBSCRIBE, "There is no address to unsubscribe at: set the account's (postroom account "
+                                                  "set --unsubscribe-url), or POSTROOM_BASE_URL for Postroom's own page.")
+    elif account.requires_unsubscribe and (lacking := _without(bodies, parts.way_out)):
+        yield Finding(FindingKind.NO_UNSUBSCRIBE, "The account wants a way to unsubscribe in every message: put "
+                                                  f"{{{{ unsubscribe_url }}}} into {lacking}.")
+
+
+def _of_the_postal_address(bodies: Bodies, parts: Mentioned, account: Account) -> Iterator[Finding]:
+    if not account.requires_postal_address:
+        return
+    if not account.postal_address:
+        yield Finding(FindingKind.NO_POSTAL_ADDRESS, "The account wants its postal address in every message, and has none: "
+                                                     "postroom account set --postal-address.")
+    elif lacking := _without(bodies, parts.postal_address | _showing(bodies, account.postal_address)):
+        yield Finding(FindingKind.NO_POSTAL_ADDRESS, "The account wants its postal address in every message: put "
+                                                     f"{{{{ account.postal_address }}}} into {lacking}.")
+
+
+def _without(bodies: Bodies, having: frozenset[str]) -> str:
+    """What has to be added to, in words: each body is read alone, so each needs it; "" where none lacks it."""
+    names = {"html": "HTML", "text": "text"}
+    there = [part for part in names if getattr(bodies, part) is not None]
+    lacking = [part for part in there if part not in having]
+    if not lacking:
+        return ""
+    return "it" if lacking == there else f"its {names[lacking[0]]} part too"
+
+
+def _showing(bodies: Bodies, address: str) -> frozenset[str]:
+    """The bodies in which the address stands as it is; in the HTML its lines may be divided by tags."""
+    words = " ".join(address.split())
+    html = unescape(_TAG.sub(" ", bodies.html or ""))
+    return frozenset(part for part, text in (("html", html), ("text", bodies.text or "")) if words in " ".join(text.split()))
+
+
+def _of_what_is_unsigned(from_address: str, account: Account, identity: Identity, recipient_count: int) -> Iterator[Finding]:
     domain = parse_address(from_address).envelope.decode("ascii").rpartition("@")[2]
     do = (f"Make them (postroom domain add {domain}), or say that the gateway signs "
           "(postroom gateway create --signs-dkim --replace).")
+    bounce_domain = account.bounce_domain
+    if recipient_count < BULK_FROM:
+        if identity.has_one_click:
+            yield Finding(FindingKind.ONE_CLICK_UNSIGNED, (
+                "One-click unsubscribe is offered, and mailbox providers heed it only where a DKIM signature covers it: the "
+                f"account has no DKIM keys for {domain}. {do}"))
     # Who owns which domain is for DNS to say (`postroom domain check`); a common end of two labels is taken for one owner.
-    if bounce_domain and bounce_domain.split(".")[-2:] != domain.split(".")[-2:]:
-        return FindingKind.FROM_NOT_ALIGNED, (
+    elif bounce_domain and bounce_domain.split(".")[-2:] != domain.split(".")[-2:]:
+        yield Finding(FindingKind.FROM_NOT_ALIGNED, (
             f"Nothing vouches for {domain}: the account has no DKIM keys for it, and its bounces go to {bounce_domain}, another "
-            f"domain. Mailbox providers refuse bulk mail like that. {do}")
-    return FindingKind.NO_DKIM, (f"The account has no DKIM keys for {domain}, which mailbox providers ask for from "
-                                 f"{BULK_FROM:,} recipients on. {do}")
+            f"domain. Mailbox providers refuse bulk mail like that. {do}"))
+    else:
+        yield Finding(FindingKind.NO_DKIM, (f"The account has no DKIM keys for {domain}, which mailbox providers ask for from "
+                                            f"{BULK_FROM:,} recipients on. {do}"))

@@ -136,6 +136,7 @@ def prepare(submission: Submission) -> Prepared:
     described = [(attachment.describe(name, octets), octets) for name, octets in submission.files]
     attachment.check([one for one, _ in described])
     bodies = source.prepare(submission.content)
+    template.check_made(submission.content, bodies)
     placed, html = attachment.placed(tuple(one for one, _ in described), bodies.html)
     content, bodies = replace(submission.content, attachments=placed), replace(bodies, html=html)
     return Prepared(content, bodies, {one.digest: octets for one, octets in described}, template.mentioned(content, bodies))
@@ -205,8 +206,8 @@ async def _create(conn: Connection, office: Office, submission: Submission, prep
         "excluded_unusable": listing.excluded.get("unusable", 0), "excluded_suppressed": listing.excluded.get("suppressed", 0),
         "lanes": min(gateway.connections, count)}
     whole = requirements.of_the_message(
-        prepared.content, prepared.bodies, prepared.mentioned, account, gateway, has_keys=bool(values["dkim_keys"]),
-        has_way_out=identity.unsubscribe_url is not None, recipient_count=count)
+        prepared.content, prepared.bodies, prepared.mentioned, account, gateway, identity,
+        has_keys=bool(values["dkim_keys"]), recipient_count=count)
     values["digest"] = digest_of(values, list_digest)
     if not waits:
         unborn = _unborn(values, gateway)

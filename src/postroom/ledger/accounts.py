@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 
 import psycopg
 from psycopg.rows import class_row
@@ -67,6 +68,17 @@ class KeyHolder:
     account_name: str
 
 
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A key as it can be shown; its secret cannot."""
+
+    id: int
+    account_name: str
+    name: str
+    created_at: datetime
+    revoked_at: datetime | None
+
+
 async def create_account(conn: Connection, name: str, *, approval_threshold: int, fields: Mapping[str, str]) -> int:
     """A new account's number. Raises Conflict where the name is taken."""
     try:
@@ -74,8 +86,9 @@ async def create_account(conn: Connection, name: str, *, approval_threshold: int
             "name": name, "approval_threshold": approval_threshold, "fields": json.dumps(fields, ensure_ascii=False)})
     except psycopg.errors.UniqueViolation:
         raise Conflict(f'There is already an account named "{name}".') from None
-    except psycopg.errors.CheckViolation as error:
-        raise InvalidInput(f"The account is not valid: {error.diag.constraint_name}.".replace("_", " ")) from None
+    except psycopg.errors.CheckViolation:
+        wrong = "The name of an account has at most 200 characters." if name else "The name of the account is empty."
+        raise InvalidInput(wrong, field="name") from None
     except psycopg.DataError as error:
         raise InvalidInput(f"The account is not valid: {error}.", field="name") from None
     return await _number(cursor)
@@ -162,7 +175,8 @@ async def create_api_key(conn: Connection, account_id: int, name: str, secret_ha
         cursor = await conn.execute(SQL.create_api_key,
                                     {"account_id": account_id, "name": name, "secret_hash": secret_hash})
     except psycopg.errors.UniqueViolation:
-        raise Conflict(f'The account already has a key named "{name}".') from None
+        raise Conflict(f'The account already has a key named "{name}", which may be a revoked one. Choose another name: it '
+                       "stands with the jobs that a key makes.") from None
     return await _number(cursor)
 
 
@@ -171,6 +185,22 @@ async def api_key_by_hash(conn: Connection, secret_hash: bytes) -> KeyHolder | N
     async with conn.cursor(row_factory=class_row(KeyHolder)) as cursor:
         await cursor.execute(SQL.api_key_by_hash, {"secret_hash": secret_hash})
         return await cursor.fetchone()
+
+
+async def api_keys(conn: Connection, account_id: int | None) -> list[ApiKey]:
+    """In the order of their making; None: of all accounts."""
+    async with conn.cursor(row_factory=class_row(ApiKey)) as cursor:
+        await cursor.execute(SQL.api_keys, {"account_id": account_id})
+        return await cursor.fetchall()
+
+
+async def revoke_api_key(conn: Connection, key_id: int, account_id: int | None) -> ApiKey:
+    """The key as it is then. Raises NotFound."""
+    async with conn.cursor(row_factory=class_row(ApiKey)) as cursor:
+        await cursor.execute(SQL.revoke_api_key, {"key_id": key_id, "account_id": account_id})
+        if (key := await cursor.fetchone()) is None:
+            raise NotFound(f"There is no key {key_id}{'' if account_id is None else ' in this account'}.")
+        return key
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-import psycopg
 from psycopg.rows import class_row
 
 from postroom.domain.job import Status
@@ -113,10 +112,11 @@ class Ahead:
 
 @dataclass(frozen=True, slots=True)
 class Continuation:
-    """A job that sends the rest of another one: of its `which`, unsent, failed or unconfirmed."""
+    """A job that sends the rest of another one: `count` of its `which`, unsent, failed or unconfirmed."""
 
     id: int
     which: str
+    count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,15 +156,8 @@ class JobContent:
 
 
 async def insert_job(conn: Connection, values: Mapping[str, object]) -> int:
-    """The new job's number. `values` are the columns by name; `by` is who makes it. Raises Conflict where it would continue a
-    rest that is continued already."""
-    try:
-        cursor = await conn.execute(SQL.insert_job, values)
-    except psycopg.errors.UniqueViolation as error:
-        if error.diag.constraint_name != "a_rest_is_continued_once":
-            raise
-        raise Conflict(f"Another request is just continuing job {values['continues']}.") from None
-    row = await cursor.fetchone()
+    """The new job's number. `values` are the columns by name; `by` is who makes it."""
+    row = await (await conn.execute(SQL.insert_job, values)).fetchone()
     assert row is not None
     return int(row[0])
 
@@ -258,9 +251,14 @@ async def continuations(conn: Connection, account_id: int, job_ids: Sequence[int
     """By job: those that continue it, in the order in which they were made."""
     cursor = await conn.execute(SQL.continuations, {"account_id": account_id, "job_ids": list(job_ids)})
     found: dict[int, tuple[Continuation, ...]] = {}
-    for continues, job_id, which in await cursor.fetchall():
-        found[continues] = (*found.get(continues, ()), Continuation(job_id, which))
+    for continues, *made in await cursor.fetchall():
+        found[continues] = (*found.get(continues, ()), Continuation(*made))
     return found
+
+
+async def lock_rest(conn: Connection, job_id: int) -> None:
+    """Until the end of the transaction nobody else continues this job's rest."""
+    await conn.execute(SQL.lock_rest, {"job_id": job_id})
 
 
 async def job_events(conn: Connection, account_id: int, job_id: int) -> list[JobEvent]:
@@ -275,8 +273,9 @@ async def record_event(conn: Connection, account_id: int, job_id: int, verb: str
 
 
 async def record_test(conn: Connection, account_id: int, job_id: int, addresses: int, *, by: str) -> None:
-    """The trail of a test message: to how many. To whom is nobody's business."""
-    reason = f"Sent as a test to {addresses} address{'' if addresses == 1 else 'es'}."
+    """The trail of a test message that is about to be tried: to how many. To whom is nobody's business. What becomes of it is
+    an event of its own, and the hour counts what was tried."""
+    reason = f"Tried a test to {addresses} address{'' if addresses == 1 else 'es'}."
     await record_event(conn, account_id, job_id, "test", by=by, reason=reason)
 
 

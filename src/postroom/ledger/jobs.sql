@@ -103,10 +103,15 @@ WHERE account_id = %(account_id)s
                                                                          AND me.id = %(job_id)s)))
 ORDER BY (status = 'sending') DESC, queue_no LIMIT 100
 
+-- name: lock_rest
+-- Whoever continues a job's rest does so alone. Not by the job's row: the new job's account comes before that.
+SELECT pg_advisory_xact_lock(hashtextextended('rest of job ' || %(job_id)s::text, 0))
+
 -- name: continuations
--- What sends the rest of these jobs.
-SELECT continues, id, continued_class FROM job
-WHERE account_id = %(account_id)s AND continues = ANY(%(job_ids)s::bigint[]) ORDER BY id
+-- What sends the rest of these jobs, and of how many of theirs.
+SELECT continues, id, continued_class,
+       recipient_count + (SELECT count(*) FROM exclusion e WHERE e.account_id = job.account_id AND e.job_id = job.id)
+FROM job WHERE account_id = %(account_id)s AND continues = ANY(%(job_ids)s::bigint[]) ORDER BY id
 
 -- name: job_events
 -- The trail of one job.
@@ -121,7 +126,7 @@ WHERE account_id = %(account_id)s AND id = %(job_id)s
 
 -- name: tests_go_on_at
 -- When so many more fit into an hour: as the youngest of those that are too many beside them gets old. NULL: they fit now.
--- The reason is `record_test`'s and holds no other number.
+-- The reason is `record_test`'s and holds no other number. What was tried counts, whatever came of it: it was reserved before.
 SELECT max(at) + interval '1 hour' FROM (
     SELECT at, sum(substring(reason FROM '[0-9]+')::integer) OVER (ORDER BY at DESC, id DESC) AS since FROM job_event
     WHERE account_id = %(account_id)s AND verb = 'test' AND at > clock_timestamp() - interval '1 hour') AS test

@@ -14,6 +14,7 @@ from datetime import datetime
 
 from psycopg.rows import class_row
 
+from postroom.domain.job import Status
 from postroom.errors import NotFound
 from postroom.ledger.db import Connection
 from postroom.ledger.queries import load
@@ -38,7 +39,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class RecipientRow:
-    """A recipient with its latest state; `kind` None: nothing has happened to it yet. `fields` is JSON."""
+    """A recipient with its latest state, and its job's; `kind` None: nothing has happened to it yet. `fields` is JSON."""
 
     position: int
     row_no: int
@@ -51,6 +52,10 @@ class RecipientRow:
     enhanced_code: str | None
     reply: str | None
     at: datetime | None
+    job_status: Status
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "job_status", Status(self.job_status))
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +92,13 @@ async def intake_from_contacts(conn: Connection, account_id: int) -> None:
 
 
 async def intake_of_rest(conn: Connection, account_id: int, job_id: int, which: str, positions: Sequence[int] = ()) -> int:
-    """Takes in whom a job has left, and says how many: its unsent, its failed, or else those at `positions`."""
+    """Takes in whom a job has left, and says how many: its unsent, its failed, or else those at `positions`. Who is in a job that
+    continues it already is not left."""
+    job = {"account_id": account_id, "job_id": job_id}
+    await conn.execute(SQL.create_continued, job)
     query = {"unsent": SQL.intake_of_unsent, "failed": SQL.intake_of_failed}.get(which, SQL.intake_at)
     await conn.execute(SQL.create_intake)
-    cursor = await conn.execute(query, {"account_id": account_id, "job_id": job_id, "positions": list(positions)})
-    return cursor.rowcount
+    return (await conn.execute(query, {**job, "positions": list(positions)})).rowcount
 
 
 async def draw_up(conn: Connection, account_id: int, *, duplicates: str, unusable_addresses: str) -> Listing:
@@ -146,6 +153,16 @@ async def page_of_recipients(conn: Connection, account_id: int, job_id: int, *, 
     async with conn.cursor(row_factory=class_row(RecipientRow)) as cursor:
         await cursor.execute(query, {"account_id": account_id, "job_id": job_id, "kind": recipient_class,
                                      "after": after, "limit": limit})
+        return await cursor.fetchall()
+
+
+async def page_at_address(conn: Connection, account_id: int, job_id: int, *, address: str, address_key: str,
+                          recipient_class: str | None, after: int, limit: int) -> list[RecipientRow]:
+    """The same of those at one address; one that is unusable has the key ''."""
+    async with conn.cursor(row_factory=class_row(RecipientRow)) as cursor:
+        await cursor.execute(SQL.page_of_recipients_at_address, {
+            "account_id": account_id, "job_id": job_id, "address": address, "address_key": address_key,
+            "kind": recipient_class, "after": after, "limit": limit})
         return await cursor.fetchall()
 
 

@@ -17,6 +17,14 @@ COPY intake (row_no, address, address_key, problem, fields) FROM STDIN
 INSERT INTO intake (row_no, address, address_key, fields)
 SELECT row_number() OVER (ORDER BY id), address, address_key, fields FROM contact WHERE account_id = %(account_id)s
 
+-- name: create_continued
+-- The rows of a job's list that jobs which continue it have taken in, sent or set apart: nobody is continued twice.
+CREATE TEMPORARY TABLE continued ON COMMIT DROP AS
+SELECT r.row_no FROM job k JOIN recipient r ON r.account_id = k.account_id AND r.job_id = k.id
+WHERE k.account_id = %(account_id)s AND k.continues = %(job_id)s
+UNION SELECT e.row_no FROM job k JOIN exclusion e ON e.account_id = k.account_id AND e.job_id = k.id
+WHERE k.account_id = %(account_id)s AND k.continues = %(job_id)s
+
 -- name: intake_of_unsent
 -- The same from the rest of a job: whom it never handed off. Chunk by chunk and in order: the planner, which knows nothing of a
 -- job that is new, would else read all recipients for each chunk.
@@ -34,7 +42,7 @@ LEFT JOIN LATERAL (
     ORDER BY o.attempt_no DESC, o.evidence DESC LIMIT 1
 ) o ON true
 WHERE c.account_id = %(account_id)s AND c.job_id = %(job_id)s AND c.unsent > 0
-  AND (o.kind IS NULL OR o.kind IN ('refused', 'released'))
+  AND (o.kind IS NULL OR o.kind IN ('refused', 'released')) AND r.row_no NOT IN (SELECT row_no FROM continued)
 
 -- name: intake_of_failed
 -- The same of whom it failed; what made an address unusable then does so again. The evidence one by one, as above. Whom a person
@@ -51,7 +59,7 @@ CROSS JOIN LATERAL (
     ORDER BY o.attempt_no DESC, o.evidence DESC LIMIT 1
 ) last
 JOIN recipient r ON r.account_id = %(account_id)s AND r.job_id = %(job_id)s AND r.position = failed.position
-WHERE last.kind = 'failed'
+WHERE last.kind = 'failed' AND r.row_no NOT IN (SELECT row_no FROM continued)
 
 -- name: intake_at
 -- The same of those at these positions.
@@ -156,9 +164,11 @@ SELECT %(account_id)s, %(job_id)s, position, 0,
 FROM listing WHERE booked IS NOT NULL
 
 -- name: page_of_recipients
--- The ledger of a job from a position on. The last attempt's strongest evidence is a recipient's state.
+-- The ledger of a job from a position on. The last attempt's strongest evidence is a recipient's state; the job's status is of
+-- the same instant, here and below.
 SELECT r.position, r.row_no, r.address, r.fields::text AS fields,
-       o.kind::text AS kind, o.evidence::text AS evidence, o.attempt_no, o.code, o.enhanced_code, o.reply, o.at
+       o.kind::text AS kind, o.evidence::text AS evidence, o.attempt_no, o.code, o.enhanced_code, o.reply, o.at,
+       (SELECT status FROM job WHERE account_id = %(account_id)s AND id = %(job_id)s) AS job_status
 FROM recipient r
 LEFT JOIN LATERAL (
     SELECT * FROM outcome o
@@ -166,6 +176,24 @@ LEFT JOIN LATERAL (
     ORDER BY o.attempt_no DESC, o.evidence DESC LIMIT 1
 ) o ON true
 WHERE r.account_id = %(account_id)s AND r.job_id = %(job_id)s AND r.position > %(after)s
+ORDER BY r.position LIMIT %(limit)s
+
+-- name: page_of_recipients_at_address
+-- Whom a person asks for: mostly one, several only where a job sends or books duplicates. Unusable addresses have no key and are
+-- found as they were given.
+SELECT r.position, r.row_no, r.address, r.fields::text AS fields,
+       o.kind::text AS kind, o.evidence::text AS evidence, o.attempt_no, o.code, o.enhanced_code, o.reply, o.at,
+       (SELECT status FROM job WHERE account_id = %(account_id)s AND id = %(job_id)s) AS job_status
+FROM recipient r
+LEFT JOIN LATERAL (
+    SELECT * FROM outcome o
+    WHERE o.account_id = r.account_id AND o.job_id = r.job_id AND o.position = r.position
+    ORDER BY o.attempt_no DESC, o.evidence DESC LIMIT 1
+) o ON true
+WHERE r.account_id = %(account_id)s AND r.job_id = %(job_id)s AND r.address_key = %(address_key)s
+  AND (%(address_key)s <> '' OR r.address = %(address)s) AND r.position > %(after)s
+  AND (%(kind)s::text IS NULL
+       OR %(kind)s = CASE WHEN o.kind IS NULL OR o.kind IN ('refused', 'released') THEN 'unsent' ELSE o.kind::text END)
 ORDER BY r.position LIMIT %(limit)s
 
 -- name: outcomes_of_recipient
@@ -180,7 +208,8 @@ ORDER BY o.attempt_no, o.evidence
 -- Only those of one class that has rows of its own (failed, skipped, unconfirmed): found through the partial index, so
 -- that three failures among a million are found at once.
 SELECT r.position, r.row_no, r.address, r.fields::text AS fields,
-       o.kind::text AS kind, o.evidence::text AS evidence, o.attempt_no, o.code, o.enhanced_code, o.reply, o.at
+       o.kind::text AS kind, o.evidence::text AS evidence, o.attempt_no, o.code, o.enhanced_code, o.reply, o.at,
+       (SELECT status FROM job WHERE account_id = %(account_id)s AND id = %(job_id)s) AS job_status
 FROM outcome o
 JOIN recipient r ON r.account_id = o.account_id AND r.job_id = o.job_id AND r.position = o.position
 WHERE o.account_id = %(account_id)s AND o.job_id = %(job_id)s AND o.kind = %(kind)s::outcome_kind
@@ -195,7 +224,8 @@ ORDER BY o.position LIMIT %(limit)s
 -- The sent ones, by walking the list: in a job that goes well nearly every row is one. Of a person's word and
 -- the gateway's, only the last counts.
 SELECT r.position, r.row_no, r.address, r.fields::text AS fields,
-       o.kind::text AS kind, o.evidence::text AS evidence, o.attempt_no, o.code, o.enhanced_code, o.reply, o.at
+       o.kind::text AS kind, o.evidence::text AS evidence, o.attempt_no, o.code, o.enhanced_code, o.reply, o.at,
+       (SELECT status FROM job WHERE account_id = %(account_id)s AND id = %(job_id)s) AS job_status
 FROM recipient r
 JOIN outcome o ON o.account_id = r.account_id AND o.job_id = r.job_id AND o.position = r.position AND o.kind = 'sent'
 WHERE r.account_id = %(account_id)s AND r.job_id = %(job_id)s AND r.position > %(after)s
@@ -208,7 +238,8 @@ ORDER BY r.position LIMIT %(limit)s
 -- name: page_of_unsent_recipients
 -- The unsent ones; chunks in which nobody is unsent are passed over whole.
 SELECT r.position, r.row_no, r.address, r.fields::text AS fields,
-       o.kind::text AS kind, o.evidence::text AS evidence, o.attempt_no, o.code, o.enhanced_code, o.reply, o.at
+       o.kind::text AS kind, o.evidence::text AS evidence, o.attempt_no, o.code, o.enhanced_code, o.reply, o.at,
+       (SELECT status FROM job WHERE account_id = %(account_id)s AND id = %(job_id)s) AS job_status
 FROM chunk c
 JOIN recipient r ON r.account_id = c.account_id AND r.job_id = c.job_id
     AND r.position BETWEEN c.first_position AND c.first_position + c.n - 1

@@ -201,9 +201,6 @@ CREATE TABLE job (
 
 CREATE UNIQUE INDEX one_sending_job_per_account ON job (account_id) WHERE status = 'sending';
 CREATE UNIQUE INDEX one_place_in_the_queue_per_job ON job (account_id, queue_no) WHERE status = 'queued';
--- Whoever sent the rest twice would mail it twice. Doubtful ones are settled one by one, and each of them once.
-CREATE UNIQUE INDEX a_rest_is_continued_once ON job (account_id, continues, continued_class)
-    WHERE continued_class <> 'unconfirmed';
 CREATE INDEX continuations ON job (account_id, continues) WHERE continues IS NOT NULL;
 CREATE INDEX job_history ON job (account_id, id DESC);
 CREATE INDEX job_history_by_status ON job (account_id, status, id DESC);

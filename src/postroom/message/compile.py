@@ -11,8 +11,8 @@ address, a link or a Message-ID too long to fold. `check` proves it of the bytes
 
 Fails: `Unrenderable` for a recipient whose values cannot be sent; `InvalidInput` for a content that `template.check` refuses.
 
-The header fields, in order: From, To, Subject, Message-ID, Date, Reply-To if there is one, List-Id, List-Unsubscribe and
-List-Unsubscribe-Post where there is a way out, Feedback-ID, MIME-Version, Content-Type.
+The header fields, in order: From, To, Subject, Message-ID, Date, Reply-To if there is one, List-Id, List-Unsubscribe
+where there is a way out, List-Unsubscribe-Post where one click is enough for it, Feedback-ID, MIME-Version, Content-Type.
 """
 
 from __future__ import annotations
@@ -209,7 +209,7 @@ def _add_list_headers(draft: Draft, stamp: Stamp, identity: Identity, domain: by
         draft.add(b"List-Unsubscribe: <")
         draft.add_header_value(UNSUBSCRIBE)
         draft.add(b">\r\n")
-        if identity.unsubscribe_url.startswith("https:"):  # RFC 8058 3.1
+        if identity.has_one_click:
             names.append("List-Unsubscribe-Post")
             draft.add(b"List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n")
     # Gmail's form: campaign, customer, mail type and, last, the sender's own name.

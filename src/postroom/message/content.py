@@ -67,3 +67,10 @@ class Identity:
     name: str
     unsubscribe_url: str | None = None
     bounce_domain: str | None = None
+
+    @property
+    def has_one_click(self) -> bool:
+        """Whether a POST to the address takes off one recipient: it is https: and itself says whom (RFC 8058 3.1). What follows
+        a "#" no server gets."""
+        address = (self.unsubscribe_url or "").partition("#")[0]
+        return address.startswith("https:") and ("{token}" in address or "{email}" in address)

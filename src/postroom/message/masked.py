@@ -3,14 +3,17 @@
 Each piece of markup, `{{ … }}` or `{% … %}`, becomes a word of small letters and digits that stands nowhere else in the
 source: it passes for text, for a value and for the name of an attribute. `restored` puts the markup back and holds that
 none was lost, repeated or moved. A `{% comment %}` is one piece with all that it holds; what stands inside `{% raw %}` is
-text to Liquid, and its braces are put back as they were. All is linear in the size of the source.
+text to Liquid, and its braces are put back as they were. `branch` tells what is printed together. All is linear in the size of
+the source.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
 
 from postroom.errors import InvalidInput
@@ -20,6 +23,9 @@ _OPENING = re.compile(r"\{[{%]")
 _VERBATIM = re.compile(r"\{%-?\s*(?:(raw|doc)\s*-?%\}|(comment)\b)")
 _END = {name: re.compile(r"\{%-?\s*end" + name + rest + r"%\}")
         for name, rest in (("raw", r"\s*-?"), ("doc", r"\s*-?"), ("comment", r"\b[^%]*+"))}
+_NAME = re.compile(r"\{%-?\s*(\w+)")
+_BLOCKS = frozenset(("capture", "case", "for", "if", "ifchanged", "raw", "tablerow", "unless"))
+_ALTERNATIVES = frozenset(("else", "elsif", "when"))
 _PREFIX_DIGITS = 8  # of the digest
 _AS_LETTERS = str.maketrans("0123456789abcdef", "bcdfghjklmnprstv")
 _SHOWN_MAX = 60  # characters of a piece in an error
@@ -32,6 +38,11 @@ class Piece:
     start: int
     text: str
     is_output: bool
+
+    @property
+    def shown(self) -> str:
+        """The piece as an error names it."""
+        return self.text if len(self.text) <= _SHOWN_MAX else self.text[: _SHOWN_MAX - 1] + "…"
 
 
 class Masked:
@@ -85,6 +96,19 @@ class Masked:
             raise self._fault(min(lost))
         return self.unmasked(text)
 
+    def branch(self, position: int) -> int:
+        """Return the number of the branch that an index into `text` is in: 0 outside of any block, otherwise its own.
+
+        What is in one branch, and in none within it, is printed together or not at all.
+        """
+        word_ends, branches = self._branches
+        return branches[bisect_right(word_ends, position)]
+
+    @cached_property
+    def _branches(self) -> tuple[list[int], list[int]]:
+        """Where the words end, and the branches before the first of them and behind each."""
+        return [found.end() for found in self.word.finditer(self.text)], [0, *_branches(self.pieces)]
+
     def place(self, position: int) -> tuple[int, int]:
         """Return line and column in the source, from 1, of an index into the source."""
         return self._source.count("\n", 0, position) + 1, position - self._source.rfind("\n", 0, position)
@@ -92,8 +116,7 @@ class Masked:
     def _fault(self, number: int) -> InvalidInput:
         piece = self.pieces[number]
         line, column = self.place(piece.start)
-        shown = piece.text if len(piece.text) <= _SHOWN_MAX else piece.text[: _SHOWN_MAX - 1] + "…"
-        message = f'In the {self.field}, line {line}, column {column}: "{shown}" is lost or moved when the HTML is made.'
+        message = f'In the {self.field}, line {line}, column {column}: "{piece.shown}" is lost or moved when the HTML is made.'
         if self.field == "mjml":
             message += " MJML keeps it in texts and in <mj-raw>, not among the attributes of its own elements."
         return InvalidInput(message, field=self.field)
@@ -101,6 +124,23 @@ class Masked:
 
 def _number(found: re.Match[str]) -> int:
     return int(found[1] or found[2])
+
+
+def _branches(pieces: Iterable[Piece]) -> Iterator[int]:
+    """Yield the branch behind each piece. A piece that ends nothing, in a source that Liquid refuses, does no harm."""
+    within = [0]
+    made = 0
+    in_raw = False
+    for piece in pieces:
+        found = _NAME.match(piece.text)
+        name = found[1] if found and (not in_raw or found[1] == "endraw") else ""
+        in_raw = name == "raw" or (in_raw and name != "endraw")
+        if len(within) > 1 and (name in _ALTERNATIVES or name.startswith("end")):
+            within.pop()
+        if name in _BLOCKS or name in _ALTERNATIVES:
+            made += 1
+            within.append(made)
+        yield within[-1]
 
 
 def _unused_prefix(source: str) -> str:

@@ -48,7 +48,7 @@ class _Output(OutputNode):
     def render_to_output(self, context: RenderContext, buffer: TextIO) -> int:
         text = to_liquid_string(self.expression.evaluate(context), context.autoescape)
         if isinstance(context, Context) and (not text or text.isspace()):
-            name = _printed_field(self.expression)
+            name = printed_field(self.expression)
             if name in context.watched:
                 context.blanks.append(name)
                 return 0
@@ -59,7 +59,7 @@ class _OutputTag(Output):
     node_class = _Output
 
 
-def _printed_field(expression: object) -> str:
+def printed_field(expression: object) -> str:
     """Return the name of the field that an output prints, or "" where it prints something else first."""
     left = getattr(expression, "left", None)
     match left.path if isinstance(left, Path) else []:
@@ -94,15 +94,15 @@ def parse(source: str, env: Environment, field: str) -> BoundTemplate | list[Fau
     """Return the template, or each thing that is wrong with it with line and column; `field` is the part's name."""
     early = _unclosed(source)
     if early:
-        return [_fault(field, source, early[0], early[1])]
+        return [fault(field, source, early[0], early[1])]
     try:
         template = env.from_string(source)
     except (LiquidError, RecursionError) as error:
         token = getattr(error, "token", None)
         message = str(error.message) if isinstance(error, LiquidError) else "it is nested too deeply"
-        return [_fault(field, source, token.start_index if token else None, message)]
+        return [fault(field, source, token.start_index if token else None, message)]
     faults = [
-        _fault(field, source, span.index, f'there is no filter named "{name}"')
+        fault(field, source, span.index, f'there is no filter named "{name}"')
         for name, spans in template.analyze(include_partials=False).filters.items()
         if name not in env.filters
         for span in spans
@@ -110,7 +110,7 @@ def parse(source: str, env: Environment, field: str) -> BoundTemplate | list[Fau
     for expression in expressions(template.nodes, RenderContext(template)):
         if isinstance(expression, RangeLiteral) and not _is_small(expression):
             index = expression.token.start_index
-            faults.append(_fault(field, source, index, f"a range needs two whole numbers at most {LOOP_MAX} apart"))
+            faults.append(fault(field, source, index, f"a range needs two whole numbers at most {LOOP_MAX} apart"))
     return faults or template
 
 
@@ -197,7 +197,8 @@ def _next_markup(source: str, start: int) -> int:
         start = position + 1
 
 
-def _fault(field: str, source: str, index: int | None, message: str) -> Fault:
+def fault(field: str, source: str, index: int | None, message: str) -> Fault:
+    """Return the fault with line and column of an index into the source; without one it is at the end."""
     message = message.strip().rstrip(".")
     if index is None or index < 0:
         index = len(source)  # what liquid misses at the end

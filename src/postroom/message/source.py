@@ -184,10 +184,15 @@ def _with_preheader(html: str, preheader: str) -> str:
 
 
 def _beginning(html: str) -> int:
-    """Return where the body begins: behind its tag, or else behind the head or the doctype, or at the very beginning."""
+    """Return where the body begins: behind its tag, or else behind the head or the doctype, or at the very beginning.
+
+    What stands in a block of Liquid does not count: it may be printed for some only, or often, or as it is.
+    """
     masked = Masked(html)
     place = 0
     for tag in tags.read(masked.text):
+        if masked.branch(tag.end):
+            continue
         if tag.name == "body" and not tag.is_end:
             place = tag.end
             break

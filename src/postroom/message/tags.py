@@ -39,12 +39,13 @@ class Tag(NamedTuple):
 
 
 class Attribute(NamedTuple):
-    """An attribute from `start` to `end`; `value` as it stands there, without quotes."""
+    """An attribute from `start` to `end`; `value` as it stands there, without quotes; `quote` is what stands around it, or ""."""
 
     start: int
     end: int
     name: str
     value: str
+    quote: str
 
 
 def read(source: str, *, mjml: bool = False) -> Iterator[Tag]:
@@ -81,7 +82,8 @@ def attributes(source: str, tag: Tag) -> Iterator[Attribute]:
     """Yield what a start tag gives; the first of a name counts."""
     for found in _ATTRIBUTE.finditer(source, tag.name_end, tag.end - 1):
         value = found[2] or ""
-        yield Attribute(found.start(), found.end(), found[1].lower(), value[1:-1] if value[:1] in ("'", '"') else value)
+        quote = value[0] if value[:1] in ("'", '"') else ""
+        yield Attribute(found.start(), found.end(), found[1].lower(), value[1:-1] if quote else value, quote)
 
 
 def spaced(source: str, tag: Tag) -> str:

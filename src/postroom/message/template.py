@@ -5,18 +5,19 @@ What passes can be compiled; what a single recipient's values then do is `Unrend
 
 In the templates a recipient's fields stand at the top, `{{ first_name }}`, or by any name, `{{ fields["First name"] }}`;
 beside them `{{ email }}`, `{{ unsubscribe_url }}` and `{{ account.name }}`. A missing field is empty. Subject, preheader and
-text are plain; in the HTML every value is escaped. From and Reply-To are no templates.
+text are plain; in the HTML every value is escaped, stands in text or in quotes (`places`), and begins no address that does
+anything but lead somewhere (`links`). From and Reply-To are no templates.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from postroom.errors import Fault, InvalidInput
-from postroom.message import headers
+from postroom.message import headers, places
 from postroom.message.address import AddressRefused, parse_address
 from postroom.message.content import MARKDOWN_MAX, TEMPLATE_MAX, Bodies
 from postroom.message.content import Content as Content
@@ -42,7 +43,15 @@ class Templates:
 def check(content: Content) -> None:
     """Raise `InvalidInput` with each fault of what was written; return if it can be prepared and compiled."""
     faults = size_faults(content) or _template_faults(_written(content), ANY_TIME)[1]
-    refuse(_header_faults(content) + faults)
+    refuse(_header_faults(content) + (faults or _outside_quotes(_lines(content.html or ""), "html")))
+
+
+def check_made(content: Content, bodies: Bodies) -> None:
+    """Raise `InvalidInput` for what shows only in the HTML that was made of Markdown or MJML."""
+    for part in ("markdown", "mjml"):
+        if (getattr(content, part) or "").strip():
+            refuse([replace(fault, message=f"In the HTML of the {part}: {fault.message.partition(': ')[2]}")
+                    for fault in _outside_quotes(bodies.html or "", part)])
 
 
 def parse(content: Content, bodies: Bodies, now: datetime) -> Templates:
@@ -50,29 +59,35 @@ def parse(content: Content, bodies: Bodies, now: datetime) -> Templates:
     sources = {"subject": content.subject, "html": bodies.html, "text": bodies.text}
     parsed, faults = _template_faults({part: source for part, source in sources.items() if source is not None}, now)
     refuse(_header_faults(content) + faults)
+    if bodies.html is not None:
+        from postroom.message import links
+
+        links.guard(parsed["html"], _lines(bodies.html))
     return Templates(parsed["subject"], parsed.get("html"), parsed.get("text"))
 
 
 @dataclass(frozen=True, slots=True)
 class Mentioned:
-    """What a message names: the recipients' fields, anywhere; in its bodies, the recipient's own (`parts.OWN`), and whether the
-    account's postal address."""
+    """What a message names: the recipients' fields, anywhere; and which of its bodies, "html" and "text", name the way out and
+    the account's postal address."""
 
     names: frozenset[str]
-    own: frozenset[str]
-    postal_address: bool
+    way_out: frozenset[str]
+    postal_address: frozenset[str]
 
 
 def mentioned(content: Content, bodies: Bodies) -> Mentioned:
     """Return what a message that was checked names."""
     from postroom.message import merge
-    from postroom.message.parts import OWN
+    from postroom.message.parts import UNSUBSCRIBE_URL
 
     parsed = parse(content, bodies, ANY_TIME)
     subject = merge.paths_of(parsed.subject)
-    in_bodies = frozenset().union(*(merge.paths_of(part) for part in (parsed.html, parsed.text) if part is not None))
-    return Mentioned(merge.names_in(subject | in_bodies), frozenset(path[0] for path in in_bodies if path[0] in OWN),
-                     ("account", "postal_address") in in_bodies)
+    in_bodies = {part: merge.paths_of(body) for part, body in (("html", parsed.html), ("text", parsed.text)) if body is not None}
+    return Mentioned(
+        merge.names_in(subject.union(*in_bodies.values())),
+        frozenset(part for part, paths in in_bodies.items() if any(path[0] == UNSUBSCRIBE_URL for path in paths)),
+        frozenset(part for part, paths in in_bodies.items() if ("account", "postal_address") in paths))
 
 
 def refuse(faults: list[Fault]) -> None:
@@ -103,6 +118,14 @@ def _template_faults(sources: Mapping[str, str], now: datetime) -> tuple[dict[st
         else:
             parsed[part] = result
     return parsed, faults
+
+
+def _outside_quotes(html: str, part: str) -> list[Fault]:
+    from postroom.message import merge
+
+    return [merge.fault(part, html, piece.start, f'"{piece.shown}" stands in a tag outside of quotes, where a value could add '
+                                                 "attributes: put the attribute's value in quotes")
+            for piece in places.read(html).outside]
 
 
 def _lines(source: str) -> str:

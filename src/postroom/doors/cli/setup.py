@@ -1,4 +1,4 @@
-"""Setting up: `postroom account`, `gateway`, `key`, `contacts`, `suppress`."""
+"""Setting up: `postroom account`, `gateway`, `contacts`, `suppress`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from postroom.doors.cli.terminal import (
     AccountOption,
     JsonOption,
     account_id_of,
-    err,
     group,
     out,
     plain,
@@ -30,7 +29,6 @@ PROBLEMS_SHOWN = 10
 
 account_app = group("Accounts: each has its own jobs, gateways, keys, contacts and opt-outs.")
 gateway_app = group("Gateways: the mail servers that an account hands its mail to.")
-key_app = group("API keys of an account.")
 contacts_app = group("Contacts of an account.")
 
 
@@ -84,7 +82,8 @@ def set_account(
         help="The domain to which bounces come back; each recipient gets an envelope sender of its own in it.")] = None,
     unsubscribe_url: Annotated[str | None, typer.Option(
         metavar="URL", help="The account's own way out, https:, http: or mailto:, instead of Postroom's page. {token} and "
-                            "{email} in it stand for the recipient's own, percent-encoded.")] = None,
+                            "{email} in it stand for the recipient's own, percent-encoded; one-click unsubscribe needs "
+                            "https: and one of them.")] = None,
     postal_address: Annotated[str | None, typer.Option(metavar="TEXT", help="Of the sender; it may have several lines.")] = None,
     require_unsubscribe: Annotated[bool | None, typer.Option(
         "--require-unsubscribe/--no-require-unsubscribe", help="Whether every message must show a way out.")] = None,
@@ -189,25 +188,6 @@ def list_gateways(account: AccountOption = None, as_json: JsonOption = False) ->
         listed.add_row(plain(one.name), plain(one.host), str(one.port), one.security, plain(one.username or ""),
                        str(one.connections), _limits(one), _yes_or_no(one.signs_dkim))
     out().print(listed if every else "The account has no gateway yet. Create one: postroom gateway create.")
-
-
-@key_app.command("create")
-def create_key(
-    account: AccountOption = None,
-    name: Annotated[str, typer.Option(help="What it is for; shown as the maker of its jobs.")] = "api",
-    as_json: JsonOption = False,
-) -> None:
-    """Create an API key and print it. It is shown this once and never again: only its hash is kept."""
-
-    async def act(postroom: Postroom) -> str:
-        return await accounts.create_key(postroom.pool, await account_id_of(postroom, account), name)
-
-    key = with_postroom(act)
-    if as_json:
-        print_json({"name": name, "key": key})
-    else:
-        err().print("Keep it now; it cannot be shown again. Use it as: Authorization: Bearer KEY")
-        typer.echo(key)
 
 
 @contacts_app.command("import")

@@ -43,8 +43,6 @@ ALTER TABLE job
     ADD CONSTRAINT it_continues_a_job_of_the_account FOREIGN KEY (account_id, continues) REFERENCES job (account_id, id),
     ADD CONSTRAINT a_continuation_says_of_whom CHECK ((continues IS NULL) = (continued_class IS NULL));
 
-CREATE UNIQUE INDEX a_rest_is_continued_once ON job (account_id, continues, continued_class)
-    WHERE continued_class <> 'unconfirmed';
 CREATE INDEX job_by_its_end ON job (ended_at);
 CREATE INDEX continuations ON job (account_id, continues) WHERE continues IS NOT NULL;
 
