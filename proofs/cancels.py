@@ -63,9 +63,8 @@ async def prove(scale: Scale, seed: int, say: Say) -> Verdict:
                 say(f"{done} cancels, {begun} messages begun after the answer")
         await place.dismiss()
         faults += place.sampling.found[:5]
-        samples = place.sampling.samples
     return Verdict({"cancels": len(effects_s), "too late": too_late, "begun after the answer": begun, **distribution(effects_s),
-                    "samples": samples}, faults[:20])
+                    **place.sampling.figures}, faults[:20])
 
 
 def after(place: Place, job: JobOverview, answered_at: float) -> tuple[float, list[int]]:

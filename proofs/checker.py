@@ -1,7 +1,7 @@
 """Compares what the gateway knows, what the ledger says, what journals still say, the events, and what the API tells.
 
 Nothing here trusts a counter: outcomes are recounted row by row, and the gateway's record is the truth about who was mailed.
-`Sampling` looks at the numbers of every job while they move, on a connection of its own.
+`Sampling` looks at the numbers of every job while they move, and recounts a part of them each time, on a connection of its own.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import contextlib
 import re
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import psycopg
+from psycopg.sql import SQL
 
 from postroom.domain.job import Status
-from postroom.errors import Unavailable
 from postroom.gateway.dead_journals import dead_journals
 from postroom.ledger import jobs
 from postroom.ledger.db import Pool
@@ -28,18 +28,23 @@ from postroom.tasks import end
 SAMPLE_EVERY_S = 0.1
 SAMPLES_PER_RECOUNT = 5
 SHOWN = 5  # examples in a sentence
+FIRST = (0, 0, -1)  # before every chunk
+OPERATOR_INTERVENED = "57P"  # the class of SQLSTATEs in which a server says that it goes, or is not there yet
 
 _MESSAGE_ID = re.compile(r"<(\d+)-[0-9a-f]+\.(\d+)@")
 
-# What must never be seen, in any status, at any instant.
+# What must never be seen, in any status, at any instant. That the five numbers of a chunk are its size is no question, since
+# `unsent` is generated from the others: here the sizes must be those of the whole list, and `RECOUNT` asks whether the numbers
+# are true.
 VIOLATIONS = """
-    SELECT 'job ' || j.id || ' (' || j.status || '): ' || c.sent || ' sent, ' || c.failed || ' failed, '
-           || c.skipped || ' skipped, ' || c.unconfirmed || ' unconfirmed, ' || c.unsent || ' unsent of ' || j.recipient_count
+    SELECT 'job ' || j.id || ' (' || j.status || '): ' || c.sent || ' sent, ' || c.failed || ' failed, ' || c.skipped
+           || ' skipped, ' || c.unconfirmed || ' unconfirmed, ' || c.unsent || ' unsent, in chunks of ' || c.n || ' together, of '
+           || j.recipient_count
     FROM job j CROSS JOIN LATERAL (
-        SELECT sum(sent) AS sent, sum(failed) AS failed, sum(skipped) AS skipped, sum(unconfirmed) AS unconfirmed,
+        SELECT sum(n) AS n, sum(sent) AS sent, sum(failed) AS failed, sum(skipped) AS skipped, sum(unconfirmed) AS unconfirmed,
                sum(unsent) AS unsent, bool_or(window_open) AS in_hand
         FROM chunk WHERE account_id = j.account_id AND job_id = j.id) c
-    WHERE c.sent + c.failed + c.skipped + c.unconfirmed + c.unsent IS DISTINCT FROM j.recipient_count
+    WHERE c.n IS DISTINCT FROM j.recipient_count
        OR (j.status = 'completed' AND (c.unsent <> 0 OR c.in_hand))
        OR (j.status IN ('pending_approval', 'queued') AND c.sent + c.unconfirmed > 0)
     UNION ALL
@@ -47,7 +52,35 @@ VIOLATIONS = """
     FROM job WHERE status = 'sending' GROUP BY account_id HAVING count(*) > 1
 """
 
-# The counters against the rows that they count, of one instant: a recipient is what its last attempt's best evidence says.
+# The numbers of the next few chunks against the rows that they count, of one instant: each recipient of the list is exactly one
+# of the five, and which one, the best evidence of its last attempt says. One chunk at least, and more while those before have
+# less than 500 recipients together; with each its difference, if there is one. Lists and outcomes are read by their primary keys.
+RECOUNT = SQL("""
+    WITH following AS (
+        SELECT account_id, job_id, chunk_no, first_position, n, sent, failed, skipped, unconfirmed, unsent FROM chunk
+        WHERE {which} AND (account_id, job_id, chunk_no) > (%s, %s, %s)
+        ORDER BY account_id, job_id, chunk_no LIMIT 20
+    ), counted AS MATERIALIZED (
+        SELECT *, sum(n) OVER (ORDER BY account_id, job_id, chunk_no) - n AS recipients_before FROM following
+    )
+    SELECT account_id, job_id, chunk_no, CASE WHEN (c.sent, c.failed, c.skipped, c.unconfirmed, c.unsent)
+            IS DISTINCT FROM (found.sent, found.failed, found.skipped, found.unconfirmed, found.unsent)
+        THEN 'chunk ' || chunk_no || ' of job ' || job_id || ' counts '
+             || ROW(c.sent, c.failed, c.skipped, c.unconfirmed, c.unsent)::text || ', but its recipients are ' || found::text END
+    FROM counted c CROSS JOIN LATERAL (
+        SELECT count(*) FILTER (WHERE kind = 'sent') AS sent, count(*) FILTER (WHERE kind = 'failed') AS failed,
+               count(*) FILTER (WHERE kind = 'skipped') AS skipped, count(*) FILTER (WHERE kind = 'unconfirmed') AS unconfirmed,
+               count(*) FILTER (WHERE kind IS NULL OR kind IN ('refused', 'released')) AS unsent
+        FROM recipient r LEFT JOIN LATERAL (
+            SELECT kind FROM outcome o
+            WHERE o.account_id = r.account_id AND o.job_id = r.job_id AND o.position = r.position
+            ORDER BY attempt_no DESC, evidence DESC LIMIT 1) last ON true
+        WHERE r.account_id = c.account_id AND r.job_id = c.job_id
+          AND r.position BETWEEN c.first_position AND c.first_position + c.n - 1) found
+    WHERE recipients_before < 500 ORDER BY account_id, job_id, chunk_no
+""")
+
+# The same of everything.
 MISCOUNTS = """
     WITH latest AS (
         SELECT DISTINCT ON (account_id, job_id, position) job_id, kind FROM outcome
@@ -217,41 +250,83 @@ def api_faults(answer: Mapping[str, Any], sides: Sides) -> list[str]:
     return []
 
 
+@dataclass
+class Round:
+    """Goes round the chunks, or those of a kind, and recounts a few of them each time."""
+
+    which: SQL
+    _at: tuple[int, int, int] = FIRST
+
+    async def recounted(self, conn: psycopg.AsyncConnection[Any]) -> list[str | None]:
+        """What is wrong with each of the next ones. None are left only where there are none."""
+        counted = await self._after(conn, self._at) or await self._after(conn, FIRST)
+        self._at = counted[-1][:3] if counted else FIRST
+        return [difference for *_, difference in counted]
+
+    async def _after(self, conn: psycopg.AsyncConnection[Any], at: tuple[int, int, int]) -> list[Any]:
+        return await (await conn.execute(RECOUNT.format(which=self.which), at)).fetchall()
+
+
+@dataclass
 class Sampling:
     """Looks at every job each 100 ms, on a connection of its own; `found` is what should not have been there.
 
-    Each so many looks recount the outcomes too, which takes a while for a large job.
+    Each look recounts a few chunks in turn, and a few of those that are in hand, whose numbers change. Each so many looks recount
+    everything, which takes a while for a large job.
     """
 
-    def __init__(self, url: str, samples_per_recount: int = SAMPLES_PER_RECOUNT) -> None:
-        self._url = url
-        self._samples_per_recount = samples_per_recount
-        self.samples = 0
-        self.found: list[str] = []
+    url: str
+    samples_per_recount: int = SAMPLES_PER_RECOUNT
+    samples: int = 0
+    chunks_recounted: int = 0
+    whole_recounts: int = 0
+    found: list[str] = field(default_factory=list)
+    _rounds: tuple[Round, ...] = field(default_factory=lambda: (Round(SQL("true")), Round(SQL("window_open"))))
+
+    @property
+    def figures(self) -> dict[str, int]:
+        """What a verdict tells of it."""
+        return {"samples": self.samples, "chunks recounted": self.chunks_recounted, "whole recounts": self.whole_recounts}
 
     @contextlib.asynccontextmanager
     async def watching(self) -> AsyncIterator[Self]:
         """Looks until the end of the block, and at least once."""
-        looking = asyncio.create_task(self.run())
+        looking = asyncio.create_task(self._run())
         try:
             yield self
         finally:
             await end(looking)
-        if self.samples == 0:  # it was over before the first look
-            async with await psycopg.AsyncConnection.connect(self._url, autocommit=True) as conn:
+        if self.samples == 0 and not self.found:  # it was over before the first look
+            async with await psycopg.AsyncConnection.connect(self.url, autocommit=True) as conn:
                 await self.look(conn)
 
-    async def run(self) -> None:
-        while True:
-            with contextlib.suppress(psycopg.OperationalError, Unavailable):  # the database may be taken away
-                async with await psycopg.AsyncConnection.connect(self._url, autocommit=True) as conn:
-                    while True:
-                        await self.look(conn)
-                        await asyncio.sleep(SAMPLE_EVERY_S)
-            await asyncio.sleep(SAMPLE_EVERY_S)
+    async def _run(self) -> None:
+        """To be cancelled. Where it ends by itself, that is found too: who does not look sees nothing wrong."""
+        try:
+            while True:
+                await self._look_while_it_is_there()
+                await asyncio.sleep(SAMPLE_EVERY_S)
+        except Exception as error:
+            self.found.insert(0, f"the sampling broke off: {type(error).__name__}: {error}")
+
+    async def _look_while_it_is_there(self) -> None:
+        """Until the database is taken away."""
+        try:
+            async with await psycopg.AsyncConnection.connect(self.url, autocommit=True) as conn:
+                while True:
+                    await self.look(conn)
+                    await asyncio.sleep(SAMPLE_EVERY_S)
+        except psycopg.OperationalError as error:
+            if error.sqlstate is not None and not error.sqlstate.startswith(OPERATOR_INTERVENED):
+                raise
 
     async def look(self, conn: psycopg.AsyncConnection[Any]) -> None:
         self.found += [row[0] for row in await (await conn.execute(VIOLATIONS)).fetchall()]
-        if self.samples % self._samples_per_recount == 0:
+        for one in self._rounds:
+            differences = await one.recounted(conn)
+            self.chunks_recounted += len(differences)
+            self.found += filter(None, differences)
+        if self.samples % self.samples_per_recount == 0:
             self.found += [row[0] for row in await (await conn.execute(MISCOUNTS)).fetchall()]
+            self.whole_recounts += 1
         self.samples += 1

@@ -34,7 +34,7 @@ async def prove(scale: Scale, seed: int, say: Say) -> Verdict:
         job = await approve(pool, account_id, job.id, by="boss", digest=job.digest)
         made = await _claimed(contest, job, scale.of(1_000_000, 2_000), random.Random(seed), say)
         contest.faults += await contest.ask(TWICE_IN_HAND, job.id)
-    return Verdict({"claims": made, "samples": sampling.samples}, contest.faults[:20] + sampling.found[:5])
+    return Verdict({"claims": made, **sampling.figures}, contest.faults[:20] + sampling.found[:5])
 
 
 async def _claimed(contest: Contest, job: JobOverview, times: int, draw: random.Random, say: Say) -> int:

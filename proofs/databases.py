@@ -40,4 +40,4 @@ async def prove(scale: Scale, seed: int, say: Say) -> Verdict:
     if scale is Scale.FULL and longest > RESUMED_WITHIN_S:
         faults.append(f"Workers took up to {longest:.1f} s to go on; {RESUMED_WITHIN_S:.0f} s are promised.")
     return Verdict({"recipients": count, "stops": rounds, **sides.figures, "longest until the next message, s": round(longest, 1),
-                    "samples": place.sampling.samples}, faults)
+                    **place.sampling.figures}, faults)

@@ -9,7 +9,8 @@
         await place.faults(job, await place.sides(job), unconfirmed_max=12)
 
 The gateway is a process of its own (`postroom sandbox --record`), which nothing here harms. While a place stands, the numbers of
-every job are sampled each 100 ms. All of it is on this machine, under one temporary directory, and ends with the block.
+every job are sampled each 100 ms, and a part of them recounted. All of it is on this machine, under one temporary directory, and
+ends with the block.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ from postroom.flow.office import Office
 from postroom.flow.secrets import SecretBox
 from postroom.flow.submit import Submission, submit
 from postroom.gateway.dead_journals import dead_journals
+from postroom.gateway.journal import HEADER
 from postroom.gateway.sandbox import Record
 from postroom.ledger import db
 from postroom.ledger.db import Pool
@@ -206,6 +208,15 @@ class Place:
         return True
 
     # -- looking
+
+    def journals_of(self, worker: Worker) -> list[Path]:
+        """Those that are there. Their owner's name is in their headers, and its number is part of that."""
+        found = []
+        for path in self.journals.glob("*.journal"):
+            with contextlib.suppress(FileNotFoundError), path.open("rb") as journal:  # somebody has just settled it
+                *_, owner = HEADER.unpack(journal.read(HEADER.size))
+                found += [path] * (f":{worker.pid}:".encode() in owner)
+        return found
 
     async def sides(self, job: JobOverview) -> Sides:
         return await sides_of(self.pool, job.account_id, job.id, self.truth.taken)

@@ -37,4 +37,4 @@ async def prove(scale: Scale, seed: int, say: Say) -> Verdict:
         bound = rounds * CONNECTIONS * WINDOW_SIZE_MAX
         faults = await place.faults(job, sides, unconfirmed_max=bound)
     return Verdict({"recipients": count, "losses": rounds, **sides.figures, "unconfirmed at most": bound,
-                    "samples": place.sampling.samples}, faults)
+                    **place.sampling.figures}, faults)

@@ -99,7 +99,7 @@ async def prove(scale: Scale, seed: int, say: Say) -> Verdict:
     if doubted > (rounds + 1) * CONNECTIONS * WINDOW_SIZE_MAX:
         faults.append(f"{doubted} were in doubt at once: more than were in hand.")
     return Verdict({"recipients": count, "times cut off": rounds, "most in doubt before one came back": doubted, **sides.figures,
-                    "unconfirmed at most": bound, "samples": place.sampling.samples}, faults)
+                    "unconfirmed at most": bound, **place.sampling.figures}, faults)
 
 
 async def _nothing_held(place: Place, machine: Machine) -> bool:

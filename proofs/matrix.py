@@ -203,7 +203,7 @@ async def prove(scale: Scale, seed: int, say: Say) -> Verdict:
             for phase in (Phase.DATA, Phase.DOT):
                 faults += await play_streak(pool, journal, "554 5.6.0 we do not want this", phase)
     return Verdict({"phases": len({cell.where for cell in TABLE}), "cells": len(TABLE), "played": len(played),
-                    "wrong": len(faults), "samples": sampling.samples}, faults + sampling.found[:5])
+                    "wrong": len(faults), **sampling.figures}, faults + sampling.found[:5])
 
 
 def told() -> Iterator[str]:

@@ -4,7 +4,8 @@ A job is led through several lives: one that is sent, one that waits for its tim
 whose gateway is gone, one whose refused are given up, one whose worker died before with and without its journal, one whose doubt
 a person settles, one in a database that was restored from a backup. The gateway asks for TLS and a login. Each life is led once
 to count who comes to which points how often; then each point kills in the life that comes to it most often, and whoever has died
-is replaced or asked again. Whatever died where, everybody is accounted for.
+is replaced or asked again. No two lives are quite alike: one that did not come to its point as often is led once more, and told
+where nobody died then either. Whatever died where, everybody is accounted for.
 """
 
 from __future__ import annotations
@@ -273,12 +274,16 @@ async def prove(scale: Scale, seed: int, say: Say) -> Verdict:
         fates = _fates(points, run.passed, scale)
         draw.shuffle(fates)
         await run.all(fates)
+        again, run.spared = run.spared, []
+        await run.all(again)
     killed = {fate.partition(":")[0] for fate in run.died}
     if len(killed) < POINTS_MIN:
         found.append(f"Somebody died at {len(killed)} points; {POINTS_MIN} are promised.")
     return Verdict({"named points": len(points), "points where somebody died": len(killed),
-                    "lives": len(LIVES) + len(fates), "deaths": len(run.died), **run.figures,
-                    "nobody died at": ", ".join(sorted(set(points) - killed)) or "none"}, found + run.faults)
+                    "lives": len(LIVES) + len(fates) + len(again), "lives led once more": len(again), "deaths": len(run.died),
+                    "lives in which nobody died though somebody was to": len(run.spared),
+                    "these": ", ".join(sorted(f"{live.__name__} at {fate}" for live, fate in run.spared)) or "none",
+                    **run.figures, "nobody died at": ", ".join(sorted(set(points) - killed)) or "none"}, found + run.faults)
 
 
 def _fates(points: list[str], passed: Mapping[str, Counter[str]], scale: Scale) -> list[tuple[Live, str]]:
@@ -298,6 +303,7 @@ class _Run:
     places: list[Place]
     passed: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     died: list[str] = field(default_factory=list)
+    spared: list[tuple[Live, str]] = field(default_factory=list)  # who was to die, and did not
     faults: list[str] = field(default_factory=list)
     figures: Counter[str] = field(default_factory=Counter)
     _led: int = 0
@@ -328,7 +334,10 @@ class _Run:
             found.append(f"the job ended as {sides.numbers.status}.")
         self.faults += [f"{name}: {fault}" for fault in found]
         self.figures.update(sides.figures)
-        self.died += [life.fate] * bool(life.deaths)
+        if life.deaths:
+            self.died.append(life.fate)
+        elif life.fate:
+            self.spared.append((live, life.fate))
         self.passed[live.__name__] |= life.passed
         self.say(f"{name}: {life.deaths} deaths, {sides.counts}")
 

@@ -46,7 +46,7 @@ async def prove(scale: Scale, seed: int, say: Say) -> Verdict:
         bound = rounds * CONNECTIONS * WINDOW_SIZE_MAX
         faults = await place.faults(job, sides, unconfirmed_max=bound)
     return Verdict({"recipients": count, "losses of power": rounds, "torn journals": torn, **sides.figures,
-                    "unconfirmed at most": bound, "samples": place.sampling.samples}, faults)
+                    "unconfirmed at most": bound, **place.sampling.figures}, faults)
 
 
 def cut(path: Path, boot_id: bytes, draw: random.Random) -> bool:

@@ -170,4 +170,4 @@ async def prove(scale: Scale, seed: int, say: Say) -> Verdict:
         say(f"{creations} x {CREATORS} creations")
     return Verdict({"cancel or complete": endings.total(), "ended by the cancel": endings[Status.CANCELLED],
                     "double approvals": approvals, "creations and approvals at once": creations * CREATORS,
-                    "samples": sampling.samples}, contest.faults[:20] + sampling.found[:5])
+                    **sampling.figures}, contest.faults[:20] + sampling.found[:5])

@@ -39,7 +39,10 @@ async def test_a_worker_that_wakes_up_after_its_lease_leaves_nobody_in_doubt() -
 async def test_whoever_dies_at_a_named_point_everybody_is_accounted_for() -> None:
     verdict = await points.prove(Scale.SHORT, 1, print)
     assert verdict.faults == []
-    assert verdict.figures["deaths"] >= points.POINTS_MIN
+    figures = verdict.figures
+    assert figures["deaths"] >= points.POINTS_MIN
+    doomed = figures["lives"] - figures["lives led once more"] - len(points.LIVES)
+    assert figures["deaths"] + figures["lives in which nobody died though somebody was to"] == doomed
 
 
 async def test_the_other_machine_goes_on_where_one_is_cut_off() -> None:
