@@ -8,6 +8,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from contest import book_first
+from postroom.domain.outcome import Evidence, Kind, Outcome
+
 from .serving import MESSAGE, Site, csv_of, job_of, listed, served, upload
 
 JOB_KEYS = [
@@ -282,3 +285,41 @@ async def test_the_ledger_is_filtered_and_paged(site):
     assert second["next_cursor"] is None
     assert (await api.get(f"/jobs/{job_id}/recipients", params={"state": "lost"})).json()["errors"][0]["parameter"] == "state"
     assert (await api.get(f"/jobs/{job_id}/recipients", params={"cursor": "9" * 20})).status_code == 422
+
+
+async def test_a_recipient_is_looked_up_by_its_address(site):
+    api = await site.api(await site.account())
+    rows = [*listed(3), {"email": "Person2@LIST.example"}, {"email": "nowhere"}]
+    job_id = (await api.post("/jobs", json=job_of(0, recipients=rows, duplicates="skip", unusable_addresses="fail"))).json()["id"]
+
+    async def found(**query: str | int) -> list[tuple[int, str]]:
+        answer = await api.get(f"/jobs/{job_id}/recipients", params=query)
+        return [(row["position"], row["state"]) for row in answer.json()["items"]]
+
+    assert await found(address="PERSON2@list.example") == [(2, "unsent"), (4, "skipped")]
+    assert await found(address="person2@list.example", state="skipped") == [(4, "skipped")]
+    assert await found(address="nowhere") == [(5, "failed")]
+    assert await found(address="person9@list.example") == []
+    first = (await api.get(f"/jobs/{job_id}/recipients", params={"address": "person2@list.example", "limit": 1})).json()
+    assert await found(address="person2@list.example", limit=1, cursor=first["next_cursor"]) == [(4, "skipped")]
+    [error] = (await api.get(f"/jobs/{job_id}/recipients", params={"address": "a\0@b.example"})).json()["errors"]
+    assert error["parameter"] == "address"
+
+
+async def test_who_stays_unsent_is_told_that_it_is_tried_again_only_as_long_as_that_is_true(site):
+    account_id = await site.account()
+    api = await site.api(account_id)
+    job_id = (await api.post("/jobs", json=job_of(3))).json()["id"]
+    await book_first(site.pool, account_id, job_id, {
+        1: Outcome(1, 1, Kind.REFUSED, Evidence.REPLY, 450, "4.2.1", "Mailbox busy", retry_in_s=60, refusals=1),
+        2: Outcome(2, 1, Kind.RELEASED, Evidence.WORKER)})
+
+    async def reasons() -> list[str]:
+        answer = await api.get(f"/jobs/{job_id}/recipients", params={"state": "unsent"})
+        return [row["reason"] for row in answer.json()["items"]]
+
+    assert await reasons() == ["The gateway refused it for now; it is tried again while the job is sending.",
+                               "Not handed off; it is tried again while the job is sending.", None]
+    await api.put(f"/jobs/{job_id}/cancellation")
+    assert await reasons() == ["The gateway refused it for now; the job ended before it was tried again.",
+                               "Not handed off; the job ended before it was tried again.", None]

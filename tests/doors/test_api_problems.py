@@ -32,6 +32,8 @@ async def test_without_a_key_nothing_is_told(site):
             answer = await client.request(method, f"/api/v1{path}")
             assert is_problem(answer, 401)
             assert answer.headers["www-authenticate"].startswith("Bearer")
+            assert ("unknown" in answer.json()["detail"]) == (headers.get("Authorization") == "Bearer postroom_wrong")
+    assert is_problem(await client.get("/api/v1/jobs?odd=1"), 401)
 
 
 WRONG_ADDRESSES = [
@@ -44,6 +46,53 @@ async def test_an_address_or_a_parameter_that_is_wrong_is_a_problem(site):
     api = await site.api(await site.account())
     for method, path, status in WRONG_ADDRESSES:
         assert is_problem(await api.request(method, path), status), path
+
+
+async def test_a_parameter_that_an_operation_does_not_have_is_a_problem_everywhere_and_those_of_its_description_are_none(site):
+    api = await site.api(await site.account())
+    described = (await site.client().get("/api/v1/openapi.json")).json()["paths"]
+    for path, operations in described.items():
+        where = path.format(job_id=1, position=1)
+        for method, operation in operations.items():
+            answer = await api.request(method, where, params={"status_": "unconfirmed"}, json={})
+            assert is_problem(answer, 422), (method, path)
+            assert answer.json()["errors"] == [
+                {"detail": "status_: There is nothing of this name here.", "parameter": "status_"}]
+            own = [one["name"] for one in operation.get("parameters", []) if one["in"] == "query"]
+            if own:
+                assert "nothing of this name" not in (await api.request(method, where, params=dict.fromkeys(own, "1"))).text
+    job = (await api.post("/jobs", json=job_of(1))).json()
+    assert is_problem(await api.get(f"/jobs/{job['id']}/recipients?status=unconfirmed"), 422)
+
+
+IN_PLAIN_WORDS = [
+    ({"message": {"subject": 1, "from": "The Club"}}, {
+        "#/message/subject": "message.subject: Text is needed here.",
+        "#/message/from": "message.from: An object is needed here."}),
+    ({"message": {"subject": "x", "odd": 1, "from": {"address": "a@b.example", "name": "\0"}}}, {
+        "#/message/odd": "message.odd: There is nothing of this name here.",
+        "#/message/from/name": "message.from.name: The text contains a NUL character."}),
+    ([], {"#": "The body: An object is needed here."}),
+    ({"duplicates": "guess", "contacts": "maybe", "not_before": "soon", "gateway": "x" * 1001, "recipients": 1}, {
+        "#/message": "message: This is missing.", "#/duplicates": "duplicates: It is one of 'exclude', 'skip' or 'send'.",
+        "#/contacts": "contacts: It is either true or false.", "#/recipients": "recipients: A list is needed here.",
+        "#/gateway": "gateway: It is too long: at most 1,000.",
+        "#/not_before": "not_before: A time is needed here, such as 2030-01-31T09:00:00Z."})]
+
+
+async def test_what_is_wrong_with_a_body_or_a_parameter_is_said_in_plain_words_at_its_place(site):
+    api = await site.api(await site.account())
+    for body, told in IN_PLAIN_WORDS:
+        errors = (await api.post("/jobs", json=body)).json()["errors"]
+        assert {one["pointer"]: one["detail"] for one in errors} == told
+    for query, words in (("limit=0", "The smallest that it can be is 1."), ("limit=many", "A whole number is needed here."),
+                         ("status=odd", "It is one of 'pending_approval', 'queued',"), ("since=2030-01-01T00:00:00", "its zone"),
+                         ("cursor=x", "does not have the form")):
+        assert words in (await api.get(f"/jobs?{query}")).json()["detail"], query
+    answer = await api.post("/jobs/1/settlements", json={"decision": "guess", "positions": [0, 1.5, "x"]})
+    assert [one["detail"] for one in answer.json()["errors"]] == [
+        "decision: It is one of 'assume_sent' or 'send_again'.", "positions.0: The smallest that it can be is 1.",
+        "positions.1: A whole number is needed here.", "positions.2: A whole number is needed here."]
 
 
 UNREADABLE_BODIES = [

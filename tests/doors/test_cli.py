@@ -14,17 +14,16 @@ from postroom.doors.cli.listing import opened_list
 from postroom.doors.cli.main import app
 from postroom.doors.logs import masked
 from postroom.flow import report
-from postroom.flow.accounts import holder_of
 from stage import Stage
 
 from .command import Ended, free_port, here, in_terminal, postroom
 from .serving import PNG
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = ["demo", "serve", "worker", "send", "jobs", "jobs list", "jobs show", "jobs approve", "jobs cancel", "jobs pause",
-            "jobs resume", "jobs continue", "jobs settle", "account create", "account list", "account set", "account show",
-            "gateway create", "gateway list", "key create", "contacts import", "suppress", "sandbox", "check", "settings",
-            "migrate", "version"]
+COMMANDS = ["demo", "serve", "worker", "send", "jobs", "jobs list", "jobs show", "jobs recipients", "jobs approve",
+            "jobs cancel", "jobs pause", "jobs resume", "jobs continue", "jobs settle", "account create", "account list",
+            "account set", "account show", "gateway create", "gateway list", "key create", "key list", "key revoke",
+            "contacts import", "suppress", "sandbox", "check", "settings", "migrate", "version"]
 MESSAGE = ("--subject", "News for {{ name }}", "--from", "The Club <news@club.example>")
 
 
@@ -253,13 +252,24 @@ async def test_outside_of_a_terminal_nobody_is_asked_and_the_job_waits(stage: St
     assert f"postroom jobs approve {job.id}" in ended.err
 
 
-async def test_a_key_is_printed_once_and_alone(stage: Stage, cli) -> None:
-    account = await stage.account()
-    ended = await cli("key", "create", "--name", "website")
-    holder = await holder_of(stage.pool, ended.out.strip())
-    assert holder is not None
-    assert (holder.account_id, holder.name) == (account, "website")
-    assert ended.out.strip() not in ended.err
+@pytest.mark.parametrize(("name", "words"), [("", "is empty"), ("  ", "is empty"), ("x" * 201, "at most 200 characters")])
+async def test_an_account_without_a_name_or_with_an_endless_one_is_refused_in_plain_words(cli, name: str, words: str) -> None:
+    ended = await cli("account", "create", name)
+    assert ended.status == 2
+    one_sentence(ended, words)
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    (("jobs", "list", "--status", "nonsense"), "'nonsense' is not one of 'pending_approval'"),
+    (("jobs", "show", "abc"), "A whole number is needed here."), (("key", "revoke", "0"), "The smallest that it can be is 1."),
+    (("jobs", "list", "--since", "soon"), "'soon'")])
+async def test_an_argument_that_is_wrong_is_refused_in_plain_words(home: Path, arguments: tuple[str, ...], words: str) -> None:
+    ended = await here(home, *arguments, COLUMNS="300")
+    assert ended.status == 2
+    assert "Invalid value for" in ended.err
+    assert words in ended.err
+    assert "Value error" not in ended.err
+    assert "Input should" not in ended.err
 
 
 async def test_a_gateway_s_password_comes_by_standard_input_and_is_never_shown(stage: Stage, cli) -> None:

@@ -28,8 +28,10 @@ async def test_a_job_is_paused_and_resumed(stage: Stage, cli) -> None:
     assert "Paused by cli" in ended.out
     assert "The date is wrong. 3 of 3 wait; nothing is sent until somebody resumes it." in ended.out
     assert "The date is wrong." in (await cli("jobs", "show", str(job.id))).out
+    assert "Sending, paused" in (await cli("jobs", "list")).out
     told = json.loads((await cli("jobs", "resume", str(job.id), "--json")).out)
     assert (told["paused"], told["status"]) == (None, "sending")
+    assert "paused" not in (await cli("jobs", "list")).out
 
 
 async def test_the_rest_is_continued_and_both_jobs_say_so(stage: Stage, cli) -> None:

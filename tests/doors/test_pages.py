@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
-from html import unescape
+from html import escape, unescape
 
 import pytest
 
@@ -164,6 +164,43 @@ async def test_the_ledger_is_shown_by_state_with_its_reasons(site, monkeypatch):
     assert "There is no @ in the address." in failed.text
     assert "person1@list.example" not in failed.text
     assert (await operator.get(where + "?state=lost")).status_code == 422
+
+
+async def test_a_recipient_is_found_by_its_address_and_leads_to_what_became_of_it(site):
+    account_id = await site.account()
+    rows = [*job_of(3)["recipients"], *({"email": one} for one in ("no<b>body", "person1@list.example", "Person2@List.example"))]
+    job = await site.job(account_id, 0, recipients=rows, unusable_addresses="fail", duplicates="skip")
+    operator, where = await site.operator(), f"/accounts/{account_id}/jobs/{job['id']}/recipients"
+
+    async def found(**query: str) -> list[str]:
+        text = (await operator.get(where, params=query)).text
+        assert f'name="address" value="{escape(query.get("address", ""))}"' in text
+        return re.findall(r'<th scope="row" class="who"><bdi class="address">(.*?)</bdi>', text)
+
+    assert await found(address=" PERSON3@list.example ") == ["person3@list.example"]
+    assert await found(address="person2@list.example") == ["person2@list.example", "Person2@list.example"]
+    assert await found(address="person2@list.example", state="skipped") == ["Person2@list.example"]
+    assert await found(address="no<b>body") == ["no&lt;b&gt;body"]
+    assert len(await found(address="")) == 6
+    page = await operator.get(where, params={"address": "person9@list.example", "state": "sent"})
+    assert 'Nobody here is at <bdi class="address">person9@list.example</bdi>.' in page.text
+    assert 'href="?state=failed&amp;address=person9%40list.example"' in page.text
+    assert '<input type="hidden" name="state" value="sent">' in page.text
+    [leads_to] = re.findall(r'href="([^"]+/attempts)"', (await operator.get(where, params={"address": "no<b>body"})).text)
+    attempts = await operator.get(leads_to)
+    for words in ("no&lt;b&gt;body", "decided when the list was frozen", "Failed"):
+        assert words in attempts.text
+    assert "Nothing has happened to it yet." in (await operator.get(f"{where}/1/attempts")).text
+    assert (await operator.get(f"{where}/7/attempts")).status_code == 404
+
+
+async def test_the_numbers_of_each_row_of_the_history_add_up(site):
+    account_id = await site.account()
+    await site.job(account_id, 0, recipients=[*job_of(99)["recipients"], {"email": "nobody"}], unusable_addresses="fail")
+    text = (await (await site.operator()).get(f"/accounts/{account_id}/jobs")).text
+    assert re.findall(r'<th scope="col" class="num">(\w+)</th>', text) == [
+        "Recipients", "Sent", "Failed", "Skipped", "Unconfirmed", "Unsent"]
+    assert re.findall(r'<td class="num[^"]*">(\d+)</td>', text) == ["100", "0", "1", "0", "0", "99"]
 
 
 async def test_what_is_not_there_and_what_is_not_possible_have_friendly_pages(site):

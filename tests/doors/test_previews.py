@@ -149,9 +149,11 @@ async def test_who_sent_as_many_tests_as_an_hour_has_is_told_so_at_each_door_and
     ended = await cli("test", str(job["id"]), "--to", ten[0], "--to", ten[1])
     assert (ended.status, words in ended.err) == (1, True)
     shown = json.loads((await cli("jobs", "show", str(job["id"]), "--json")).out)["trail"]
-    assert [(one["verb"], one["to"]) for one in shown] == [("submit", "pending_approval")] + [("test", "pending_approval")] * 10
-    assert (shown[1]["by"], shown[1]["reason"]) == ("key website", "Sent as a test to 10 addresses.")
-    assert "(test) by <bdi>key website</bdi>: <bdi>Sent as a test to 10 addresses.</bdi>" in (await operator.get(page)).text
+    assert [one["verb"] for one in shown] == ["submit", *["test", "tested"] * 10]
+    assert {one["to"] for one in shown} == {"pending_approval"}
+    assert [(one["by"], one["reason"]) for one in shown[1:3]] == [
+        ("key website", "Tried a test to 10 addresses."), ("key website", "Of the test: 10 accepted by the gateway.")]
+    assert "(test) by <bdi>key website</bdi>: <bdi>Tried a test to 10 addresses.</bdi>" in (await operator.get(page)).text
     assert stage.sandbox.accepted == 99
 
 

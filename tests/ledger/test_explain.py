@@ -33,8 +33,9 @@ QUERIES = {f"{module.__name__.split('.')[-1]}.{name}": text
 TABLES_FIRST = {  # what must stand before a query can be planned
     "intake": ["create_intake"], "finding": ["create_intake", "create_finding"],
     "listing": ["create_intake", "create_finding", "create_listing"],
-    "deal": ["create_intake", "create_finding", "create_listing", "create_deal"], "contact_intake": ["create_contact_intake"]}
-ARGUMENTS = {"account_id": 1, "duplicates": "exclude", "unusable_addresses": "exclude", "chunk_size": 1000}
+    "deal": ["create_intake", "create_finding", "create_listing", "create_deal"], "contact_intake": ["create_contact_intake"],
+    "continued": ["create_continued"]}
+ARGUMENTS = {"account_id": 1, "job_id": 1, "duplicates": "exclude", "unusable_addresses": "exclude", "chunk_size": 1000}
 
 
 async def plan(conn: db.Connection, text: str) -> str:
@@ -99,6 +100,7 @@ HOT = {
     "settlements.doubts": ("chunk", "outcome", "hand_off_window"),
     "jobs.job_progress": ("job", "chunk"), "jobs.next_in_queue": ("job",), "jobs.has_nothing_left": ("chunk",),
     "recipients.page_of_recipients": ("recipient", "outcome"),
+    "recipients.page_of_recipients_at_address": ("recipient", "outcome"),
     "recipients.page_of_recipients_by_outcome": ("recipient", "outcome"),
     "recipients.page_of_sent_recipients": ("recipient", "outcome"),
     "recipients.page_of_unsent_recipients": ("recipient", "outcome", "chunk"),

@@ -272,11 +272,12 @@ PERMANENT = 500  # RFC 5321 section 4.2.1: from here on a reply code is a perman
 
 def reason_of(row: RecipientRow) -> str | None:
     """Why a recipient is where it is, in our words; None where there is nothing to explain."""
+    then = "the job ended before it was tried again" if row.job_status.is_over else "it is tried again while the job is sending"
     if row.kind is None or row.evidence is None:
         return None
     if row.evidence != Evidence.REPLY:
         if row.kind == Kind.RELEASED:
-            return "Not handed off; it is tried again while the job is sending."
+            return f"Not handed off; {then}."
         meaning = EVIDENCE_MEANINGS[Evidence(row.evidence)]
         return row.reply or f"{meaning[0].upper()}{meaning[1:]}."
     match row.kind:
@@ -285,7 +286,7 @@ def reason_of(row: RecipientRow) -> str | None:
         case Kind.FAILED:
             return "The gateway refused this recipient."
         case Kind.REFUSED:
-            return "The gateway refused it for now; it is tried again while the job is sending."
+            return f"The gateway refused it for now; {then}."
         case _:
             return None
 

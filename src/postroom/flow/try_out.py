@@ -1,8 +1,9 @@
 """A test message: what one recipient gets, sent to a few addresses of one's own by the job's own gateway.
 
 It is made of a real recipient's fields and marked as a test in its subject. Its way out is nobody's, its Message-ID is no
-recipient's, and bounces come back to the From address. It is in no ledger: no outcome, no count. The job's trail says who had
-it sent, and to how many, before the gateway hears of it.
+recipient's, and bounces come back to the From address. It is in no ledger: no outcome, no count. The job's trail says who tried
+it, and to how many, before the gateway hears of it; and afterwards how many the gateway took, refused or left unanswered, and
+how many were not sent. Where the process dies in between, the trail says only that it was tried.
 
 Promises: it goes out once, when somebody asks, at most one message an address, in one session and in the order of the
 addresses; what the gateway said of each is told. It is never tried again.
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -59,6 +61,10 @@ class Answer(StrEnum):
     UNSENT = "unsent"
 
 
+TOLD = {Answer.ACCEPTED: "accepted by the gateway", Answer.REFUSED: "refused by it", Answer.UNKNOWN: "left without an answer",
+        Answer.UNSENT: "not sent"}
+
+
 @dataclass(frozen=True, slots=True)
 class Tried:
     """One address. `code` and `enhanced_code` are the gateway's where it answered; `words` are its own then, ours otherwise."""
@@ -87,13 +93,17 @@ async def send_test(pool: Pool, office: Office, account_id: int, job_id: int, po
     except (GatewayError, NotSetUp) as error:
         raise GatewayUnusable(str(error)) from None
     try:
-        await _record(pool, account_id, job_id, len(addresses), by=by)
-        log.info("a test message is sent", account=account_id, job=job_id, position=position, by=by, addresses=len(addresses))
+        await _record_attempt(pool, account_id, job_id, len(addresses), by=by)
         sender = parse_address(content_of(stored).from_address).envelope
-        return [await _try(session, writer, sender, one, nobody, fields)
-                for one, nobody in zip(addresses, NOBODIES, strict=False)]
+        tried = [await _try(session, writer, sender, one, nobody, fields)
+                 for one, nobody in zip(addresses, NOBODIES, strict=False)]
     finally:
         await session.close()
+    counts = Counter(one.answer for one in tried)
+    log.info("a test message was tried", account=account_id, job=job_id, position=position, by=by, addresses=len(addresses),
+             **{answer.value: counts[answer] for answer in Answer})
+    await _record_answers(pool, account_id, job_id, counts, by=by)
+    return tried
 
 
 def _addresses(to: Sequence[str]) -> list[Address]:
@@ -132,7 +142,7 @@ async def _writer(conn: Connection, office: Office, stored: JobContent) -> Write
         raise GatewayUnusable(str(error)) from None
 
 
-async def _record(pool: Pool, account_id: int, job_id: int, count: int, *, by: str) -> None:
+async def _record_attempt(pool: Pool, account_id: int, job_id: int, count: int, *, by: str) -> None:
     """Under the account's lock, or several at the same moment would each find room. Raises Conflict."""
     async with pool.connection() as conn, conn.transaction():
         await accounts.lock_account(conn, account_id)
@@ -141,6 +151,18 @@ async def _record(pool: Pool, account_id: int, job_id: int, count: int, *, by: s
             raise Conflict(f"An account sends at most {TESTS_PER_HOUR} test messages an hour. It goes on after "
                            f"{go_on_at:%H:%M:%S %Z}.", job_id=job_id)
         await jobs.record_test(conn, account_id, job_id, count, by=by)
+
+
+async def _record_answers(pool: Pool, account_id: int, job_id: int, counts: Counter[Answer], *, by: str) -> None:
+    """Without a database the trail stays with the attempt: whoever asked is told what the gateway said all the same, or would
+    try again what has gone out."""
+    reason = ", ".join(f"{counts[answer]} {told}" for answer, told in TOLD.items() if counts[answer])
+    try:
+        async with pool.connection() as conn, conn.transaction():
+            await accounts.lock_account(conn, account_id)
+            await jobs.record_event(conn, account_id, job_id, "tested", by=by, reason=f"Of the test: {reason}.")
+    except Unavailable as error:
+        log.warning("what became of a test is not in the trail", account=account_id, job=job_id, error=str(error))
 
 
 async def _try(session: Session, writer: Writer, sender: bytes, to: Address, nobody: int, fields: str) -> Tried:

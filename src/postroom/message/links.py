@@ -58,6 +58,11 @@ def _roots(expression: Expression) -> set[str]:
     return own.union(*map(_roots, expression.children()))
 
 
+def is_only_guarded(expression: FilteredExpression) -> bool:
+    """Whether nothing is done with the value but to look whether the address leads somewhere."""
+    return [type(one) for one in expression.filters or []] == [_Address]
+
+
 class _Address(Filter):
     """Lets a value through that begins an address which leads somewhere. `after` is what stands behind the output."""
 

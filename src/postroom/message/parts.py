@@ -36,7 +36,8 @@ OWN = frozenset({EMAIL, UNSUBSCRIBE_URL})
 class Field:
     """One output of one field. `is_own`: it is not a column of the list but one of the recipient's own values, of OWN.
 
-    `keeps_text` says that a text which is not empty is printed as it is, but for escaping in HTML.
+    `keeps_text` says that a text which is not empty is printed as it is, but for escaping in HTML; `keeps_web_addresses`, that this
+    holds for those at least.
     """
 
     name: str
@@ -45,10 +46,12 @@ class Field:
     evaluator: Evaluator
     is_html: bool
     keeps_text: bool
+    keeps_web_addresses: bool
 
     def printed(self, value: object) -> str:
         """Return what the output prints for a value, escaped if the part is HTML; "" if that is blank. Raises `Unrenderable`."""
-        if self.keeps_text and type(value) is str and value and not value.isspace():
+        if type(value) is str and value and not value.isspace() and (
+                self.keeps_text or (self.keeps_web_addresses and value.startswith(("https://", "http://")))):
             return str(escape(value)) if self.is_html else value
         try:
             text = self.evaluator.printed(self.expression, value)
@@ -83,7 +86,7 @@ class Part:
         from liquid.builtin.output import OutputNode
         from liquid.builtin.tags.comment_tag import CommentNode
 
-        from postroom.message import depends
+        from postroom.message import depends, links
 
         if isinstance(node, ContentNode):
             return node.text
@@ -100,7 +103,8 @@ class Part:
         keeps_text = depends.gives_value_itself(expression)
         if not keeps_text and not self.lets_stand_alone():
             return node
-        return Field(path[-1], path[0] in OWN, expression, self.evaluator, self.template.env.autoescape, keeps_text)
+        return Field(path[-1], path[0] in OWN, expression, self.evaluator, self.template.env.autoescape, keeps_text,
+                     links.is_only_guarded(expression))
 
     def lets_stand_alone(self) -> bool:
         """Count what is evaluated with steps of its own; what is more has to count as steps of the part."""

@@ -1,12 +1,14 @@
-"""Who a request of the API speaks for: the holder of its bearer key, and with it one account."""
+"""Who a request of the API speaks for, the holder of its bearer key and with it one account; and what its address may ask."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
 from fastapi import Depends
+from fastapi.exceptions import RequestValidationError
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 
 from postroom.doors.door import AtDoor
 from postroom.flow.accounts import KeyHolder, holder_of
@@ -15,11 +17,29 @@ bearer = HTTPBearer(auto_error=False, description="A key of the account: postroo
 
 
 async def _holder(door: AtDoor, given: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> KeyHolder:
-    holder = await holder_of(door.pool, given.credentials) if given else None
+    if given is None:
+        raise _nobody("Give a key of the account: Authorization: Bearer postroom_….")
+    holder = await holder_of(door.pool, given.credentials)
     if holder is None:
-        raise HTTPException(401, "Give a key of the account: Authorization: Bearer postroom_….",
-                            headers={"WWW-Authenticate": 'Bearer realm="postroom"'})
+        raise _nobody("This key is unknown, or it was revoked: postroom key list shows the keys that there are.")
     return holder
 
 
+def _nobody(detail: str) -> HTTPException:
+    return HTTPException(401, detail, headers={"WWW-Authenticate": 'Bearer realm="postroom"'})
+
+
 Holder = Annotated[KeyHolder, Depends(_holder)]
+
+
+async def _takes_its_query(request: Request, holder: Holder) -> None:
+    """A parameter that an operation does not have is a mistake and is said, as an unknown key of a body is: whoever misspells a
+    filter would else be given everybody. Whoever has no key is told that first. Raises RequestValidationError."""
+    known = {field.alias for field in request.scope["route"].dependant.query_params}
+    unknown = [{"type": "extra_forbidden", "loc": ("query", name), "msg": "", "input": value}
+               for name, value in request.query_params.items() if name not in known]
+    if unknown:
+        raise RequestValidationError(unknown)
+
+
+takes_its_query = Depends(_takes_its_query)  # of every router of the API

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from postroom.doors.api import problems
-from postroom.doors.api.holder import Holder
+from postroom.doors.api.holder import Holder, takes_its_query
 from postroom.doors.api.requests import Line, Strict, asked_for, openapi_of_new_job
 from postroom.doors.door import NUMBER_MAX, AtDoor, Number
 from postroom.doors.previewed import SOURCE_EXAMPLE, PreviewShown, TestShown, preview_shown, tried_shown
@@ -22,7 +22,7 @@ from postroom.errors import Conflict, NotFound
 from postroom.flow.preview import Preview, framed, preview, preview_draft
 from postroom.flow.try_out import TESTS_PER_HOUR, TO_MAX, GatewayUnusable, send_test
 
-router = APIRouter(responses={status: problems.RESPONSES[status] for status in (401, 422, 503)})
+router = APIRouter(dependencies=[takes_its_query], responses={status: problems.RESPONSES[status] for status in (401, 422, 503)})
 OF_A_JOB: dict[int | str, dict[str, Any]] = {404: problems.RESPONSES[404]}
 NO_MESSAGE: dict[int | str, dict[str, Any]] = {409: problems.RESPONSES[409] | {
     "description": "This recipient gets no message; the reason is the detail. In JSON it is a member."}}

@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
+from postroom.doors.invalid import sentence
 from postroom.errors import Conflict, Fault, InvalidInput, NotFound, PostroomError, Unavailable
 
 MEDIA_TYPE = "application/problem+json"
@@ -120,8 +121,7 @@ def _summary(details: list[str]) -> str:
 
 def _of_pydantic(error: Any) -> ProblemError:
     where, *rest = error["loc"] or ("body",)
-    message = error["msg"].removeprefix("Value error, ")
-    message = message if message.endswith(".") else f"{message}."
+    message = sentence(error)
     if where == "query":
         return ProblemError(detail=f"{rest[0]}: {message}", parameter=str(rest[0]))
     if where == "header":

@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from postroom import __version__
 from postroom.domain.job import Status
 from postroom.doors.api import previews, problems
-from postroom.doors.api.holder import Holder
+from postroom.doors.api.holder import Holder, takes_its_query
 from postroom.doors.api.requests import (
     BodyInvalid,
     Line,
@@ -57,7 +57,7 @@ Limit = Annotated[int, Query(ge=1, le=PAGE_MAX)]
 Cursor = Annotated[str | None, Query(max_length=20, pattern="^[0-9]+$", description="`next_cursor` of the page before.")]
 
 # Every operation is of a key's account; those of one job share their answers.
-router = APIRouter(responses={status: problems.RESPONSES[status] for status in (401, 422, 503)})
+router = APIRouter(dependencies=[takes_its_query], responses={status: problems.RESPONSES[status] for status in (401, 422, 503)})
 OF_A_JOB: dict[int | str, dict[str, Any]] = {404: problems.RESPONSES[404]}
 MOVES_A_JOB = OF_A_JOB | {409: problems.RESPONSES[409]}
 
@@ -169,14 +169,18 @@ async def show_job(door: AtDoor, holder: Holder, job_id: Number) -> Job:
     return job_shown(await report(door.pool, holder.account_id, job_id))
 
 
-@router.get("/jobs/{job_id}/recipients", responses=OF_A_JOB, summary="A job's ledger, in the order of the list")
+@router.get("/jobs/{job_id}/recipients", responses=OF_A_JOB,
+            summary="A job's ledger, in the order of the list, or who of it is at one address")
 async def list_recipients(
     request: Request, response: Response, door: AtDoor, holder: Holder, job_id: Number,
     state: Annotated[str | None, Query(description="sent, failed, skipped, unconfirmed or unsent.")] = None,
+    address: Annotated[str | None, Query(
+        description="Only who is at this address, however it is spelt, as duplicates are told; an unusable one as it was given.",
+        examples=["ann@example.org"])] = None,
     cursor: Cursor = None, limit: Limit = 100,
 ) -> RecipientPage:
-    page = await recipient_page(door.pool, holder.account_id, job_id, recipient_class=state, after=_number(cursor) or 0,
-                                limit=limit + 1)
+    page = await recipient_page(door.pool, holder.account_id, job_id, recipient_class=state, address=address,
+                                after=_number(cursor) or 0, limit=limit + 1)
     more = str(page[limit - 1].position) if len(page) > limit else None
     _link_next(request, response, more)
     return RecipientPage(items=[recipient_shown(row) for row in page[:limit]], next_cursor=more)
@@ -250,7 +254,7 @@ async def resume_job(door: AtDoor, holder: Holder, job_id: Number) -> Job:
 async def continue_job(request: Request, response: Response, door: AtDoor, holder: Holder, job_id: Number,
                        body: NewContinuation) -> Job:
     """A new job of exactly those that a job left unsent, or that it failed: the same message and options, and the gate again.
-    Each rest is continued once: 409 names the job that does it. With an `Idempotency-Key` the same request again answers with
+    Everybody is continued once: 409 names the job that does it. With an `Idempotency-Key` the same request again answers with
     the same job."""
     key = bound_to_body(request, body)
     async with door.freezing:

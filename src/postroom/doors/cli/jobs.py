@@ -1,4 +1,4 @@
-"""`postroom jobs`: list, show, approve, cancel, pause, resume, continue, settle."""
+"""`postroom jobs`: list, show, approve, cancel, pause, resume, continue, settle. Its recipients are in `recipients.py`."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ from postroom.flow.settlement import Settlement
 EXCLUSIONS_SHOWN = 10
 DATES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]
 
-app = group("Message jobs: list them, look at one, approve it, pause it, cancel it, continue its rest, settle its doubts.")
+app = group("Message jobs: list them, look at one and its recipients, approve it, pause it, cancel it, continue its rest, "
+            "settle its doubts.")
 
 JobId = Annotated[int, typer.Argument(min=1, metavar="ID", help="The job's number.")]
 
@@ -73,7 +74,8 @@ def list_jobs(
                    "Created", "By", "Subject")
     for one in found:
         job = one.job
-        listed.add_row(str(job.id), job.status.label, plain(job.account_name), *(f"{number:,}" for number in (
+        paused = ", paused" if job.paused_since is not None else ""
+        listed.add_row(str(job.id), f"{job.status.label}{paused}", plain(job.account_name), *(f"{number:,}" for number in (
             job.recipient_count, job.sent, job.failed, job.skipped, job.unconfirmed, job.unsent)),
             when(job.created_at), plain(job.created_by), plain(job.subject))
     out().print(listed if found else "No job matches.")
@@ -104,6 +106,9 @@ def show(job_id: JobId, account: AccountOption = None, as_json: JsonOption = Fal
     print_links(console, shown)
     console.print()
     print_accounting(console, job)
+    for state, count in (("failed", job.failed), ("unconfirmed", job.unconfirmed)):
+        if count:
+            console.print(f"Each {state} one, with its reason: postroom jobs recipients {job.id} --state {state}", soft_wrap=True)
     print_findings(console, found)
     print_exclusions(console, shown, exclusions)
     console.print()
@@ -173,7 +178,7 @@ def continue_job(
     failed: Annotated[bool, typer.Option("--failed", help="Those that it failed, in place of the unsent.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a new job of those that a job left unsent when it ended: the same message, and the gate again. Each rest once."""
+    """Make a new job of those that a job left unsent when it ended: the same message, and the gate again. Everybody once."""
 
     async def act(postroom: Postroom, account_id: int) -> JobOverview:
         return await continuation.continue_the_rest(postroom.pool, postroom.office, account_id, job_id,

@@ -9,18 +9,36 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from typing import Any
 
 import typer
+from pydantic import ValidationError
+from typer.core import TyperGroup
 
 from postroom.doors import logs
-from postroom.doors.cli import demo, domains, jobs, operate, preview, sandbox, send, setup
+from postroom.doors.cli import demo, domains, jobs, keys, operate, preview, recipients, sandbox, send, setup
 from postroom.doors.cli.terminal import Interrupted, err, plain
+from postroom.doors.invalid import sentence
 from postroom.errors import InvalidInput, PostroomError
 
 FAULTS_SHOWN = 10
 
+
+
+class Commands(TyperGroup):
+    """All commands. What is wrong with an argument is said in our words where Typer has only pydantic's."""
+
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            if isinstance(error.__cause__, ValidationError):
+                error.message = sentence(error.__cause__.errors(include_url=False)[0])
+            raise
+
+
 app = typer.Typer(
-    name="postroom", no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown",
+    name="postroom", cls=Commands, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Sends one message to a large group and accounts for every single recipient.\n\n"
          "Try it: `postroom demo`. Run it: `postroom serve`. "
@@ -32,11 +50,12 @@ app.command("worker")(operate.worker)
 app.command("send")(send.send)
 app.command("preview")(preview.show)
 app.command("test")(preview.try_out)
+jobs.app.command("recipients")(recipients.list_recipients)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(setup.account_app, name="account")
 app.add_typer(setup.gateway_app, name="gateway")
 app.add_typer(domains.app, name="domain")
-app.add_typer(setup.key_app, name="key")
+app.add_typer(keys.app, name="key")
 app.add_typer(setup.contacts_app, name="contacts")
 app.command("suppress")(setup.suppress)
 app.command("sandbox")(sandbox.sandbox)

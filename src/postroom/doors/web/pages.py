@@ -13,9 +13,9 @@ from fastapi import APIRouter, Query
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from postroom.domain.job import Status
-from postroom.domain.outcome import CLASSES, Kind
+from postroom.domain.outcome import CLASSES, EVIDENCE_MEANINGS, Kind
 from postroom.doors.door import NUMBER_MAX, AtDoor, Number, events
-from postroom.doors.shown import job_shown, preflight_shown, recipient_shown
+from postroom.doors.shown import attempt_shown, job_shown, preflight_shown, recipient_shown
 from postroom.doors.web.rendering import account_page
 from postroom.doors.web.session import OPERATOR, SentForm, SignedIn
 from postroom.errors import InvalidInput
@@ -24,7 +24,7 @@ from postroom.flow.continuation import continue_the_rest
 from postroom.flow.finish import cancel
 from postroom.flow.pause import pause, resume
 from postroom.flow.preview import framed_for_everyone
-from postroom.flow.report import content_of, exclusion_page, history, preflight_of, recipient_page, report, trail
+from postroom.flow.report import content_of, exclusion_page, history, outcomes_of, preflight_of, recipient_page, report, trail
 from postroom.flow.settlement import WARNINGS, settle
 
 JOBS_PER_PAGE = 50
@@ -100,16 +100,25 @@ async def show_message(door: AtDoor, session: SignedIn, account_id: Number, job_
 
 @router.get("/accounts/{account_id}/jobs/{job_id}/recipients")
 async def show_recipients(door: AtDoor, session: SignedIn, account_id: Number, job_id: Number, state: str | None = None,
-                          after: Place = None) -> HTMLResponse:
+                          address: str | None = None, after: Place = None) -> HTMLResponse:
     told = await report(door.pool, account_id, job_id)
-    rows = await recipient_page(door.pool, account_id, job_id, recipient_class=state or None, after=after or 0,
-                                limit=ROWS_PER_PAGE + 1)
+    rows = await recipient_page(door.pool, account_id, job_id, recipient_class=state or None, address=address or None,
+                                after=after or 0, limit=ROWS_PER_PAGE + 1)
     settled = [one for one in await trail(door.pool, account_id, job_id) if one.verb == "settle"]
     return await account_page(
         door, session, account_id, "recipients.html", told=told, job=told.job,
-        rows=[recipient_shown(row) for row in rows[:ROWS_PER_PAGE]], state=state or None, states=CLASSES, after=after,
-        receipt=settled[-1] if settled else None, warnings=WARNINGS,
+        rows=[recipient_shown(row) for row in rows[:ROWS_PER_PAGE]], state=state or None, states=CLASSES,
+        address=address or None, after=after, receipt=settled[-1] if settled else None, warnings=WARNINGS,
         more=rows[ROWS_PER_PAGE - 1].position if len(rows) > ROWS_PER_PAGE else None)
+
+
+@router.get("/accounts/{account_id}/jobs/{job_id}/recipients/{position}/attempts")
+async def show_attempts(door: AtDoor, session: SignedIn, account_id: Number, job_id: Number, position: Number) -> HTMLResponse:
+    told = await report(door.pool, account_id, job_id)
+    email, attempts = await outcomes_of(door.pool, account_id, job_id, position)
+    return await account_page(
+        door, session, account_id, "attempts.html", job=told.job, position=position, email=email,
+        attempts=[attempt_shown(one) for one in attempts], meanings=EVIDENCE_MEANINGS)
 
 
 @router.get("/accounts/{account_id}/jobs/{job_id}/exclusions")
