@@ -132,3 +132,15 @@ def test_the_same_is_refused_in_the_html_that_is_made_of_markdown_and_mjml(parts
         check_made(written, prepare(written))
     assert [fault.field for fault in refused.value.faults] == list(parts)
     check_made(quoted := content("", markdown="[x]({{ url }}) `<td width={{ n }}>`"), prepare(quoted))
+
+
+def test_an_address_is_looked_at_where_the_same_field_stands_in_text_and_in_the_text_part_too() -> None:
+    written = content('<p>{{ url }} {{ name }}</p><a href="{{ url }}">{{ url }}</a>', text="{{ url }}")
+    made = compile(written, STAMP, ACCOUNT, Outfit(Bodies(written.html, written.text), IDENTITY))
+    for url in ("https://x.example/a?b=c", "/a", "https://x.example/" + "a" * 100, "https://x.example/ä&b"):
+        parts = message_from_bytes(made.render("ann@list.example", 1, {"url": url, "name": "Ann"})).get_payload()
+        plain, html = [part.get_payload(decode=True).decode().strip() for part in parts]
+        shown = url.replace("&", "&amp;")
+        assert (plain, html) == (url, f'<p>{shown} Ann</p><a href="{shown}">{shown}</a>')
+    with pytest.raises(Unrenderable, match='"url" gives an address'):
+        made.render("ann@list.example", 1, {"url": "javascript:1", "name": "Ann"})

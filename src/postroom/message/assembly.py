@@ -63,9 +63,10 @@ class Draft:
             self.add(quoted.piece("".join(static)))
             static.clear()
             if isinstance(item, Field):
-                key = f"{item.name!r} {item.is_own} {item.expression}"
-                self.fields.setdefault(key, {}).setdefault(item.is_html, item)
-                self.order.append((key, item.is_html))
+                places = self.fields.setdefault(item.key, {})
+                if item.keeps_web_addresses or item.is_html not in places:
+                    places[item.is_html] = item
+                self.order.append((item.key, item.is_html))
             else:
                 self.order.append((len(self.parts) - 1, nodes))
                 nodes += 1

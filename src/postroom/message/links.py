@@ -59,18 +59,22 @@ def _roots(expression: Expression) -> set[str]:
 
 
 def is_only_guarded(expression: FilteredExpression) -> bool:
-    """Whether nothing is done with the value but to look whether the address leads somewhere."""
-    return [type(one) for one in expression.filters or []] == [_Address]
+    """Whether nothing is done with the value but to look whether the address leads somewhere, and nothing follows that could
+    change it."""
+    match expression.filters or []:
+        case [_Address() as only]:
+            return not only.after
+    return False
 
 
 class _Address(Filter):
     """Lets a value through that begins an address which leads somewhere. `after` is what stands behind the output."""
 
-    __slots__ = ("_after", "_what")
+    __slots__ = ("_what", "after")
 
     def __init__(self, expression: FilteredExpression, after: str) -> None:
         super().__init__(expression.token, f"(an address before {after!r})", [])
-        self._after = after
+        self.after = after
         self._what = merge.printed_field(expression) or str(expression.left)
 
     def evaluate(self, left: object, context: RenderContext) -> object:
@@ -79,7 +83,7 @@ class _Address(Filter):
         printed = to_liquid_string(left, context.autoescape)
         if not printed or printed.isspace():  # a blank field, and not our matter
             return left
-        found = _SCHEME.match(_IGNORED.sub("", unescape(printed)) + self._after)
+        found = _SCHEME.match(_IGNORED.sub("", unescape(printed)) + self.after)
         if found and found[1].lower() not in SCHEMES:
             raise FilterValueError(f'"{self._what}" gives an address that does not begin with http: or https:, as it has to in '
                                    "the HTML", token=self.token)

@@ -17,13 +17,14 @@ MEMO_VALUE_MAX = 128  # characters of a value that is remembered
 PLAIN_MAX = 65  # characters of a value that `_plain` matches: encoded it is at most 75, and fits on a line
 
 
-def _plain(character: str) -> re.Pattern[str]:
+def _plain(character: str, beginning: str = "(?![. ])") -> re.Pattern[str]:
     """Values that go out as they are, but for at most five equals signs, which are written as three characters."""
-    return re.compile(rf"(?![. ]){character}+(?:={character}*){{0,5}}")
+    return re.compile(rf"{beginning}{character}+(?:={character}*){{0,5}}")
 
 
 _PLAIN = _plain("[ -<>-~]")
 _PLAIN_IN_HTML = _plain("[ !#-%(-;?-~]")  # without the characters that escaping changes
+_PLAIN_WEB_ADDRESS = _plain("[ !#-%(-;?-~]", "(?=https?://)")
 
 
 class Memo(dict[object, tuple[bytes, ...]]):
@@ -42,7 +43,10 @@ class Memo(dict[object, tuple[bytes, ...]]):
         self._fields = tuple(fields)
         self._count = len(self._fields)
         pattern = _PLAIN_IN_HTML if any(field.is_html for field in self._fields) else _PLAIN
-        self._is_plain = pattern.fullmatch if self._fields[0].keeps_text else None
+        if any(field.keeps_web_addresses for field in self._fields):
+            pattern = _PLAIN_WEB_ADDRESS
+        keeps_some = all(field.keeps_text or field.keeps_web_addresses for field in self._fields)
+        self._is_plain = pattern.fullmatch if keeps_some else None
 
     def __missing__(self, value: object) -> tuple[bytes, ...]:
         if type(value) is str and len(value) <= PLAIN_MAX and self._is_plain is not None and self._is_plain(value):

@@ -36,8 +36,8 @@ OWN = frozenset({EMAIL, UNSUBSCRIBE_URL})
 class Field:
     """One output of one field. `is_own`: it is not a column of the list but one of the recipient's own values, of OWN.
 
-    `keeps_text` says that a text which is not empty is printed as it is, but for escaping in HTML; `keeps_web_addresses`, that this
-    holds for those at least.
+    `keeps_text` says that a text which is not empty is printed as it is, but for escaping in HTML; `keeps_web_addresses`, that
+    this holds for those, and what is no address at all fails the recipient (`links`).
     """
 
     name: str
@@ -47,6 +47,12 @@ class Field:
     is_html: bool
     keeps_text: bool
     keeps_web_addresses: bool
+
+    @property
+    def key(self) -> str:
+        """The same for outputs that print the same: an address that was looked at and the value that was not, too."""
+        shown = self.expression.left if self.keeps_web_addresses else self.expression
+        return f"{self.name!r} {self.is_own} {shown}"
 
     def printed(self, value: object) -> str:
         """Return what the output prints for a value, escaped if the part is HTML; "" if that is blank. Raises `Unrenderable`."""
