@@ -85,6 +85,13 @@ def test_where_nobody_would_get_it_the_job_is_refused_whatever_the_policy() -> N
     assert Preflight("fail", 3, 2, (everybody,)).refusing == (), "not decided before all were looked at"
 
 
+def test_a_job_refused_for_a_blank_field_that_no_recipient_has_is_asked_how_the_name_is_spelt() -> None:
+    blank, unknown = some(BLANK, "Name", 1, 2), Finding(FindingKind.UNKNOWN_FIELD, "Name", 2)
+    other = Finding(FindingKind.UNKNOWN_FIELD, "city", 2)
+    assert Preflight("fail", 2, 2, (other, unknown, blank)).refusing == (unknown, blank)
+    assert Preflight("fail", 3, 3, (other, unknown, blank)).refusing == (), "somebody gets it"
+
+
 def test_every_kind_has_an_effect_and_a_sentence() -> None:
     for kind in FindingKind:
         for policy in FIELD_POLICIES:

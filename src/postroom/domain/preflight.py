@@ -98,7 +98,11 @@ class Preflight:
 
     @property
     def refusing(self) -> tuple[Finding, ...]:
-        return tuple(one for one in self.findings if self.effect(one) is Effect.REFUSE)
+        """Why it cannot go out. Where a blank field leaves nobody because no recipient has one of that name, that is said too."""
+        refusing = [one for one in self.findings if self.effect(one) is Effect.REFUSE]
+        blank = {one.about for one in refusing if one.kind is FindingKind.BLANK_FIELD}
+        return tuple(one for one in self.findings
+                     if one in refusing or (one.kind is FindingKind.UNKNOWN_FIELD and one.about in blank))
 
     def effect(self, finding: Finding) -> Effect:
         """What follows from a finding of this job: where it would leave nobody to send to, the job itself is refused."""
