@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from typing import TextIO
 
 from liquid import BoundTemplate, Environment, RenderContext
@@ -37,6 +38,8 @@ ALONE_STEPS_MAX = 2_000  # of one output with filters or one condition on fields
 ALONE_MAX = 200  # of those in a part; what is more counts as steps of the part
 
 RESERVED = frozenset({"account", "fields", "now", "today"}) | OWN
+_ELSEWHERE = {"upper": "upcase", "lower": "downcase", "title": "capitalize", "length": "size", "trim": "strip", "e": "escape",
+              "striptags": "strip_html", "format": "date"}
 _BLANK = re.compile(rf"\{{[{{%]-?(?:\s{{{BLANKS_MAX}}}|\s*+(?:#|\w++)\s{{{BLANKS_MAX}}})")
 _VERBATIM = re.compile(r"\{%-?\s*(raw|doc)\s*-?%\}")
 _END = {name: re.compile(r"\{%-?\s*end" + name + r"\s*-?%\}") for name in ("raw", "doc")}
@@ -102,7 +105,7 @@ def parse(source: str, env: Environment, field: str) -> BoundTemplate | list[Fau
         message = str(error.message) if isinstance(error, LiquidError) else "it is nested too deeply"
         return [fault(field, source, token.start_index if token else None, message)]
     faults = [
-        fault(field, source, span.index, f'there is no filter named "{name}"')
+        fault(field, source, span.index, f'there is no filter named "{name}"{_meant(name, env)}')
         for name, spans in template.analyze(include_partials=False).filters.items()
         if name not in env.filters
         for span in spans
@@ -112,6 +115,12 @@ def parse(source: str, env: Environment, field: str) -> BoundTemplate | list[Fau
             index = expression.token.start_index
             faults.append(fault(field, source, index, f"a range needs two whole numbers at most {LOOP_MAX} apart"))
     return faults or template
+
+
+def _meant(name: str, env: Environment) -> str:
+    """What somebody may have meant who knows another language of templates."""
+    meant = _ELSEWHERE.get(name) or next(iter(get_close_matches(name, env.filters, 1, 0.7)), None)
+    return f': "{meant}" may be meant' if meant else ""
 
 
 def paths_of(template: BoundTemplate) -> frozenset[tuple[str, ...]]:

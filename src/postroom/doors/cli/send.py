@@ -86,6 +86,9 @@ def send(
     makes everyone's message once, you see what it found, and are asked to approve the exact count. A worker has to be running
     (postroom serve). Ctrl-C leaves the job as it is. Where there is no terminal to ask in, the job waits for its approval.
 
+    Subject and bodies are Liquid templates (docs/templates.md). Every column is a merge field: `{{ city }}`, or by any name,
+    `{{ fields["First name"] }}`.
+
     Example:
 
     `postroom send members.csv --from "The Club <news@club.example>" --subject "News for {{ name }}" --html news.html`
