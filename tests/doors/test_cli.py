@@ -14,6 +14,7 @@ from postroom.doors.cli.listing import opened_list
 from postroom.doors.cli.main import app
 from postroom.doors.logs import masked
 from postroom.flow import report
+from postroom.gateway.sandbox import Sandbox
 from stage import Stage
 
 from .command import Ended, free_port, here, in_terminal, postroom
@@ -330,6 +331,16 @@ async def test_check_says_what_is_wrong_and_hides_nothing_behind_it(stage: Stage
     assert levels["gateway main of Club"] == "ok"
     assert levels["gateway main of School"] == "error"
     assert "test" not in json.loads(ended.out)["settings"]["POSTROOM_SECRET_KEY"]
+
+
+async def test_check_warns_of_a_gateway_that_offers_a_login_and_gets_none(stage: Stage, cli) -> None:
+    await stage.account("Club")
+    async with Sandbox(credentials=("club", "secret")) as asking:
+        await stage.account("School", port=asking.port)
+        findings = {one["subject"]: one for one in json.loads((await cli("check", "--json")).out)["findings"]}
+    assert findings["gateway main of Club"]["level"] == "ok"
+    assert findings["gateway main of School"]["level"] == "warning"
+    assert "--username" in findings["gateway main of School"]["told"]
 
 
 async def test_check_finds_a_database_that_is_away(home: Path) -> None:

@@ -112,11 +112,14 @@ async def _gateway(postroom: Postroom, account: Account, gateway: Gateway) -> Fi
     subject = f"gateway {gateway.name} of {account.name}"
     try:
         async with asyncio.timeout(DEADLINE_S):
-            await try_gateway(postroom.office.endpoint(gateway))
+            facts = await try_gateway(postroom.office.endpoint(gateway))
     except PostroomError as error:
         return Finding(Level.ERROR, subject, str(error))
     except TimeoutError:
         return Finding(Level.ERROR, subject, f"{gateway.host}:{gateway.port} took more than {DEADLINE_S:.0f} s. "
                        "Check host and port, and whether a firewall is in between.")
+    if facts.offers_login and not gateway.username:
+        return Finding(Level.WARNING, subject, f"{gateway.host}:{gateway.port} answers ({gateway.security}) and offers a login, "
+                       "but none is given: it may refuse the mail. Give one: postroom gateway create --replace --username NAME.")
     login = ", the login is accepted" if gateway.username else ""
     return Finding(Level.OK, subject, f"{gateway.host}:{gateway.port} answers ({gateway.security}){login}.")

@@ -45,6 +45,7 @@ class GatewayFacts:
     size_max: int | None = None
     takes_utf8: bool = False
     trouble: str | None = None
+    offers_login: bool = False
 
 
 class Office:
@@ -97,7 +98,7 @@ class Office:
 async def try_gateway(endpoint: Endpoint) -> GatewayFacts:
     """One whole way in: name, connection, TLS, login; nothing is sent. Raises GatewayError with what is wrong."""
     session = await open_session(endpoint)
-    facts = GatewayFacts(session.size_max, session.offers_utf8)
+    facts = GatewayFacts(session.size_max, session.offers_utf8, offers_login="AUTH" in session.extensions)
     await session.close()
     return facts
 
