@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pytest
 
 from desk import Desk
@@ -16,6 +18,11 @@ THROTTLE = Reply(454, "4.7.0", "4.7.0 Throttling failure")
 @pytest.fixture
 def desk(pool, database) -> Desk:
     return Desk(pool, database)
+
+
+@dataclass(eq=False)
+class Window:
+    accepted: int
 
 
 async def gateway(desk: Desk) -> int:
@@ -95,6 +102,19 @@ async def test_one_workers_throttle_slows_the_others_from_what_it_measured(desk:
     assert slowed.because == "454 4.7.0 Throttling failure"
     for paces in (mine, theirs):
         assert (await paces.permits(gateway_id, 50)).granted <= 5
+
+
+async def test_the_first_throttle_slows_from_what_all_windows_took_that_are_not_over_yet(desk: Desk) -> None:
+    gateway_id, paces = await gateway(desk), Paces(desk.pool)
+    windows = [Window(n) for n in (12, 8, 0)]
+    for window in windows:
+        paces.begins(gateway_id, window)
+    known = paces._gateways[gateway_id]
+    known.under_way.update({window: known.under_way[window] - 0.5 for window in windows})
+    paces.ends(gateway_id, windows[2])
+    assert not await paces.throttled(gateway_id, THROTTLE)
+    async with desk.pool.connection() as conn:
+        assert (await pace.look(conn, gateway_id)).per_s == pytest.approx(20, rel=0.2), "half of twenty in half a second"
 
 
 async def test_a_gateway_that_throttles_for_five_seconds_and_takes_nothing_is_better_left_alone(desk: Desk) -> None:

@@ -259,6 +259,7 @@ class Deliveries:
                       takes_utf8=work.session.offers_utf8, size_max=work.session.size_max)
         began = time.monotonic()
         lost: SessionLost | None = None
+        self.paces.begins(work.letter.gateway_id, hands)
         try:
             if work.letter.is_slow:
                 await asyncio.to_thread(hands.prepare)
@@ -266,10 +267,10 @@ class Deliveries:
         except SessionLost as error:
             lost = error
         finally:
+            self.paces.ends(work.letter.gateway_id, hands)
             work.outcomes = hands.outcomes()
         elapsed = time.monotonic() - began
         work.size = work.letter.window_size = window_size(len(work.outcomes) / max(elapsed, 1e-6))
-        self.paces.accepted(work.letter.gateway_id, hands.accepted, elapsed)
         if hands.is_heard and not work.moving:
             work.moving = True
             async with self.pool.connection() as conn:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import structlog
 
@@ -32,6 +33,12 @@ MEASURED_OVER_MIN_S = 0.05
 log = structlog.get_logger(__name__)
 
 
+class Counted(Protocol):
+    """A window on its way, with how many of it the gateway has accepted so far."""
+
+    accepted: int
+
+
 @dataclass(slots=True)
 class Known:
     """What this worker knows of one gateway, by its own monotonic clock."""
@@ -39,6 +46,7 @@ class Known:
     is_limited: bool = True  # until somebody looked
     looked_at: float = float("-inf")
     accepted: deque[tuple[float, float, int]] = field(default_factory=deque)  # (from, to, how many) of the last second
+    under_way: dict[Counted, float] = field(default_factory=dict)  # windows, and since when
     throttles: int = 0  # in a row; a burst that meets all sessions at once is one
     throttled_at: float = float("-inf")
 
@@ -47,10 +55,12 @@ class Known:
             self.accepted.popleft()
 
     def per_s(self, now: float) -> float:
-        """What the gateway took lately; 0 where it took nothing."""
+        """What the gateway took lately, also of windows that are not over yet; 0 where it took nothing."""
         self.forget_before(now - MEASURED_OVER_S)
-        since = min((began for began, _, _ in self.accepted), default=now)
-        return sum(n for _, _, n in self.accepted) / min(MEASURED_OVER_S, max(MEASURED_OVER_MIN_S, now - since))
+        counts = [(began, n) for began, _, n in self.accepted]
+        counts += [(began, window.accepted) for window, began in self.under_way.items() if window.accepted]
+        since = min((began for began, _ in counts), default=now)
+        return sum(n for _, n in counts) / min(MEASURED_OVER_S, max(MEASURED_OVER_MIN_S, now - since))
 
 
 class Paces:
@@ -77,6 +87,14 @@ class Paces:
         if n > 0 and self._known(gateway_id).is_limited:
             async with self._pool.connection() as conn:
                 await pace.give_back(conn, gateway_id, n)
+
+    def begins(self, gateway_id: int, window: Counted) -> None:
+        """A session hands a window off. It has to be told when that `ends`."""
+        self._known(gateway_id).under_way[window] = time.monotonic()
+
+    def ends(self, gateway_id: int, window: Counted) -> None:
+        began = self._known(gateway_id).under_way.pop(window)
+        self.accepted(gateway_id, window.accepted, time.monotonic() - began)
 
     def accepted(self, gateway_id: int, n: int, within_s: float) -> None:
         """The gateway took so many of a session's: its speed is measured by them, and throttles before them are forgotten."""
