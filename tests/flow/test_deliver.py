@@ -176,6 +176,19 @@ async def test_a_refused_sender_is_the_gateways_trouble_and_the_job_waits(stage:
     assert await stage.query(LANES, job_id) == [(0,)]
 
 
+async def test_a_refused_recipient_does_not_begin_the_wait_for_a_gateway_anew(stage: Stage, deliveries: Deliveries) -> None:
+    stage.sandbox.script = Script(dot=Answer(permanent=1, permanent_reply="550 5.4.5 Daily limit exceeded"),
+                                  refuse={f"person{n}@list.example": ("rcpt", 550, "5.1.1 Unknown") for n in (1, 3, 5, 7)})
+    account, job_id = await started(stage, 40)
+    await deliveries.deliver(account, job_id)
+    [(since, times)] = await stage.query("SELECT since, times FROM job_condition WHERE kind = 'gateway'")
+    await stage.query("UPDATE job_condition SET until = clock_timestamp() RETURNING 1")
+    await stage.query("UPDATE retry SET not_before = clock_timestamp() RETURNING 1")
+    await deliveries.deliver(account, job_id)
+    assert await stage.query("SELECT since, times FROM job_condition WHERE kind = 'gateway'") == [(since, times + 1)]
+    assert (await report.report(stage.pool, account, job_id)).job.failed > 0
+
+
 async def test_a_gateway_that_always_says_more_than_it_was_asked_is_waited_for(stage: Stage, deliveries: Deliveries) -> None:
     """Its replies cannot be counted, one command at a time neither: trying again at once would never end."""
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

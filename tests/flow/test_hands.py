@@ -110,7 +110,7 @@ def test_a_message_that_is_too_large_fails_its_own_recipient_until_nothing_else_
         hands.replied(begun(hands), Phase.DOT, reply)
     kinds = [one.kind for one in hands.outcomes()]
     assert kinds == [Kind.FAILED] * 4 + [Kind.SENT] + [Kind.FAILED] * 4 + [Kind.REFUSED, Kind.RELEASED]
-    assert hands.trouble == (Verdict.JOB_FAULT, too_large), "the fifth in a row is the job's fault"
+    assert hands.trouble == (Phase.DOT, Verdict.JOB_FAULT, too_large), "the fifth in a row is the job's fault"
 
 
 @pytest.mark.parametrize(("phase", "reply", "verdict"), [
@@ -126,7 +126,7 @@ def test_what_is_no_recipients_fault_never_counts_against_one_and_ends_the_windo
     first, second = hands.outcomes()
     assert (first.kind, first.refusals) == (Kind.REFUSED, ATTEMPTS_MAX - 1)
     assert (second.kind, second.refusals, second.retry_in_s) == (Kind.RELEASED, 4, 0)
-    assert hands.trouble == (verdict, reply)
+    assert hands.trouble == (phase, verdict, reply)
 
 
 def test_a_connection_lost_after_the_dot_is_doubt_and_the_others_are_certain(hands_of: HandsOf) -> None:

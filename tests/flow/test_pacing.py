@@ -117,6 +117,14 @@ async def test_the_first_throttle_slows_from_what_all_windows_took_that_are_not_
         assert (await pace.look(conn, gateway_id)).per_s == pytest.approx(20, rel=0.2), "half of twenty in half a second"
 
 
+def test_a_long_window_counts_with_its_last_second_only() -> None:
+    known = Known()
+    known.accepted.append((0.0, 50.0, 100))
+    assert known.per_s(50.0) == pytest.approx(2)
+    known.under_way[Window(30)] = 20.0
+    assert known.per_s(50.0) == pytest.approx(3)
+
+
 async def test_a_gateway_that_throttles_for_five_seconds_and_takes_nothing_is_better_left_alone(desk: Desk) -> None:
     gateway_id = await gateway(desk)
     paces = Paces(desk.pool)

@@ -5,7 +5,17 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, strategies
 
-from postroom.gateway.replies import Phase, ProtocolError, Reply, ReplyParser, Verdict, accepts, classify, good_group
+from postroom.gateway.replies import (
+    Phase,
+    ProtocolError,
+    Reply,
+    ReplyParser,
+    Verdict,
+    accepts,
+    classify,
+    good_group,
+    may_be_about_the_recipient,
+)
 
 
 def parse(*pieces: bytes) -> list[Reply]:
@@ -109,6 +119,15 @@ def test_the_fast_path_takes_exactly_what_the_parser_would(lines: list[bytes]):
 def test_the_fast_path_takes_not_an_octet_more(tail: bytes):
     assert good_group(b"250 2.0.0 as 1\r\n250 a\r\n250 b\r\n354 c\r\n") == Reply(250, "2.0.0", "2.0.0 as 1")
     assert good_group(b"250 2.0.0 as 1\r\n250 a\r\n250 b\r\n354 c\r\n" + tail) is None
+
+
+@pytest.mark.parametrize(("phase", "line", "may_be"), [
+    (Phase.RCPT, "450 4.7.1 Greylisted", True), (Phase.RCPT, "451 come again", True), (Phase.RCPT, "452 4.3.1 storage", False),
+    (Phase.RCPT, "451 4.3.0 later", False), (Phase.RCPT, "421 4.7.0 closing", False), (Phase.MAIL, "450 4.7.1 slow", False),
+    (Phase.DOT, "454 4.7.0 Throttling failure", False), (Phase.DOT, "451 4.7.1 later", False),
+])
+def test_only_what_a_greylist_says_of_a_recipient_may_be_about_it(phase: Phase, line: str, may_be: bool) -> None:
+    assert may_be_about_the_recipient(phase, *parse(line.encode() + b"\r\n")) is may_be
 
 
 SETTING_UP = (Phase.CONNECT, Phase.EHLO, Phase.STARTTLS, Phase.AUTH)

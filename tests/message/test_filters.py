@@ -59,6 +59,11 @@ def test_an_argument_that_is_none_is_said(source: str) -> None:
         printed(source)
 
 
+def test_what_cannot_be_read_as_a_date_stays_as_it_is() -> None:
+    for value in ("9" * 33 + "m'", "soon", "1e999", "32.13.2026"):
+        assert printed('{{ value | date: "%Y" }}', value=value) == value
+
+
 @pytest.mark.parametrize(("layout", "text"), [
     ("%s", "1780632182"), ("%-s|%_s|%10s|%Es", "|".join(["1780632182"] * 4)), ("%%s", "%s"), ("%%%s", "%1780632182"),
     ("%d.%-m.%Y", "05.6.2026"),

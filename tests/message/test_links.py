@@ -43,6 +43,8 @@ PLACES = [
     '{% assign all = url | split: "," %}{% for link in all %}<a href="{{ link }}">{% endfor %}',
     '{% capture link %}{{ url }}{% endcapture %}<a href="{% echo link %}">',
     '<a href="{{ url }}{{ other }}">',
+    '<a href="{% cycle url %}">',
+    '{% assign all = url | split: "," %}{% for account in all %}<a href="{{ account }}">{% endfor %}',
 ]
 
 
@@ -51,7 +53,7 @@ PLACES = [
     "javascript:alert(1)", "JavaScript:alert(1)", " \tjava\nscript\t:alert(1)", "\x01javascript:alert(1)", "data:text/html;x",
     "vbscript:x", "file:///etc/passwd", ":x", "ann:x"])
 def test_an_address_of_any_other_scheme_fails_its_recipient_and_names_the_field(html: str, url: str) -> None:
-    with pytest.raises(Unrenderable, match=r'"(url|link)" gives an address that does not begin with http: or https:'):
+    with pytest.raises(Unrenderable, match=r'"(url|link|account)" gives an address that does not begin with http: or https:'):
         job(html).render("ann@list.example", 1, {"url": url})
 
 

@@ -10,7 +10,7 @@ from postroom.message.places import read
 
 
 def outside(html: str) -> list[str]:
-    return [piece.text for piece in read(html).outside]
+    return [piece.text for piece, _ in read(html).outside]
 
 
 def addresses(html: str) -> list[tuple[str, str]]:
@@ -27,6 +27,9 @@ def addresses(html: str) -> list[tuple[str, str]]:
     ("<td width={% echo n %}>", ["{% echo n %}"]),
     ("<td width={% liquid\n assign m = n\n echo m\n%}>", ["{% liquid\n assign m = n\n echo m\n%}"]),
     ("<a title\"={{ a }}\">", ["{{ a }}"]),
+    ("<a {% cycle a %}><a {% cycle '1', a %}>", ["{% cycle a %}", "{% cycle '1', a %}"]),
+    ("<a onclick=\"x('{{ a }}')\"><iframe srcdoc='{{ b }}'>", ["{{ a }}", "{{ b }}"]),
+    ("<meta http-equiv='Refresh' content='0; url={{ a }}'><meta name='x' content='{{ b }}'>", ["{{ a }}"]),
     ("<!--[if mso]><td width={{ n }}><![endif]--><td height={{ m }}>", ["{{ n }}", "{{ m }}"]),
 ])
 def test_an_output_in_a_tag_and_outside_of_quotes_is_found(html: str, found: list[str]) -> None:
@@ -54,6 +57,9 @@ def test_what_stands_in_text_or_in_quotes_is_not_and_tags_of_liquid_may_stand_an
     ("<a href=\"{{ a }}{{ b }}/{{ c }}\">", ["{{ a }}", "{{ b }}"]),
     ("<a href=\"{{ a }}#{{ c }}\" title='{{ b }}'>", ["{{ a }}"]),
     ("<a href=\"{% echo a %}\">", ["{% echo a %}"]),
+    ("<a href=\"{% cycle a, 'x' %}\"><a href=\"{% cycle 'g': '/x', '/y' %}\">", ["{% cycle a, 'x' %}"]),
+    ("<a href='&#32;{{ a }}'><a href='&sol;{{ b }}'>", ["{{ a }}"]),
+    ("<object data='{{ a }}'><video poster='{{ b }}'>", ["{{ a }}", "{{ b }}"]),
     ("<a href=\"https://x.example/{{ a }}\"><a href='mailto:{{ a }}'><a href='/{{ a }}'><a href='?a={{ a }}'>", []),
     ("<a href='page{{ a }}'>", ["{{ a }}"]),
     ("<a {% if a %}href=\"{{ a }}\"{% endif %}>", ["{{ a }}"]),

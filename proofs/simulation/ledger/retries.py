@@ -28,8 +28,7 @@ def has_few_left(tables: Tables, now: float, given: Parameters) -> Rows:
     chunks = tables.chunks_of(given["job_id"])
     unsent = sum(chunk.unsent for chunk in chunks)
     had_turns = all(chunk.unsent == 0 or chunk.next_position >= chunk.first_position + chunk.n for chunk in chunks)
-    return [(had_turns and unsent <= max(10, sum(chunk.n for chunk in chunks) // 100)
-             and unsent < sum(chunk.sent for chunk in chunks),)]
+    return [(had_turns and unsent <= 10 and unsent < sum(chunk.sent for chunk in chunks),)]
 
 
 def note_tails(tables: Tables, now: float, given: Parameters) -> Rows:

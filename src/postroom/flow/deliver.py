@@ -35,7 +35,7 @@ from postroom.flow.pacing import Paces, quota_sentence
 from postroom.flow.sessions import NoSlot, Sessions
 from postroom.flow.waiting import wait
 from postroom.gateway.journal import Intent, Journal, JournalFull, WindowKey
-from postroom.gateway.replies import Reply, Verdict
+from postroom.gateway.replies import Phase, Reply, Verdict, may_be_about_the_recipient
 from postroom.gateway.session import GatewayError, Session, SessionLost
 from postroom.ledger import delivery, engine, jobs, retries
 from postroom.ledger.db import Connection, Pool
@@ -271,13 +271,13 @@ class Deliveries:
             work.outcomes = hands.outcomes()
         elapsed = time.monotonic() - began
         work.size = work.letter.window_size = window_size(len(work.outcomes) / max(elapsed, 1e-6))
-        if hands.is_heard and not work.moving:
+        if not work.moving and (hands.accepted or (hands.is_heard and hands.trouble is None)):
             work.moving = True
             async with self.pool.connection() as conn:
                 await jobs.clear_conditions(conn, claim.account_id, claim.job_id)
         work.accepted += hands.accepted
         # After some messages 421 is a gateway's way to say "enough on this connection"; only on a fresh one it means "slower".
-        had_enough = lost is not None and work.accepted > 0 and hands.trouble is not None and hands.trouble[1].code == 421
+        had_enough = lost is not None and work.accepted > 0 and hands.trouble is not None and hands.trouble[2].code == 421
         if hands.trouble is not None and not had_enough:
             await self._heed(work, *hands.trouble)
         if not work.troubled and work.lease.may_go_on() and (lost is not None or self.sessions.room(work.session) == 0):
@@ -300,11 +300,12 @@ class Deliveries:
             work.troubled = True
             await self._wait_for_gateway(work.lease.claim, error)
 
-    async def _heed(self, work: Work, verdict: Verdict, reply: Reply) -> None:
+    async def _heed(self, work: Work, phase: Phase, verdict: Verdict, reply: Reply) -> None:
         """What the gateway's reply asks of more than one recipient: a slower pace, patience, or a person."""
         claim, said = work.lease.claim, f"“{reply}”."
         if verdict is Verdict.THROTTLED and (
-                not await self.paces.throttled(work.letter.gateway_id, reply) or await self._is_about_few(claim)):
+                not await self.paces.throttled(work.letter.gateway_id, reply)
+                or (may_be_about_the_recipient(phase, reply) and await self._is_about_few(claim))):
             return  # the next window asks the slower pace
         work.troubled = True
         if verdict is Verdict.JOB_FAULT:
@@ -316,7 +317,7 @@ class Deliveries:
             await self._wait_for_gateway(claim, f"The gateway refuses the account's mail: {said}")
 
     async def _is_about_few(self, claim: Claim) -> bool:
-        """Whether a few at the end of a job are all that its gateway puts off: the job's tail has to end, so it does not wait."""
+        """Whether a few are all that is left of a job, so that it does not wait: its tail has to end."""
         async with self.pool.connection() as conn:
             few = await retries.has_few_left(conn, claim.account_id, claim.job_id)
             if few:
@@ -373,8 +374,11 @@ class Deliveries:
         await self._settle(work)
         claim = work.lease.claim
 
+        own: Claim | None = None
+
         async def give_back(conn: Connection) -> bool:
-            own = await delivery.fence_claim(conn, claim)
+            nonlocal own
+            own = own or await delivery.fence_claim(conn, claim)
             untouched = await delivery.untouched_window(conn, claim, work.window_no)
             if untouched is not None:
                 await delivery.settle_window(conn, claim, *untouched)

@@ -49,7 +49,8 @@ class Hands:
 
     `may_go_on` is asked before each message and again before its content: False from a cancel or a lost lease on. `takes_utf8`
     and `size_max` are what the session's gateway says that it can take. `trouble` is the reply that made it stop early
-    (throttling, or a fault of the gateway or the job), with its verdict. `is_heard`: it answered about a recipient, be it no.
+    (throttling, or a fault of the gateway or the job), with its phase and verdict. `is_heard`: it answered about a recipient,
+    be it no.
     """
 
     def __init__(self, window: Window, letter: Letter, may_go_on: Callable[[], bool], *, journal: Journal, intent: Intent,
@@ -69,7 +70,7 @@ class Hands:
         self._outcomes: dict[int, Outcome] = {}
         self.accepted = 0
         self.is_heard = False
-        self.trouble: tuple[Verdict, Reply] | None = None
+        self.trouble: tuple[Phase, Verdict, Reply] | None = None
 
     def prepare(self) -> None:
         """Makes every message of the window ahead, in a thread: for letters that are slow, so that other sessions go on."""
@@ -157,7 +158,7 @@ class Hands:
             refusals = one.refusals + (verdict is Verdict.RETRY)
             kind, retry_in_s = Kind.REFUSED, retry_delay_s(max(1, refusals), random.random(), self._retry_base_s)  # noqa: S311
             if verdict is not Verdict.RETRY:
-                self.trouble = self.trouble or (verdict, reply)
+                self.trouble = self.trouble or (phase, verdict, reply)
         return Outcome(one.position, one.attempt_no, kind, Evidence.REPLY, reply.code, reply.enhanced or None, reply.text,
                        retry_in_s, refusals)
 

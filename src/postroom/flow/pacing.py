@@ -55,12 +55,12 @@ class Known:
             self.accepted.popleft()
 
     def per_s(self, now: float) -> float:
-        """What the gateway took lately, also of windows that are not over yet; 0 where it took nothing."""
+        """What the gateway took lately, of windows that are not over too, each evenly over its time; 0 where it took nothing."""
         self.forget_before(now - MEASURED_OVER_S)
-        counts = [(began, n) for began, _, n in self.accepted]
-        counts += [(began, window.accepted) for window, began in self.under_way.items() if window.accepted]
-        since = min((began for began, _ in counts), default=now)
-        return sum(n for _, n in counts) / min(MEASURED_OVER_S, max(MEASURED_OVER_MIN_S, now - since))
+        windows = [*self.accepted, *((began, now, one.accepted) for one, began in self.under_way.items() if one.accepted)]
+        since = max(now - MEASURED_OVER_S, min((began for began, _, _ in windows), default=now))
+        lately = sum(n * (to - max(began, since)) / max(to - began, 1e-6) for began, to, n in windows)
+        return lately / max(MEASURED_OVER_MIN_S, now - since)
 
 
 class Paces:

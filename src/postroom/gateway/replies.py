@@ -152,6 +152,11 @@ def classify(phase: Phase, reply: Reply) -> Verdict:
     raise ValueError(f"{reply.code} is no answer to {phase.value}")
 
 
+def may_be_about_the_recipient(phase: Phase, reply: Reply) -> bool:
+    """Whether what is taken for a throttle may be a greylist's answer to this very recipient."""
+    return phase is Phase.RCPT and reply.code in (450, 451) and not reply.enhanced.startswith("4.3.")
+
+
 def accepts(phase: Phase, code: int) -> bool:
     """Whether this code is the yes of this phase: 354 to DATA, any 2xx elsewhere."""
     return code == 354 if phase is Phase.DATA else 200 <= code < 300

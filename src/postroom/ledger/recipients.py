@@ -96,6 +96,7 @@ async def intake_of_rest(conn: Connection, account_id: int, job_id: int, which: 
     continues it already is not left."""
     job = {"account_id": account_id, "job_id": job_id}
     await conn.execute(SQL.create_continued, job)
+    await conn.execute(SQL.analyze_continued)
     query = {"unsent": SQL.intake_of_unsent, "failed": SQL.intake_of_failed}.get(which, SQL.intake_at)
     await conn.execute(SQL.create_intake)
     return (await conn.execute(query, {**job, "positions": list(positions)})).rowcount

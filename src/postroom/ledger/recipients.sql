@@ -25,6 +25,10 @@ WHERE k.account_id = %(account_id)s AND k.continues = %(job_id)s
 UNION SELECT e.row_no FROM job k JOIN exclusion e ON e.account_id = k.account_id AND e.job_id = k.id
 WHERE k.account_id = %(account_id)s AND k.continues = %(job_id)s
 
+-- name: analyze_continued
+-- As below: without it a list of a million is looked for row by row.
+ANALYZE continued
+
 -- name: intake_of_unsent
 -- The same from the rest of a job: whom it never handed off. Chunk by chunk and in order: the planner, which knows nothing of a
 -- job that is new, would else read all recipients for each chunk.
@@ -42,7 +46,8 @@ LEFT JOIN LATERAL (
     ORDER BY o.attempt_no DESC, o.evidence DESC LIMIT 1
 ) o ON true
 WHERE c.account_id = %(account_id)s AND c.job_id = %(job_id)s AND c.unsent > 0
-  AND (o.kind IS NULL OR o.kind IN ('refused', 'released')) AND r.row_no NOT IN (SELECT row_no FROM continued)
+  AND (o.kind IS NULL OR o.kind IN ('refused', 'released'))
+  AND NOT EXISTS (SELECT FROM continued k WHERE k.row_no = r.row_no)
 
 -- name: intake_of_failed
 -- The same of whom it failed; what made an address unusable then does so again. The evidence one by one, as above. Whom a person
@@ -59,7 +64,7 @@ CROSS JOIN LATERAL (
     ORDER BY o.attempt_no DESC, o.evidence DESC LIMIT 1
 ) last
 JOIN recipient r ON r.account_id = %(account_id)s AND r.job_id = %(job_id)s AND r.position = failed.position
-WHERE last.kind = 'failed' AND r.row_no NOT IN (SELECT row_no FROM continued)
+WHERE last.kind = 'failed' AND NOT EXISTS (SELECT FROM continued k WHERE k.row_no = r.row_no)
 
 -- name: intake_at
 -- The same of those at these positions.

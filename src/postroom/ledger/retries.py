@@ -36,7 +36,7 @@ async def give_up_due(conn: Connection) -> list[GivenUp]:
 
 
 async def has_few_left(conn: Connection, account_id: int, job_id: int) -> bool:
-    """Whether a job is near its end: nothing but the retries of a few, at most ten or one in a hundred."""
+    """Whether a job is near its end: nothing but the retries of at most ten, fewer than were sent."""
     row = await (await conn.execute(SQL.has_few_left, {"account_id": account_id, "job_id": job_id})).fetchone()
     return bool(row and row[0])
 

@@ -7,9 +7,8 @@ WHERE t.kind = 'retries' AND j.account_id = t.account_id AND j.id = t.job_id
         AND w.kind IN ('paused', 'journal', 'gateway', 'quota')))
 
 -- name: has_few_left
--- Whether everybody had a turn and few are left, a small part of those who were sent: what a gateway says of these is about them.
-SELECT bool_and(unsent = 0 OR next_position >= first_position + n)
-       AND sum(unsent) <= greatest(10, sum(n) / 100) AND sum(unsent) < sum(sent)
+-- Whether everybody had a turn and at most ten are left, fewer than were sent.
+SELECT bool_and(unsent = 0 OR next_position >= first_position + n) AND sum(unsent) <= 10 AND sum(unsent) < sum(sent)
 FROM chunk WHERE account_id = %(account_id)s AND job_id = %(job_id)s
 
 -- name: note_tails

@@ -201,5 +201,5 @@ def _zone(_name: str | None, offset_s: int | None) -> timezone | None:
 def _or_none(read: Callable[[], datetime]) -> datetime | None:
     try:
         return read()
-    except (ValueError, OverflowError, OSError):
+    except (ValueError, ArithmeticError, OSError):
         return None

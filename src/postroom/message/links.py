@@ -17,9 +17,10 @@ from html import unescape
 
 from liquid import BoundTemplate, RenderContext
 from liquid.ast import Node
-from liquid.builtin.expressions import FilteredExpression, Path
+from liquid.builtin.expressions import FilteredExpression, LoopExpression, Path
 from liquid.builtin.expressions.filtered import Filter
 from liquid.builtin.output import OutputNode
+from liquid.builtin.tags.cycle_tag import CycleNode
 from liquid.exceptions import FilterValueError
 from liquid.expression import Expression
 from liquid.stringify import to_liquid_string
@@ -38,17 +39,24 @@ def guard(template: BoundTemplate, html: str) -> None:
     if not found:
         return
     starts = [one.start for one in found]
-    trusted = {"account", UNSUBSCRIBE_URL} - merge.bound_names(template)
     context = RenderContext(template)
     nodes: list[Node] = list(template.nodes)
     for node in nodes:
         nodes += node.children(context, include_partials=False)
-        expression = node.expression if isinstance(node, OutputNode) else None
-        if not isinstance(expression, FilteredExpression) or _roots(expression) <= trusted:
-            continue
+    loops = (expression for node in nodes for expression in node.expressions() if isinstance(expression, LoopExpression))
+    trusted = {"account", UNSUBSCRIBE_URL} - merge.bound_names(template) - {loop.identifier for loop in loops}
+    for node in nodes:
         number = bisect_right(starts, node.token.start_index) - 1
-        if number >= 0 and node.token.start_index < found[number].end:
-            expression.filters = [*(expression.filters or []), _Address(expression, found[number].after)]
+        if number < 0 or node.token.start_index >= found[number].end:
+            continue
+        if isinstance(node, CycleNode):
+            values = [FilteredExpression(value.token, value) for value in node.args]
+            node.args = list(values)
+        else:
+            values = [node.expression] if isinstance(node, OutputNode) and isinstance(node.expression, FilteredExpression) else []
+        for value in values:
+            if not _roots(value) <= trusted:
+                value.filters = [*(value.filters or []), _Address(value, found[number].after)]
 
 
 def _roots(expression: Expression) -> set[str]:

@@ -1,7 +1,8 @@
 """Where the outputs of a template stand in its HTML: the two kinds of places in which escaping is not enough.
 
 In text and between the quotes of an attribute an escaped value is nothing but a value (F83). In a tag outside of quotes a space
-in it begins an attribute. At the beginning of an address it names the scheme, and `javascript:` has nothing to escape.
+in it begins an attribute, and in an event's attribute, a `srcdoc` or a refresh it is run or followed. At the beginning of an
+address it names the scheme, and `javascript:` has nothing to escape.
 
 The HTML is read with its Liquid tags left out, as if all their branches were printed one after the other, in time linear in its
 size. Conditional comments are read too, because Outlook does.
@@ -13,6 +14,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from html import unescape
 from typing import NamedTuple
 
 from postroom.message import tags
@@ -20,14 +22,22 @@ from postroom.message.masked import Masked, Piece
 from postroom.message.splice import spliced
 from postroom.message.tags import Tag
 
-_ADDRESSES = frozenset(("action", "background", "formaction", "href", "src", "xlink:href"))
+_ADDRESSES = frozenset((
+    "action", "background", "cite", "data", "formaction", "href", "longdesc", "manifest", "ping", "poster", "src", "xlink:href"))
 _DECIDING = re.compile(r"[/?#:]")  # the first of these ends a scheme, or shows that there is none
 _REST_OF_SCHEME = re.compile(r"[^/?#:]{0,32}:")
-_PRINTING_TAG = re.compile(r"\{%-?\s*(?:echo\b|liquid\b.*\becho\b)", re.DOTALL)
+_LITERAL = r"""(?:"[^"]*+"|'[^']*+'|[-.\d]++)\s*+"""
+_OF_LITERALS = rf"\s*+(?:{_LITERAL}:\s*+)?(?:{_LITERAL},?\s*+)++-?%\}}"  # a cycle of these prints nobody's value
+_PRINTING_TAG = re.compile(rf"\{{%-?\s*+(?:echo\b|cycle\b(?!{_OF_LITERALS})|liquid\b.*\b(?:echo|cycle)\b)", re.DOTALL)
 _NAME = re.compile(r"\{%-?\s*(\w+)")
 _BLOCKS = frozenset(("case", "for", "if", "tablerow", "unless"))
 _BRANCHES = frozenset(("else", "elsif", "when"))
 _CONDITIONAL = re.compile(r"<!--\[if[^\]>]*+\]>")
+
+
+OUTSIDE_OF_QUOTES = ("stands in a tag outside of quotes, where a value could add attributes: put the attribute's value in "
+                     "quotes")
+RUN = "stands where a reader of mail may run a value or follow it by itself: take it out"
 
 
 class Address(NamedTuple):
@@ -40,9 +50,9 @@ class Address(NamedTuple):
 
 
 class Places(NamedTuple):
-    """Both kinds, each in the order of the HTML."""
+    """Both kinds, each in the order of the HTML; `outside` are those where no value is harmless, with the reason."""
 
-    outside: list[Piece]
+    outside: list[tuple[Piece, str]]
     addresses: list[Address]
 
 
@@ -62,14 +72,19 @@ def read(source: str) -> Places:
         within = _between(marks, tag.start, tag.end - 1)
         if not any(mark.prints for mark in within):
             continue
-        quoted: set[int] = set()
-        for one in tags.attributes(html, tag):
+        reasons = dict.fromkeys((mark.piece.start for mark in within if mark.prints), OUTSIDE_OF_QUOTES)
+        attributes = list(tags.attributes(html, tag))
+        refreshes = any((one.name, one.value.strip().lower()) == ("http-equiv", "refresh") for one in attributes)
+        for one in attributes:
             end = one.end - len(one.quote)
             values = _between(within, end - len(one.value), end) if one.quote else []
-            quoted.update(mark.piece.start for mark in values if mark.prints)
+            for mark in values:
+                reasons.pop(mark.piece.start, None)
             if one.name in _ADDRESSES:
                 found.addresses.extend(_undecided(html, values, end - len(one.value), end))
-        found.outside.extend(mark.piece for mark in within if mark.prints and mark.piece.start not in quoted)
+            elif one.name == "srcdoc" or one.name.startswith("on") or (refreshes and one.name == "content"):
+                reasons.update((mark.piece.start, RUN) for mark in values if mark.prints)
+        found.outside.extend((mark.piece, reasons[mark.piece.start]) for mark in within if mark.piece.start in reasons)
     return found
 
 
@@ -118,12 +133,12 @@ def _undecided(html: str, marks: Sequence[_Mark], start: int, end: int) -> Itera
     undecided = True
     blocks: list[_Block] = []
     for mark, following in zip(marks, [*(mark.at for mark in marks[1:]), end], strict=False):
-        undecided = undecided and not _DECIDING.search(html, start, mark.at)
+        undecided = undecided and not _DECIDING.search(unescape(html[start : mark.at]))
         start = mark.at + mark.prints
         if not mark.prints:
             undecided = _through(mark.piece.text, undecided, blocks)
         elif undecided:
-            after = _REST_OF_SCHEME.match(html, start, following)
+            after = _REST_OF_SCHEME.match(unescape(html[start:following]))
             yield Address(mark.piece.start, mark.piece.start + len(mark.piece.text), after[0] if after else "")
 
 

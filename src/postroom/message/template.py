@@ -123,9 +123,7 @@ def _template_faults(sources: Mapping[str, str], now: datetime) -> tuple[dict[st
 def _outside_quotes(html: str, part: str) -> list[Fault]:
     from postroom.message import merge
 
-    return [merge.fault(part, html, piece.start, f'"{piece.shown}" stands in a tag outside of quotes, where a value could add '
-                                                 "attributes: put the attribute's value in quotes")
-            for piece in places.read(html).outside]
+    return [merge.fault(part, html, piece.start, f'"{piece.shown}" {reason}') for piece, reason in places.read(html).outside]
 
 
 def _lines(source: str) -> str:
