@@ -78,6 +78,9 @@ async def test_a_place_in_the_queue_says_what_it_waits_for_and_estimates_when(st
     moving = await report.report(stage.pool, account, active.id)
     assert moving.per_second
     assert moving.seconds_left
+    async with stage.pool.connection() as conn:
+        await jobs.set_condition(conn, account, active.id, "gateway", reason="It is away.", delay_s=60)
+    assert (await report.report(stage.pool, account, active.id)).seconds_left is None, "while it waits nobody knows"
 
 
 async def test_another_accounts_job_is_not_found_by_any_question(stage: Stage) -> None:

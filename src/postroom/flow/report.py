@@ -95,7 +95,8 @@ def _told(job: JobOverview, ahead: list[Ahead], found: Preflight | None, continu
     queue = _place(job, ahead, now) if job.status is Status.QUEUED else None
     done = job.recipient_count - job.unsent
     rate = _per_second(done, job.started_at, job.ended_at or now)
-    left = job.unsent / rate if rate and job.status is Status.SENDING and job.paused_since is None else None
+    moves = job.status is Status.SENDING and job.paused_since is None and job.waits_for is None
+    left = job.unsent / rate if rate and moves else None
     sentence = _paused_sentence(job, now) if job.paused_since is not None else _sentence(job, queue, found, now)
     return JobReport(job, sentence, rate, left, queue, found, continued_by, _slowed_to_per_s(job, now))
 
