@@ -8,7 +8,7 @@ from postroom.domain.job import Status
 from postroom.flow.accounts import suppress
 from postroom.flow.approve import approve
 from postroom.gateway.sandbox import Answer, Refusal, Script
-from stage import Stage
+from stage import Stage, eventually
 
 COUNT = 400
 
@@ -50,7 +50,7 @@ async def test_an_opt_out_between_two_attempts_is_honoured(stage: Stage) -> None
     account = await stage.account()
     async with stage.worker(retry_base_s=0.5):
         job = await stage.started(account, 2)
-        await stage.until_accepted(1)
+        await eventually(lambda: stage.query("SELECT 1 FROM outcome WHERE job_id = %s AND kind = 'refused'", job.id))
         await suppress(stage.pool, account, ["person1@list.example"])
         await stage.over(account, job.id)
     sides = await stage.sides(account, job.id)
