@@ -11,8 +11,6 @@ measured, 1 when something broke (the reason is on standard error).
 
 from __future__ import annotations
 
-import argparse
-import asyncio
 import sys
 import tempfile
 import time
@@ -23,7 +21,7 @@ import psycopg
 
 import sample
 from contender import Postroom, Server
-from harness import BenchmarkError, Figure, note, report
+from harness import BenchmarkError, Figure, note, run_benchmark
 from process import rss_max_bytes, tree
 
 COLUMNS = ("email", "first_name", "last_name", "city", "member_no", "amount")
@@ -106,19 +104,5 @@ async def measure(rows: int) -> list[Figure]:
     return [*figures, Figure.at_most("freeze", name, memory / 2**20, "MiB", SERVER_MEMORY_TARGET_MIB)]
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description="Rows per second into a frozen list, and the memory that it takes")
-    parser.add_argument("--json", action="store_true", help="one JSON object a figure and line")
-    parser.add_argument("--rows", type=int, default=1_000_000)
-    options = parser.parse_args()
-    try:
-        figures = asyncio.run(measure(options.rows))
-    except BenchmarkError as error:
-        note(f"freeze.py: {error}")
-        return 1
-    report(figures, options.json)
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_benchmark(measure, "Rows per second into a frozen list, and the memory that it takes", rows=1_000_000))

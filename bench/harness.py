@@ -7,11 +7,15 @@ instead of leaving it out. Fails by raising `BenchmarkError`, whose text names w
 
 from __future__ import annotations
 
+import argparse
+import asyncio
 import json
 import statistics
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -105,6 +109,26 @@ def report(figures: Sequence[Figure], as_json: bool) -> None:
         met = {None: "", True: "[green]yes[/]", False: "[red]no[/]"}[figure.met]
         table.add_row(figure.goal, figure.name, value, figure.unit, target, figure.peer or "", met)
     Console(width=None if sys.stdout.isatty() else 150).print(table)
+
+
+def run_benchmark(measure: Callable[..., Coroutine[Any, Any, Sequence[Figure]]], description: str, *,
+                  loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None, **numbers: int) -> int:
+    """The command line of a benchmark: `--json`, and an option for each of the `numbers`, which `measure` is given by name.
+    Returns the exit status: 1 where it could not be measured."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--json", action="store_true", help="one JSON object a figure and line")
+    for name, default in numbers.items():
+        parser.add_argument(f"--{name}", type=int, default=default, help=f"by default {default:,}")
+    options = vars(parser.parse_args())
+    as_json = options.pop("json")
+    try:
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            figures = runner.run(measure(**options))
+    except BenchmarkError as error:
+        note(f"{Path(sys.argv[0]).name}: {error}")
+        return 1
+    report(figures, as_json)
+    return 0
 
 
 def note(text: str) -> None:

@@ -9,13 +9,11 @@ Both have 20 connections. A minute and a half; exit status as that of `send.py`.
 
 from __future__ import annotations
 
-import argparse
-import asyncio
 import sys
 from contextlib import AbstractAsyncContextManager
 
 from contender import CONNECTIONS, Postroom
-from harness import BenchmarkError, Comparison, Figure, Run, note, report
+from harness import Comparison, Figure, Run, run_benchmark
 from peers import peer
 from sink import Sink, far_sink
 
@@ -53,19 +51,5 @@ async def measure(recipients: int) -> list[Figure]:
     ]
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description="The share of a far gateway's time that is used")
-    parser.add_argument("--json", action="store_true", help="one JSON object a figure and line")
-    parser.add_argument("--recipients", type=int, default=12_000)
-    options = parser.parse_args()
-    try:
-        figures = asyncio.run(measure(options.recipients))
-    except BenchmarkError as error:
-        note(f"latency.py: {error}")
-        return 1
-    report(figures, options.json)
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_benchmark(measure, "The share of a far gateway's time that is used", recipients=12_000))

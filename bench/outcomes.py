@@ -9,7 +9,6 @@ for the same job with everything. A minute; exit status as that of `send.py`.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import sys
 import time
@@ -17,7 +16,7 @@ import time
 import uvloop
 
 from contender import CONNECTIONS, Postroom, approve_job, create_account, create_job, pre_flown, rows
-from harness import BenchmarkError, Figure, Run, note, report
+from harness import BenchmarkError, Figure, Run, note, run_benchmark
 from postroom.domain.outcome import Evidence, Kind, Outcome
 from postroom.domain.pace import WINDOW_SIZE_MAX
 from postroom.ledger import db, delivery
@@ -83,20 +82,6 @@ async def measure(recipients: int) -> list[Figure]:
     ]
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description="How fast outcomes are written, and the database's share")
-    parser.add_argument("--json", action="store_true", help="one JSON object a figure and line")
-    parser.add_argument("--recipients", type=int, default=100_000)
-    options = parser.parse_args()
-    try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            figures = runner.run(measure(options.recipients))
-    except BenchmarkError as error:
-        note(f"outcomes.py: {error}")
-        return 1
-    report(figures, options.json)
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_benchmark(measure, "How fast outcomes are written, and the database's share",
+                           loop_factory=uvloop.new_event_loop, recipients=100_000))

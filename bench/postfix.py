@@ -10,7 +10,6 @@ Postfix does. Six minutes; exit status as that of `send.py`.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import os
 import shutil
@@ -22,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from contender import CONNECTIONS, Postroom
-from harness import BenchmarkError, Comparison, Figure, MissingError, Run, compare, note, report
+from harness import BenchmarkError, Comparison, Figure, MissingError, Run, compare, run_benchmark
 from peers import peer
 from sink import HOST, Sink, free_port, postfix_tool
 
@@ -182,20 +181,5 @@ def figures(comparison: Comparison) -> list[Figure]:
     return found
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description="Into a real Postfix, beside other senders")
-    parser.add_argument("--json", action="store_true", help="one JSON object a figure and line")
-    parser.add_argument("--messages", type=int, default=10_000, help="of each run")
-    parser.add_argument("--rounds", type=int, default=2)
-    options = parser.parse_args()
-    try:
-        found = asyncio.run(measure(options.messages, options.rounds))
-    except BenchmarkError as error:
-        note(f"postfix.py: {error}")
-        return 1
-    report(found, options.json)
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_benchmark(measure, "Into a real Postfix, beside other senders", messages=10_000, rounds=2))

@@ -6,12 +6,10 @@ PostgreSQL, on the two cores that the database needs too. The clock begins when 
 
 from __future__ import annotations
 
-import argparse
-import asyncio
 import sys
 
 from contender import Postroom
-from harness import BenchmarkError, Figure, note, report
+from harness import Figure, run_benchmark
 
 TARGET_S = 15.0  # for 100,000 recipients on two cores
 
@@ -24,20 +22,5 @@ async def measure(recipients: int, workers: int) -> list[Figure]:
             Figure.plain("preflight", "messages made and verified", recipients / seconds, "messages/s")]
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description="Seconds of a pre-flight")
-    parser.add_argument("--json", action="store_true", help="one JSON object a figure and line")
-    parser.add_argument("--recipients", type=int, default=100_000)
-    parser.add_argument("--workers", type=int, default=2)
-    options = parser.parse_args()
-    try:
-        figures = asyncio.run(measure(options.recipients, options.workers))
-    except BenchmarkError as error:
-        note(f"preflight.py: {error}")
-        return 1
-    report(figures, options.json)
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_benchmark(measure, "Seconds of a pre-flight", recipients=100_000, workers=2))

@@ -9,13 +9,11 @@ its rate that the real one lacks. Four minutes; exit status as that of `send.py`
 
 from __future__ import annotations
 
-import argparse
-import asyncio
 import sys
 
 import bare
 from contender import Postroom
-from harness import BenchmarkError, Contender, Figure, Run, compare, note, report
+from harness import Contender, Figure, Run, compare, run_benchmark
 from sink import smtp_sink
 
 COST_MAX_PERCENT = 10.0
@@ -45,20 +43,5 @@ async def measure(recipients: int, rounds: int) -> list[Figure]:
     ]
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description="What the promises of the hand-off cost")
-    parser.add_argument("--json", action="store_true", help="one JSON object a figure and line")
-    parser.add_argument("--recipients", type=int, default=100_000)
-    parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
-    try:
-        figures = asyncio.run(measure(options.recipients, options.rounds))
-    except BenchmarkError as error:
-        note(f"promises.py: {error}")
-        return 1
-    report(figures, options.json)
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_benchmark(measure, "What the promises of the hand-off cost", recipients=100_000, rounds=3))

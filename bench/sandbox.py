@@ -12,7 +12,6 @@ figure is said to be missing (`met` null), which is no error.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import os
@@ -24,7 +23,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from harness import BenchmarkError, Figure, MissingError, Run, note, report
+from harness import BenchmarkError, Figure, MissingError, Run, note, run_benchmark
 from process import cpu_seconds
 from sink import HOST, postfix_tool
 
@@ -108,18 +107,5 @@ async def measure() -> list[Figure]:
     ]
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description="Messages per second that the sandbox gateway takes on one core")
-    parser.add_argument("--json", action="store_true", help="one JSON object a figure and line")
-    options = parser.parse_args()
-    try:
-        figures = asyncio.run(measure())
-    except BenchmarkError as error:
-        note(f"sandbox.py: {error}")
-        return 1
-    report(figures, options.json)
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_benchmark(measure, "Messages per second that the sandbox gateway takes on one core"))

@@ -9,7 +9,6 @@ figure is the median of the ratios of neighbours.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import ssl
@@ -27,7 +26,7 @@ import trustme
 import uvloop
 
 import sample
-from harness import BenchmarkError, Figure, note, report
+from harness import BenchmarkError, Figure, note, run_benchmark
 from postroom.gateway.dialer import Dialer
 from postroom.gateway.replies import Phase, Reply
 from postroom.gateway.session import Endpoint, Envelope, Session, open_session
@@ -119,13 +118,5 @@ async def measure() -> list[Figure]:
     ]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", action="store_true", help="a line of JSON for each figure")
-    options = parser.parse_args()
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        report(runner.run(measure()), options.json)
-
-
 if __name__ == "__main__":
-    main()
+    sys.exit(run_benchmark(measure, "What TLS costs the sending side", loop_factory=uvloop.new_event_loop))

@@ -9,12 +9,10 @@ the sink take theirs from the same two here. Three minutes; exit status as that 
 
 from __future__ import annotations
 
-import argparse
-import asyncio
 import sys
 
 from contender import Postroom
-from harness import BenchmarkError, Contender, Figure, Run, compare, note, report
+from harness import Contender, Figure, Run, compare, run_benchmark
 from sink import fast_sink
 
 TARGET = 1.4
@@ -42,20 +40,5 @@ async def measure(recipients: int, rounds: int) -> list[Figure]:
     ]
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description="Two worker processes beside one")
-    parser.add_argument("--json", action="store_true", help="one JSON object a figure and line")
-    parser.add_argument("--recipients", type=int, default=100_000)
-    parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
-    try:
-        figures = asyncio.run(measure(options.recipients, options.rounds))
-    except BenchmarkError as error:
-        note(f"workers.py: {error}")
-        return 1
-    report(figures, options.json)
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_benchmark(measure, "Two worker processes beside one", recipients=100_000, rounds=3))

@@ -25,6 +25,7 @@ from psycopg import sql
 from postroom.ledger import db
 from postroom.ledger.embedded import EmbeddedPostgres
 from postroom.ledger.migrate import migrate
+from stage import Stage, staged
 
 HOME_PREFIX = "postroom-test-"
 ABANDONED_AFTER_S = 600
@@ -101,6 +102,13 @@ async def pool(database: str) -> AsyncIterator[db.Pool]:
     """A pool on `database`."""
     async with await db.open_pool(database, size_max=10, name="postroom test", unsafe=True) as pool:
         yield pool
+
+
+@pytest.fixture
+async def stage(pool: db.Pool, database: str) -> AsyncIterator[Stage]:
+    """A small installation on `database`: a sandbox gateway, accounts, workers."""
+    async with staged(pool, database) as stage:
+        yield stage
 
 
 @pytest.fixture(scope="session")

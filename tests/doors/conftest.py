@@ -1,7 +1,8 @@
-"""An installation for commands: a fresh database, a sandbox gateway, and a home of its own."""
+"""An installation for commands and pages: a home of its own for the ones, a running web process for the others."""
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -9,17 +10,27 @@ from pathlib import Path
 import pytest
 
 from conftest import passable_directory
-from stage import SECRET_KEY, Stage, staged
+from stage import SECRET_KEY
 
+from .browsing import Canary
 from .command import Ended, here
+from .serving import Site, served
 
 Command = Callable[..., Awaitable[Ended]]
 
 
 @pytest.fixture
-async def stage(pool, database) -> AsyncIterator[Stage]:
-    async with staged(pool, database) as stage:
-        yield stage
+async def site(pool, database) -> AsyncIterator[Site]:
+    async with served(pool, database) as site:
+        yield site
+
+
+@pytest.fixture
+async def canary() -> AsyncIterator[Canary]:
+    canary = Canary()
+    async with await asyncio.start_server(canary.serve, "127.0.0.1", 0) as server:
+        canary.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        yield canary
 
 
 @pytest.fixture

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-
-import pytest
 
 from contest import book_first
 from postroom.domain.outcome import Evidence, Kind, Outcome
 
-from .serving import MESSAGE, Site, csv_of, job_of, listed, served, upload
+from .serving import MESSAGE, csv_of, job_of, listed, upload
 
 JOB_KEYS = [
     "id", "status", "status_label", "reason", "sentence", "recipient_count", "sent", "failed", "skipped", "unconfirmed", "unsent",
@@ -21,12 +18,6 @@ JOB_KEYS = [
     "paused", "alarm", "continues", "continued_by"]
 RECIPIENT_KEYS = ["position", "row", "email", "fields", "state", "reason", "code", "enhanced_code", "reply", "evidence",
                   "attempts", "at"]
-
-
-@pytest.fixture
-async def site(pool, database) -> AsyncIterator[Site]:
-    async with served(pool, database) as site:
-        yield site
 
 
 def adds_up(job) -> bool:

@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
-import pytest
-
 from contest import book_first
 from postroom.domain.outcome import Evidence, Kind, Outcome
 
-from .serving import Site, job_of, served
-
-
-@pytest.fixture
-async def site(pool, database) -> AsyncIterator[Site]:
-    async with served(pool, database) as site:
-        yield site
+from .serving import Site, job_of
 
 
 async def doubted(site: Site, account_id: int, *, doubts: int = 2, count: int = 5) -> int:

@@ -6,17 +6,9 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 
-import pytest
-
 from postroom.doors import live
 
-from .serving import Site, job_of, served
-
-
-@pytest.fixture
-async def site(pool, database) -> AsyncIterator[Site]:
-    async with served(pool, database) as site:
-        yield site
+from .serving import job_of
 
 
 async def events_of(answer) -> AsyncIterator[tuple[str, dict]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -11,13 +10,7 @@ from postroom.doors.api.requests import NEW_JOB_EXAMPLE
 from postroom.flow.accounts import change_account
 from postroom.flow.report import content_of
 
-from .serving import MESSAGE, PNG, Site, csv_of, in_base64, job_of, listed, served, upload
-
-
-@pytest.fixture
-async def site(pool, database) -> AsyncIterator[Site]:
-    async with served(pool, database) as site:
-        yield site
+from .serving import MESSAGE, PNG, csv_of, in_base64, job_of, listed, upload
 
 
 async def test_the_example_of_the_description_makes_a_job(site):

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
 from html import escape, unescape
-
-import pytest
 
 from postroom.doors.web import pages
 from postroom.flow.accounts import change_account
@@ -14,13 +11,7 @@ from postroom.flow.approve import approve
 from postroom.flow.finish import cancel
 from postroom.flow.report import content_of, history, report
 
-from .serving import MESSAGE, PNG, TOKEN, Site, csv_of, job_of, served
-
-
-@pytest.fixture
-async def site(pool, database) -> AsyncIterator[Site]:
-    async with served(pool, database) as site:
-        yield site
+from .serving import MESSAGE, PNG, TOKEN, csv_of, job_of, served
 
 
 def token_in(answer) -> str:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from playwright.async_api import Browser, BrowserContext, Page, expect
@@ -18,27 +16,16 @@ from postroom.flow.pause import pause
 from postroom.flow.report import recipient_page, report
 from postroom.ledger import audit
 from postroom.ledger.jobs import JobOverview
-from stage import Stage, staged
+from stage import Stage
 
-from .serving import TOKEN, Site, served
+from .browsing import shot
+from .serving import TOKEN, Site
 
 COMES_BACK = """text => {
     document.dispatchEvent(new Event("visibilitychange"));
     return document.body.innerText.includes(text);
 }"""
 REASON = "The date is <b>wrong</b>."
-
-
-@pytest.fixture
-async def stage(pool, database) -> AsyncIterator[Stage]:
-    async with staged(pool, database) as stage:
-        yield stage
-
-
-@pytest.fixture
-async def site(pool, database) -> AsyncIterator[Site]:
-    async with served(pool, database) as site:
-        yield site
 
 
 @pytest.fixture
@@ -65,13 +52,12 @@ async def plain(browser: Browser, site: Site) -> AsyncIterator[Page]:
     await context.close()
 
 
-async def shot(page: Page, name: str) -> None:
-    """For whoever wants to look, on a desk and on a phone: POSTROOM_TEST_SHOTS names a directory."""
-    if directory := os.environ.get("POSTROOM_TEST_SHOTS"):
-        await page.screenshot(path=Path(directory) / f"{name}.png", full_page=True)
-        await page.set_viewport_size({"width": 390, "height": 844})
-        await page.screenshot(path=Path(directory) / f"{name}-phone.png", full_page=True)
-        await page.set_viewport_size({"width": 1280, "height": 900})
+async def shots(page: Page, name: str) -> None:
+    """On a desk and on a phone."""
+    await shot(page, name)
+    await page.set_viewport_size({"width": 390, "height": 844})
+    await shot(page, f"{name}-phone")
+    await page.set_viewport_size({"width": 1280, "height": 900})
 
 
 def address(site: Site, job: JobOverview) -> str:
@@ -119,22 +105,22 @@ async def test_a_recipient_is_looked_up_and_its_attempts_are_told_without_script
     await button(plain, "Find").click()
     await expect(plain.locator("tbody tr")).to_have_count(1)
     await expect(plain.get_by_text("Assume sent: all 3")).to_have_count(0)
-    await shot(plain, "looked-up-unconfirmed")
+    await shots(plain, "looked-up-unconfirmed")
     await plain.get_by_role("link", name="All", exact=True).click()
     await plain.get_by_label("Address").fill("person2@list.example")
     await button(plain, "Find").click()
-    await shot(plain, "looked-up")
+    await shots(plain, "looked-up")
     await plain.locator("tbody").get_by_role("link", name="1: what became of person2@list.example").click()
     await expect(plain.locator("tbody tr")).to_contain_text("the gateway's own answer")
     await expect(plain.locator("tbody tr")).to_contain_text("No such user")
-    await shot(plain, "attempts")
+    await shots(plain, "attempts")
 
 
 async def test_a_pause_in_one_tab_shows_in_the_other_and_so_does_the_resume(site, stage, context, page):
     job = await booked(stage)
     other = await opened(context, address(site, job))
     await page.goto(address(site, job))
-    await shot(page, "sending")
+    await shots(page, "sending")
     await page.get_by_label("Why it is paused").fill(REASON)
     await button(page, "Pause").click()
     for tab in (page, other):
@@ -143,7 +129,7 @@ async def test_a_pause_in_one_tab_shows_in_the_other_and_so_does_the_resume(site
         await expect(tab.locator(".badge.paused")).to_have_text("Paused")
         await expect(button(tab, "Pause")).to_have_count(0)
         await expect(button(tab, "Cancel")).to_be_visible()
-    await shot(page, "paused")
+    await shots(page, "paused")
     await button(other, "Resume").click()
     await expect(button(page, "Pause")).to_be_visible()
     await expect(page.locator(".badge.paused")).to_have_count(0)
@@ -158,10 +144,10 @@ async def test_a_tab_that_only_watches_is_never_loaded_again(site, stage, contex
     async with site.pool.connection() as conn, conn.transaction():
         await audit.insert_alarm(conn, job.account_id, job.id, "The numbers of chunk 0 do not add up.")
     await expect(tab.get_by_role("alert")).to_contain_text("The numbers of chunk 0 do not add up.")
-    await shot(tab, "alarm")
+    await shots(tab, "alarm")
     await page.goto(f"{site.url}/accounts/{job.account_id}/jobs")
     await expect(page.locator("tbody .badge")).to_have_text(["Sending", "Paused"])
-    await shot(page, "history")
+    await shots(page, "history")
     await cancel(site.pool, job.account_id, job.id, by="key website")
     await expect(button(tab, "Continue the rest (5 unsent)")).to_be_visible()
     assert await tab.evaluate("window.neverReloaded") is True
@@ -175,7 +161,7 @@ async def test_a_job_that_is_paused_at_the_gate_says_so_and_is_queued_paused(sit
     await pause(site.pool, account_id, job.id, by="key website", reason="Wait for the printer")
     await expect(page.get_by_text("Paused by key website since")).to_be_visible()
     await expect(button(page, "Resume")).to_be_visible()
-    await shot(page, "gate-paused")
+    await shots(page, "gate-paused")
     await button(page, "Approve").click()
     await expect(page.locator(".badge")).to_have_text(["Queued", "Paused"])
     await button(page, "Resume").click()
@@ -188,17 +174,17 @@ async def test_a_rest_is_continued_once_and_each_job_leads_to_the_other(site, st
     job = await over(stage)
     other = await opened(context, address(site, job))
     await page.goto(address(site, job))
-    await shot(page, "cancelled")
+    await shots(page, "cancelled")
     await button(page, label).click()
     await expect(page.get_by_text(f"Continues job {job.id}: its {which}.")).to_be_visible()
     made = int(page.url.rsplit("/", 1)[1])
     now = (await report(site.pool, job.account_id, made)).job
     assert (now.continues, now.recipient_count, now.created_by) == (job.id, count, "operator")
-    await shot(page, "continuation")
+    await shots(page, "continuation")
     await page.get_by_role("link", name=f"job {job.id}").click()
     await expect(page.get_by_text(f"Its {which} recipients go on in job {made}.")).to_be_visible()
     await expect(button(page, label)).to_have_count(0)
-    await shot(page, "continued")
+    await shots(page, "continued")
     await page.get_by_role("link", name=f"job {made}").click()
     await expect(page).to_have_url(re.compile(f"/jobs/{made}$"))
     await other.wait_for_function(COMES_BACK, arg=f"go on in job {made}", polling=1_000)
@@ -213,10 +199,10 @@ async def test_the_doubtful_of_a_sending_job_are_settled_one_by_one_without_scri
     await expect(row).to_contain_text("Connection lost")
     await expect(row).to_contain_text("The connection was lost after the final dot.")
     await expect(plain.get_by_text("whoever it took gets the message twice")).to_be_visible()
-    await shot(plain, "doubts")
+    await shots(plain, "doubts")
     await button(row, "Assume sent: person3@list.example").click()
     await expect(plain.locator(".receipt")).to_contain_text("Assumed sent: 1 unconfirmed.")
-    await shot(plain, "doubts-settled")
+    await shots(plain, "doubts-settled")
     await button(plain, "Send again: person5@list.example").click()
     await expect(plain.locator(".receipt")).to_contain_text("To be sent again: 1 unconfirmed.")
     await expect(plain.locator("tbody tr")).to_have_count(1)
@@ -229,7 +215,7 @@ async def test_all_of_a_job_that_is_over_are_sent_again_by_a_job_that_the_receip
     await button(plain, "Send again: all 3").click()
     await expect(plain.get_by_text("Nobody here.")).to_be_visible()
     await expect(plain.locator(".receipt")).to_contain_text(": 3 unconfirmed.")
-    await shot(plain, "all-settled")
+    await shots(plain, "all-settled")
     await plain.get_by_role("link", name="Go to job").click()
     await expect(plain.get_by_text(f"Continues job {job.id}: its unconfirmed.")).to_be_visible()
     made = (await report(site.pool, job.account_id, int(plain.url.rsplit("/", 1)[1]))).job

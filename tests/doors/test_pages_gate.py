@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from playwright.async_api import Browser, Page, expect
@@ -14,23 +11,12 @@ from playwright.async_api import Browser, Page, expect
 from postroom.domain.audience import IncomingRow
 from postroom.flow.preflight import Checks
 from postroom.ledger.jobs import JobOverview
-from stage import CONTENT, Stage, rows, staged
+from stage import CONTENT, Stage, rows
 
-from .serving import TOKEN, Site, served
+from .browsing import Canary, shot
+from .serving import TOKEN, Site
 
 STEPS = 16  # chunks of a job to 160 recipients over four connections
-
-
-@pytest.fixture
-async def stage(pool, database) -> AsyncIterator[Stage]:
-    async with staged(pool, database) as stage:
-        yield stage
-
-
-@pytest.fixture
-async def site(pool, database) -> AsyncIterator[Site]:
-    async with served(pool, database) as site:
-        yield site
 
 
 @pytest.fixture
@@ -45,32 +31,6 @@ async def page(browser: Browser, site: Site) -> AsyncIterator[Page]:
     yield page
     await context.close()
     assert troubles == []
-
-
-class Canary:
-    """A server elsewhere. `heard` is what was asked of it."""
-
-    def __init__(self) -> None:
-        self.heard: list[str] = []
-        self.url = ""
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.heard.append((await reader.readline()).decode())
-        writer.close()
-
-
-@pytest.fixture
-async def canary() -> AsyncIterator[Canary]:
-    canary = Canary()
-    async with await asyncio.start_server(canary.serve, "127.0.0.1", 0) as server:
-        canary.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        yield canary
-
-
-async def shot(page: Page, name: str) -> None:
-    """For whoever wants to look: POSTROOM_TEST_SHOTS names a directory."""
-    if directory := os.environ.get("POSTROOM_TEST_SHOTS"):
-        await page.screenshot(path=Path(directory) / f"{name}.png", full_page=True)
 
 
 async def open_gate(page: Page, site: Site, job: JobOverview) -> None:

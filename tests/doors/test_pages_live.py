@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from playwright.async_api import Page, expect
@@ -16,16 +14,11 @@ from postroom.flow.report import report
 from postroom.gateway.sandbox import Answer, Script
 from stage import Stage, staged
 
-from .serving import MESSAGE, PNG, TOKEN, Site, job_of, served
+from .browsing import shot
+from .serving import MESSAGE, PNG, TOKEN, job_of
 
 QUEUE_SENTENCE = "Your send is queued. Sending will start automatically when the current send finishes."
 STATES = ("sent", "failed", "skipped", "unconfirmed", "unsent")
-
-
-@pytest.fixture
-async def site(pool, database) -> AsyncIterator[Site]:
-    async with served(pool, database) as site:
-        yield site
 
 
 @pytest.fixture
@@ -46,12 +39,6 @@ async def page(browser, site) -> AsyncIterator[Page]:
     yield page
     await context.close()
     assert troubles == []
-
-
-async def shot(page: Page, name: str) -> None:
-    """For whoever wants to look: POSTROOM_TEST_SHOTS names a directory."""
-    if directory := os.environ.get("POSTROOM_TEST_SHOTS"):
-        await page.screenshot(path=Path(directory) / f"{name}.png", full_page=True)
 
 
 async def numbers(page: Page) -> dict[str, int]:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 import re
 from base64 import b64decode
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from playwright.async_api import Browser, Page, expect
@@ -18,7 +15,8 @@ from postroom.gateway.sandbox import Refusal, Script
 from postroom.message.content import Content
 from stage import CONTENT, SECRET_KEY, Stage, rows
 
-from .serving import TOKEN, Site, served
+from .browsing import Canary, shot
+from .serving import TOKEN, Site
 
 PNG = b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg==")
 EVIL = '</title></bdi></pre></textarea><script>top.taken = parent.taken = 1</script><img src=x onerror="top.taken = 1">'
@@ -29,45 +27,12 @@ LETTER = """<!doctype html><html><head><style>h1 { color: #1a7f4b }</style></hea
 
 
 @pytest.fixture
-async def site(pool, database) -> AsyncIterator[Site]:
-    async with served(pool, database) as site:
-        yield site
-
-
-@pytest.fixture
 async def page(browser: Browser, site: Site) -> AsyncIterator[Page]:
     context = await browser.new_context(viewport={"width": 1200, "height": 900})
     page = await context.new_page()
     await page.goto(f"{site.url}/sign-in?token={TOKEN}")
     yield page
     await context.close()
-
-
-class Canary:
-    """A server elsewhere. `heard` is what was asked of it."""
-
-    def __init__(self) -> None:
-        self.heard: list[str] = []
-        self.url = ""
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.heard.append((await reader.readline()).decode())
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-        writer.close()
-
-
-@pytest.fixture
-async def canary() -> AsyncIterator[Canary]:
-    canary = Canary()
-    async with await asyncio.start_server(canary.serve, "127.0.0.1", 0) as server:
-        canary.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        yield canary
-
-
-async def shot(page: Page, name: str) -> None:
-    """For whoever wants to look: POSTROOM_TEST_SHOTS names a directory."""
-    if directory := os.environ.get("POSTROOM_TEST_SHOTS"):
-        await page.screenshot(path=Path(directory) / f"{name}.png", full_page=True)
 
 
 def hostile(elsewhere: str) -> str:

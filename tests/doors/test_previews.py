@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator
 from email import message_from_bytes, policy
 
 import pytest
@@ -13,16 +12,10 @@ from postroom.flow import accounts
 from postroom.gateway.sandbox import Refusal, Script
 from stage import Stage, rows
 
-from .serving import MESSAGE, Site, csv_of, job_of, listed, served
+from .serving import MESSAGE, csv_of, job_of, listed, served
 
 PREVIEW_KEYS = ["position", "email", "subject", "from", "html", "text", "source", "size", "attachments", "blank_fields",
                 "unknown_fields", "reason", "note"]
-
-
-@pytest.fixture
-async def site(pool, database) -> AsyncIterator[Site]:
-    async with served(pool, database) as site:
-        yield site
 
 
 def is_problem(answer, status: int) -> bool:

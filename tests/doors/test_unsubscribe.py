@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import logging
-import os
 import random
 from base64 import urlsafe_b64encode
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import httpx
 import pytest
@@ -17,16 +14,11 @@ from playwright.async_api import expect
 from postroom.doors import logs
 from postroom.message.token import Tokens
 
-from .serving import Site, job_of, served
+from .browsing import shot
+from .serving import Site, job_of
 
 ONE_CLICK = {"List-Unsubscribe": "One-Click"}
 EVIL = '</bdi><script src="//evil.example/x.js"></script><img src=x onerror=alert(1)>'
-
-
-@pytest.fixture
-async def site(pool, database) -> AsyncIterator[Site]:
-    async with served(pool, database) as site:
-        yield site
 
 
 async def tokens_of_a_job(site: Site, name: str = "Club") -> Tokens:
@@ -202,9 +194,3 @@ async def test_a_person_unsubscribes_in_a_browser_with_one_button_and_no_script(
         assert await context.cookies() == []
         assert all(url.startswith(site.url) for url in asked)
         await context.close()
-
-
-async def shot(page, name: str) -> None:
-    """For whoever wants to look: POSTROOM_TEST_SHOTS names a directory."""
-    if directory := os.environ.get("POSTROOM_TEST_SHOTS"):
-        await page.screenshot(path=Path(directory) / f"{name}.png", full_page=True)

@@ -12,7 +12,7 @@ from desk import Desk
 from postroom.flow.approve import approve
 from postroom.flow.submit import APPROVED, digest_of
 from postroom.ledger import attachments
-from stage import Stage, staged
+from stage import Stage
 
 PAPER, PRICES = b"Be kind.\n" * 100, b"a,b\n1,2\n"
 
@@ -24,12 +24,6 @@ def sha256(octets: bytes) -> str:
 @pytest.fixture
 def desk(pool, database) -> Desk:
     return Desk(pool, database)
-
-
-@pytest.fixture
-async def stage(pool, database):
-    async with staged(pool, database) as stage:
-        yield stage
 
 
 async def kept(desk: Desk) -> list[tuple[int, bytes]]:

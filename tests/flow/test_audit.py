@@ -7,12 +7,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from contest import all_sent, claimed, hand_off_everything, turned
+from contest import claimed, hand_off_everything, turned
 from postroom.domain.job import Status
 from postroom.flow import approve, finish
 from postroom.flow.audit import audit
 from postroom.flow.pause import resume
 from postroom.gateway.sandbox import Answer, Sandbox, Script
+from proofs.races import all_sent
 from stage import Stage, staged
 
 PLANTED = "UPDATE chunk SET sent = sent - 1, failed = failed + 1 WHERE job_id = %s AND chunk_no = %s RETURNING 1"

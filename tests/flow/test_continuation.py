@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
 
-from contest import all_sent, at_once, book_first, claimed, turned
+from contest import book_first, claimed, turned
 from postroom.domain.audience import IncomingRow
 from postroom.domain.job import Status
 from postroom.domain.outcome import Evidence, Kind, Outcome
@@ -20,13 +19,8 @@ from postroom.flow.submit import IdempotencyKey
 from postroom.gateway.sandbox import Refusal, Script
 from postroom.ledger import delivery
 from postroom.ledger.jobs import JobOverview
-from stage import CONTENT, Stage, rows, staged
-
-
-@pytest.fixture
-async def stage(pool, database) -> AsyncIterator[Stage]:
-    async with staged(pool, database) as stage:
-        yield stage
+from proofs.races import all_sent, at_once
+from stage import CONTENT, Stage, rows
 
 
 async def begun(stage: Stage, account: int, job: JobOverview) -> None:

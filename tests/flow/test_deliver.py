@@ -15,16 +15,10 @@ from postroom.flow.secrets import SecretBox
 from postroom.gateway.sandbox import Answer, Script
 from postroom.ledger import delivery, engine
 from postroom.ledger.delivery import LeaseLost
-from stage import Stage, eventually, staged
+from stage import Stage, eventually
 
 LANES = "SELECT count(*) FROM procrastinate_jobs WHERE (args ->> 'job_id')::bigint = %s"
 WINDOWS = "SELECT array_length(positions, 1) FROM hand_off_window WHERE job_id = %s ORDER BY chunk_no, window_no"
-
-
-@pytest.fixture
-async def stage(pool, database) -> AsyncIterator[Stage]:
-    async with staged(pool, database) as stage:
-        yield stage
 
 
 @pytest.fixture

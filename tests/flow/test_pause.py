@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import psycopg
 import pytest
 
-from contest import all_sent, at_once, claimed, hand_off_everything, turned
+from contest import claimed, hand_off_everything, turned
 from postroom.domain.job import Status
 from postroom.errors import Conflict, InvalidInput, NotFound
 from postroom.flow import approve, finish, recover, report
@@ -16,13 +15,8 @@ from postroom.flow.pause import pause, resume
 from postroom.flow.start import POSTROOM
 from postroom.ledger import delivery, jobs
 from postroom.ledger.delivery import LeaseLost
-from stage import Stage, staged
-
-
-@pytest.fixture
-async def stage(pool, database) -> AsyncIterator[Stage]:
-    async with staged(pool, database) as stage:
-        yield stage
+from proofs.races import all_sent, at_once
+from stage import Stage
 
 
 async def verbs(stage: Stage, account: int, job_id: int) -> list[tuple[str, str, str | None]]:

@@ -30,12 +30,6 @@ from stage import CONTENT, Stage, eventually, rows, staged
 FIELDS = replace(CONTENT, subject="News", html=None, text="Dear {{ first_name }} of {{ city | default: 'somewhere' }}\n")
 
 
-@pytest.fixture
-async def stage(pool, database):
-    async with staged(pool, database) as stage:
-        yield stage
-
-
 def people(*first_names: str | None) -> list[IncomingRow]:
     return [IncomingRow(n + 1, f"p{n}@list.example", {"first_name": name, "city": ""}) for n, name in enumerate(first_names, 1)]
 

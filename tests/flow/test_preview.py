@@ -6,7 +6,7 @@ import io
 import re
 import time
 from base64 import b64decode
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from email import message_from_bytes, policy
 
@@ -24,19 +24,13 @@ from postroom.ledger.db import Pool
 from postroom.ledger.jobs import job_content
 from postroom.message.compile import BlankFields
 from postroom.message.content import Content
-from stage import CONTENT, Stage, rows, staged
+from stage import CONTENT, Stage, rows
 
 PNG = b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg==")
 RICH = Content(subject="Zoë → {{ name }} " + "wörd " * 20, html='<p>Hello {{ name }}</p><img src="cid:dot.png">', text=None,
                from_address="news@club.example", from_name="Zoë’s Club, the old one")
 OFFICE = Office(SecretBox("test"), helo_name="worker.example")
 FILES = (("dot.png", PNG), ("résumé.txt", "Grüße\n".encode()))
-
-
-@pytest.fixture
-async def stage(pool, database) -> AsyncIterator[Stage]:
-    async with staged(pool, database) as stage:
-        yield stage
 
 
 async def tables(stage: Stage) -> dict[str, tuple[int, str]]:

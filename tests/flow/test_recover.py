@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from contest import all_sent, claimed, hand_off_everything, turned
+from contest import claimed, hand_off_everything, turned
 from postroom.domain.job import Status
 from postroom.flow import finish, report
 from postroom.flow.recover import missing_lanes, sweep
 from postroom.ledger import delivery, jobs
 from postroom.ledger.delivery import SendingJob
 from proofs.checker import LATEST_OUTCOMES
-from stage import Stage, staged
+from proofs.races import all_sent
+from stage import Stage
 
 LANES = "SELECT count(*) FROM procrastinate_jobs WHERE (args ->> 'job_id')::bigint = %s"
 LEASE_IS_OVER = """UPDATE chunk SET lease_until = clock_timestamp() - interval '1 second'
                    WHERE job_id = %s AND owner IS NOT NULL RETURNING 1"""
 WAIT_IS_OVER = "UPDATE job_condition SET until = clock_timestamp() - interval '1 second' WHERE job_id = %s RETURNING 1"
-
-
-@pytest.fixture
-async def stage(pool, database) -> AsyncIterator[Stage]:
-    async with staged(pool, database) as stage:
-        yield stage
 
 
 async def lanes(stage: Stage, job_id: int) -> int:

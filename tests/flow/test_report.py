@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from contest import all_sent, claimed, hand_off_everything, turned
+from contest import claimed, hand_off_everything, turned
 from postroom.domain.audience import IncomingRow
 from postroom.domain.job import QUEUE_SENTENCE, Status
 from postroom.errors import InvalidInput, NotFound
@@ -17,13 +16,8 @@ from postroom.flow.accounts import suppress
 from postroom.flow.approve import approve
 from postroom.gateway.sandbox import Refusal, Script
 from postroom.ledger import jobs
+from proofs.races import all_sent
 from stage import CONTENT, Stage, rows, staged
-
-
-@pytest.fixture
-async def stage(pool, database) -> AsyncIterator[Stage]:
-    async with staged(pool, database) as stage:
-        yield stage
 
 
 async def test_each_status_has_a_sentence_that_says_why_nothing_moves(stage: Stage) -> None:

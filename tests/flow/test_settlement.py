@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
 
-from contest import all_sent, at_once, book_first, claimed
+from contest import book_first, claimed
 from postroom.domain.job import Status
 from postroom.domain.outcome import Evidence, Kind, Outcome
 from postroom.errors import Conflict, InvalidInput, NotFound
@@ -19,13 +17,8 @@ from postroom.flow.submit import IdempotencyKey
 from postroom.ledger import delivery
 from postroom.ledger.delivery import Claim, Window
 from postroom.ledger.jobs import JobOverview
-from stage import Stage, staged
-
-
-@pytest.fixture
-async def stage(pool, database) -> AsyncIterator[Stage]:
-    async with staged(pool, database) as stage:
-        yield stage
+from proofs.races import all_sent, at_once
+from stage import Stage
 
 
 async def doubted(stage: Stage, count: int = 5, doubts: int = 3,

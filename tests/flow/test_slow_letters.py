@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +24,7 @@ from postroom.ledger import jobs
 from postroom.ledger.delivery import InHand, Window
 from postroom.message.compile import Stamp
 from postroom.message.compile import compile as compile_content
-from stage import CONTENT, Stage, staged
+from stage import CONTENT, Stage
 
 
 def slow_template() -> str:
@@ -54,12 +54,6 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
     journal = Journal.open(tmp_path, bytes(16), "tester", 0)
     yield journal
     journal.close()
-
-
-@pytest.fixture
-async def stage(pool, database) -> AsyncIterator[Stage]:
-    async with staged(pool, database) as stage:
-        yield stage
 
 
 class Watched(Letter):

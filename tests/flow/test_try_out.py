@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from email import message_from_bytes, policy
 
@@ -25,17 +24,11 @@ from postroom.gateway.sandbox import Answer as At
 from postroom.gateway.sandbox import Refusal, Script
 from postroom.ledger import jobs
 from postroom.ledger.db import Connection
-from stage import CONTENT, Stage, rows, staged
+from stage import CONTENT, Stage, rows
 
 from .test_preview import FILES, RICH, look, tables
 
 TEN = [f"desk{n}@club.example" for n in range(1, 11)]
-
-
-@pytest.fixture
-async def stage(pool, database) -> AsyncIterator[Stage]:
-    async with staged(pool, database) as stage:
-        yield stage
 
 
 async def tried(stage: Stage, account: int, job_id: int, to: list[str], position: int = 1) -> list[Tried]:

@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
-import pytest
-
 from postroom.domain.audience import IncomingRow
 from postroom.flow.accounts import suppress
 from postroom.flow.unsubscribe import addressee_of, unsubscribe
 from postroom.gateway.sandbox import Answer, Script
 from postroom.message.token import Tokens
-from stage import Stage, rows, staged
-
-
-@pytest.fixture
-async def stage(pool, database) -> AsyncIterator[Stage]:
-    async with staged(pool, database) as stage:
-        yield stage
+from stage import Stage, rows
 
 
 async def tokens_of(stage: Stage, account_id: int, job_id: int) -> Tokens:

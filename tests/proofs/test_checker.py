@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator
 import psycopg
 import pytest
 
-from contest import all_sent, claimed, turned
+from contest import claimed, turned
 from desk import Desk
 from proofs.checker import Sampling
 from proofs.installation import eventually
+from proofs.races import all_sent
 
 NEVER = 1_000_000  # a whole recount, after the first look
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from functools import partial
 
-from contest import at_once, hand_off_everything
+from contest import hand_off_everything
 from postroom.domain.job import Status
 from postroom.errors import Conflict
 from postroom.flow import finish, report
 from postroom.flow.approve import approve
 from postroom.ledger.jobs import JobOverview
+from proofs.races import at_once
 from stage import Stage
 
 LANES = "SELECT count(*) FROM procrastinate_jobs WHERE task_name = 'deliver' AND (args ->> 'job_id')::bigint = %s"

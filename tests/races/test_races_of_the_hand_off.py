@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 
-from contest import all_sent, at_once, claimed, hand_off_everything, turned
+from contest import claimed, hand_off_everything, turned
 from postroom.domain.job import Status
 from postroom.errors import Unavailable
 from postroom.flow import finish, report
@@ -19,6 +19,7 @@ from postroom.ledger import db, delivery, jobs
 from postroom.ledger.delivery import Claim, LeaseLost
 from postroom.ledger.jobs import JobOverview
 from proofs.checker import LATEST_OUTCOMES, MISCOUNTS
+from proofs.races import all_sent, at_once
 from stage import Stage, eventually
 
 LANES = "SELECT count(*) FROM procrastinate_jobs WHERE (args ->> 'job_id')::bigint = %s"
