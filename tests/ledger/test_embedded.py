@@ -18,6 +18,7 @@ import pytest
 from postroom.errors import Unavailable
 from postroom.ledger import db, embedded_place
 from postroom.ledger.embedded import EmbeddedPostgres
+from stage import eventually
 
 
 async def ask(url: str, statement: str) -> object:
@@ -40,11 +41,18 @@ async def test_it_keeps_its_data_over_a_restart_and_knows_every_alphabet_under_l
         async with await psycopg.AsyncConnection.connect(server.url) as connection:
             await connection.execute("CREATE TABLE kept AS SELECT 7 AS n")
         pid = server_pid(server)
-    assert not embedded_place.is_alive(pid)
+    await gone(pid)
     async with EmbeddedPostgres(server_home) as server:
         assert await ask(server.url, "SELECT n FROM kept") == 7
         async with await db.open_pool(server.url, size_max=2, name="test") as pool, pool.connection() as connection:
             assert connection.info.server_version >= db.VERSION_MIN
+
+
+async def gone(pid: int) -> None:
+    """A server removes its lock file, which is what whoever stops it waits for, a moment before its process ends."""
+    async def has_ended() -> bool:
+        return not embedded_place.is_alive(pid)
+    await eventually(has_ended, patience_s=5)
 
 
 CHILD = """
@@ -98,7 +106,7 @@ async def test_a_server_whose_supervisor_was_killed_is_adopted(server_home: Path
     async with server:
         assert server_pid(server) == orphan
         assert await ask(server.url, "SELECT 1") == 1
-    assert not embedded_place.is_alive(orphan)
+    await gone(orphan)
 
 
 async def test_a_killed_server_is_started_again_while_its_last_backend_is_still_dying(server_home: Path) -> None:
