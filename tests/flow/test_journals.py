@@ -268,12 +268,15 @@ async def test_what_has_to_come_again_keeps_its_journal(desk: Desk, tmp_path: Pa
     assert await at.counts() == (0, 1, 0, 15)
 
 
-async def test_a_journal_that_knows_more_than_the_database_is_set_aside(desk: Desk, tmp_path: Path) -> None:
+async def test_a_journal_that_knows_more_than_the_database_pauses_every_job_and_is_set_aside(desk: Desk, tmp_path: Path) -> None:
+    """The mark, by which the guard would have seen it, is lost."""
     at = await doomed(desk, tmp_path, beat=5)
     path = at.die()
     assert await at.settle() == 0
     assert names(tmp_path) == [f"{path.name}.newer-than-the-database"]
     assert await at.counts() == (0, 0, 0, 16)
+    assert await paused(desk) == {at.job.id: "postroom"}
+    assert (await guard(desk.pool, tmp_path)).beat == 7, "once: nothing that this machine has seen is newer now"
 
 
 # -- the restore guard --------------------------------------------------------------------------------------------------

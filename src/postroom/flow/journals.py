@@ -54,7 +54,14 @@ async def settle_dead_siblings(pool: Pool, directory: Path, installation_id: byt
     settled = 0
     for dead in dead_journals(directory, installation_id):
         try:
-            settled += await _settle(pool, dead, retry_base_s)
+            async with pool.connection() as conn:
+                is_newer = dead.beat > (await installation.look(conn)).beat
+            if is_newer:  # and the mark, which would have told the guard, is lost
+                log.error("a journal knows more than the database, which was restored from a backup; it is set aside",
+                          owner=dead.owner, files=[str(path) for path in dead.files])
+                await _stand_still(pool, directory, Installation(installation_id, dead.beat + 1), dead)
+            else:
+                settled += await _settle(pool, dead, retry_base_s)
         finally:
             dead.release()
     return settled
@@ -63,11 +70,6 @@ async def settle_dead_siblings(pool: Pool, directory: Path, installation_id: byt
 async def _settle(pool: Pool, dead: DeadJournal, retry_base_s: float) -> int:
     """First the fence: a commit that the worker had on its way opens no window behind our back."""
     async with pool.connection() as conn:
-        if dead.beat > (await installation.look(conn)).beat:
-            log.error("a journal knows more than the database, which was restored from a backup; it is set aside",
-                      owner=dead.owner, files=[str(path) for path in dead.files])
-            dead.set_aside(NEWER)
-            return 0
         await delivery.fence_owner(conn, dead.owner)
         await pace.free_slots_of(conn, dead.owner)  # its connections died with it
         windows = await delivery.doubtful_windows(conn, dead.owner, dead.windows)
@@ -134,15 +136,15 @@ async def guard(pool: Pool, directory: Path) -> Installation:
     return now
 
 
-async def _stand_still(pool: Pool, directory: Path, above: Installation) -> Installation:
-    """The beat is raised last: whatever interrupts this, the next guard sees the same."""
+async def _stand_still(pool: Pool, directory: Path, above: Installation, *held: DeadJournal) -> Installation:
+    """The beat is raised last: whatever interrupts this, the next guard sees the same. `held` are journals locked by us."""
     async with pool.connection() as conn:
         waiting = await installation.jobs_that_may_send(conn)
     for account_id, job_id in waiting:
         with contextlib.suppress(Conflict, NotFound):  # it ended meanwhile
             await pause(pool, account_id, job_id, by=POSTROOM, reason=RESTORED)
         reach("guard.after_pause")
-    for dead in dead_journals(directory, above.id):
+    for dead in (*held, *dead_journals(directory, above.id)):
         dead.set_aside(NEWER)
     async with pool.connection() as conn:
         await installation.raise_to(conn, above.beat)
