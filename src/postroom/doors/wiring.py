@@ -31,11 +31,12 @@ from postroom.flow.recover import SWEEP_EVERY_S, sweep
 from postroom.flow.secrets import SecretBox
 from postroom.flow.sessions import Sessions
 from postroom.gateway import sandbox
-from postroom.gateway.journal import Journal, JournalFull
+from postroom.gateway.journal import Journal
 from postroom.ledger import db
 from postroom.ledger.db import Listening, Pool
 from postroom.ledger.embedded import EmbeddedPostgres
 from postroom.ledger.engine import Engine
+from postroom.ledger.installation import Installation
 from postroom.ledger.migrate import migrate, pending
 from postroom.tasks import end
 
@@ -161,10 +162,10 @@ async def work(settings: Settings, stop: asyncio.Event) -> None:
     async with opened(settings, name="worker", connections=WORKER_CONNECTIONS, generic_plans=True) as postroom:
         pool, owner = postroom.pool, f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         directory = settings.home / "journal"
-        installation = await guard(pool, directory)
-        journal = await _journal(directory, installation.id, owner, installation.beat, stop)
-        if journal is None:
+        begun = await _begin(pool, directory, owner, stop)
+        if begun is None:
             return
+        installation, journal = begun
         deliveries = Deliveries(
             pool=pool, letters=Letters(pool, postroom.office), sessions=Sessions(pool, owner, settings.lease_s),
             paces=Paces(pool), journal=journal, owner=owner, lease_s=settings.lease_s, retry_base_s=settings.retry_base_s,
@@ -198,12 +199,14 @@ async def work(settings: Settings, stop: asyncio.Event) -> None:
             journal.close()
 
 
-async def _journal(directory: Path, installation: bytes, owner: str, beat: int, stop: asyncio.Event) -> Journal | None:
-    """A worker without a journal sends nothing: it waits until it has one, or None when it is told to stop."""
+async def _begin(pool: Pool, directory: Path, owner: str, stop: asyncio.Event) -> tuple[Installation, Journal] | None:
+    """A worker that cannot write what it has seen of the database, or its journal, sends nothing: it waits until it can, or None
+    when it is told to stop."""
     while not stop.is_set():
         try:
-            return Journal.open(directory, installation, owner, beat)
-        except JournalFull as error:
+            installation = await guard(pool, directory)
+            return installation, Journal.open(directory, installation.id, owner, installation.beat)
+        except Unavailable as error:
             log.error("the worker waits", error=str(error))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), JOURNAL_RETRY_S)
