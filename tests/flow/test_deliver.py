@@ -165,7 +165,7 @@ async def test_a_refused_sender_is_the_gateways_trouble_and_the_job_waits(stage:
     account, job_id = await started(stage, 40)
     await deliveries.deliver(account, job_id)
     told = await report.report(stage.pool, account, job_id)
-    assert told.sentence.startswith("The gateway refuses the account's mail: “550 5.7.1 Sender refused”. Trying again at ")
+    assert told.sentence.startswith("The gateway refuses the account's mail: “550 5.7.1 Sender refused”. Trying again ")
     assert (told.job.status, told.job.unsent, told.job.in_hand) == (Status.SENDING, 40, 0)
     assert await stage.query(LANES, job_id) == [(0,)]
 

@@ -82,6 +82,11 @@ class Look:
     mentioned: tuple[str, ...] = ()
     seen: tuple[str, ...] = ()
 
+    @property
+    def is_too_slow(self) -> bool:
+        """Then nobody else is looked at."""
+        return any(one.kind is FindingKind.TOO_SLOW for one in self.findings)
+
 
 @dataclass(frozen=True, slots=True)
 class Preflight:

@@ -20,6 +20,7 @@ from postroom.flow.office import Office
 from postroom.flow.report import JobReport, Pool, report
 
 NUMBER_MAX = 2**63 - 1
+POSITION_MAX = 2**31 - 1  # what the database can hold
 FREEZES_AT_ONCE = 4
 PING_S = 15
 SEND_TIMEOUT_S = 60

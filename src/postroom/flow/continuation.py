@@ -10,16 +10,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-import msgspec
-
 from postroom.errors import Conflict, InvalidInput
+from postroom.flow.letters import bodies_of, content_of, files_of
 from postroom.flow.office import Office
 from postroom.flow.submit import IdempotencyKey, Prepared, Submission, earlier_job, freeze, remember
-from postroom.ledger import accounts, attachments, jobs, recipients
+from postroom.ledger import accounts, jobs, recipients
 from postroom.ledger.db import Connection, Pool
 from postroom.ledger.jobs import JobOverview
 from postroom.message import template
-from postroom.message.content import Bodies, Content
 
 RESTS = ("unsent", "failed")
 
@@ -61,9 +59,7 @@ async def job_of_rest(conn: Connection, office: Office, job: JobOverview, which:
     Raises InvalidInput; Conflict where there is no such rest.
     """
     stored = await jobs.job_content(conn, job.account_id, job.id)
-    content = msgspec.json.decode(stored.content, type=Content)
-    bodies = msgspec.json.decode(stored.bodies, type=Bodies)
-    files = await attachments.octets_of(conn, job.account_id, [one.digest for one in content.attachments])
+    content, bodies, files = content_of(stored), bodies_of(stored), await files_of(conn, stored)
     prepared = Prepared(content, bodies, files, await asyncio.to_thread(template.mentioned, content, bodies))
     submission = Submission(job.account_id, by, content, duplicates=job.duplicates, unusable_addresses=job.unusable_addresses,
                             field_policy=job.field_policy, continues=job.id, continued_class=which)

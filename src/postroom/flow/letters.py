@@ -133,7 +133,7 @@ def compile_job(stored: JobContent, files: Mapping[str, bytes], *, signatures: i
     machine. `content` instead of the job's own is for a test message."""
     account_fields = msgspec.json.decode(stored.account_fields, type=dict[str, str])
     outfit = Outfit(
-        bodies=msgspec.json.decode(stored.bodies, type=Bodies), identity=identity_of(stored),
+        bodies=bodies_of(stored), identity=identity_of(stored),
         tokens=Tokens(stored.token_key, stored.id), files=files, fails_blanks=stored.field_policy != "blank",
         signatures=signatures)
     return compile_content(content or content_of(stored), stamp_of(stored), account_fields, outfit)
@@ -141,6 +141,10 @@ def compile_job(stored: JobContent, files: Mapping[str, bytes], *, signatures: i
 
 def content_of(stored: JobContent) -> Content:
     return msgspec.json.decode(stored.content, type=Content)
+
+
+def bodies_of(stored: JobContent) -> Bodies:
+    return msgspec.json.decode(stored.bodies, type=Bodies)
 
 
 def identity_of(stored: JobContent) -> Identity | None:

@@ -2,7 +2,7 @@
 
 A job at the threshold or above is looked at by the workers, chunk by chunk, while it waits; a smaller one before it is
 created, because it starts by itself. Nothing is sent, and nothing here decides what becomes of a recipient later: the
-same bytes are made again at the hand-off, by the same policy.
+message is made again at the hand-off, by the same policy, with the moment at which sending began for its date.
 
 Promises: all of the list is looked at, and approval waits for it, in the flow and in the database. A template that takes long
 refuses its job after a second and the message that crossed it, and nobody is looked at any more: neither other checks nor
@@ -117,7 +117,7 @@ async def of_a_small_job(conn: Connection, office: Office, stored: JobContent, f
     facts = await office.facts(stored)
     looks, after = [whole], 0
     await ledger.make_ready_to_look(conn)
-    while rows := await ledger.rows_of_listing(conn, after, SLICE):
+    while not looks[-1].is_too_slow and (rows := await ledger.rows_of_listing(conn, after, SLICE)):
         looks.append(await asyncio.to_thread(look_at, message, rows, facts, len(stored.dkim_keys)))
         after = rows[-1].position
     found = Preflight(stored.field_policy, recipient_count, recipient_count, merged(looks, recipient_count))
@@ -161,10 +161,9 @@ class Checks:
         stored, message = await self._message(account_id, job_id)
         facts = await self._office.facts(stored)
         look = await asyncio.to_thread(look_at, message, rows, facts, len(stored.dkim_keys))
-        is_too_slow = any(one.kind is FindingKind.TOO_SLOW for one in look.findings)
         async with self._pool.connection() as conn, conn.transaction():
             await ledger.record_chunk(conn, account_id, job_id, chunk_no, look, policy=stored.field_policy)
-            if is_too_slow:
+            if look.is_too_slow:
                 await ledger.end(conn, account_id, job_id)
             elif not may_stay:  # to the tail of the queue, so that jobs take turns
                 await engine.defer_checks(conn, account_id, job_id, 1)

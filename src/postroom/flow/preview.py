@@ -25,16 +25,15 @@ import msgspec
 from postroom.domain.audience import IncomingRow, Unreadable
 from postroom.domain.outcome import Evidence
 from postroom.errors import InvalidInput, NotFound
-from postroom.flow.letters import Writer, compile_job, content_of, decode_fields, files_of, signed
+from postroom.flow.letters import Writer, bodies_of, compile_job, content_of, decode_fields, files_of, signed
 from postroom.flow.office import NotSetUp, Office
-from postroom.flow.submit import Submission, check, draft, prepare
+from postroom.flow.submit import Submission, draft, prepare
 from postroom.ledger import accounts, jobs, recipients
 from postroom.ledger.db import Connection, Pool
 from postroom.ledger.jobs import JobContent
 from postroom.ledger.recipients import RecipientRow
 from postroom.message.address import envelope, parse_address
 from postroom.message.compile import BlankFields
-from postroom.message.content import Bodies
 from postroom.message.headers import Unrenderable
 
 # Characters of images in a frame, where each stands as often as it is shown: enough for every file of a message once.
@@ -105,7 +104,7 @@ async def framed_for_everyone(pool: Pool, account_id: int, job_id: int) -> str:
     async with pool.connection() as conn:
         stored = await jobs.job_content(conn, account_id, job_id)
         octets = await files_of(conn, stored)
-    html = msgspec.json.decode(stored.bodies, type=Bodies).html or ""
+    html = bodies_of(stored).html or ""
     return await asyncio.to_thread(_framed, html, [SeenFile(one.name, one.content_type, octets[one.digest], one.content_id)
                                                    for one in content_of(stored).attachments])
 
@@ -128,7 +127,6 @@ async def preview_draft(pool: Pool, office: Office, submission: Submission, rows
     Reads no further than that row, and leaves nobody out. Raises InvalidInput for what `submit` would refuse of the message,
     template errors with line and column among it; NotFound.
     """
-    check(submission)
     prepared = await asyncio.to_thread(prepare, submission)
     async with pool.connection() as conn:
         stored = await draft(conn, office, submission, prepared)

@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import inf
 
-import msgspec
-
 from postroom.domain.job import QUEUE_SENTENCE, Status
 from postroom.domain.outcome import CLASSES, UNSENT, Kind
 from postroom.domain.pace import grown_to_per_s
 from postroom.domain.preflight import Preflight
 from postroom.errors import InvalidInput, storable
+from postroom.flow import letters
 from postroom.ledger import jobs, preflight, recipients
 from postroom.ledger.db import Connection
 from postroom.ledger.db import Pool as Pool
@@ -149,8 +148,7 @@ async def reports(pool: Pool, account_id: int, *, status: Status | None = None, 
 async def content_of(pool: Pool, account_id: int, job_id: int) -> Content:
     """The message as it was written, with its merge fields. Raises NotFound, also for another account's job."""
     async with pool.connection() as conn:
-        stored = await jobs.job_content(conn, account_id, job_id)
-    return msgspec.json.decode(stored.content, type=Content)
+        return letters.content_of(await jobs.job_content(conn, account_id, job_id))
 
 
 async def trail(pool: Pool, account_id: int, job_id: int) -> list[JobEvent]:
@@ -271,7 +269,8 @@ def _sending_sentence(job: JobOverview, now: datetime) -> str:
     if job.waits_for == "quota" and job.waits_because and job.waits_until and job.waits_until > now:
         return job.waits_because
     if job.waits_because and job.waits_until and (job.a_worker_runs or job.waits_until > now):
-        return f"{job.waits_because} Trying again at {job.waits_until:%H:%M:%S %Z}; nobody is failed by this."
+        again = f"at {job.waits_until:%H:%M:%S %Z}" if job.waits_until > now else "now"
+        return f"{job.waits_because} Trying again {again}; nobody is failed by this."
     if not job.a_worker_runs:
         return f"No worker is running, so {job.unsent:,} of {job.recipient_count:,} wait. Start one: postroom worker."
     if job.due_at and job.due_at > now:

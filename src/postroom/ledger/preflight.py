@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from postroom.domain.preflight import Effect, FindingKind, Look, Preflight, effect_of, merged
+from postroom.domain.preflight import Effect, Look, Preflight, effect_of, merged
 from postroom.ledger.db import Connection
 from postroom.ledger.queries import load
 
@@ -77,7 +77,7 @@ async def summary(conn: Connection, account_id: int, job_id: int, policy: str, r
     rows = await cursor.fetchall()
     to_check, checked = sum(row[0] for row in rows), sum(row[0] for row in rows if row[1] is not None)
     looks: Sequence[Look] = [_decode_look(row[1]) for row in rows if row[1] is not None]
-    if checked < to_check or any(one.kind is FindingKind.TOO_SLOW for look in looks for one in look.findings):
+    if checked < to_check or any(look.is_too_slow for look in looks):
         # A field that no recipient has shows only when all were seen.
         looks = [Look(one.findings) for one in looks]
     return Preflight(policy, to_check, checked, merged(looks, recipient_count))

@@ -34,12 +34,11 @@ from starlette.requests import Request
 from postroom.domain.audience import IncomingRow, read_csv, read_ndjson, read_records
 from postroom.doors.uploads import ATTACHMENT, Part, Parts, read_parts
 from postroom.errors import InvalidInput, storable
-from postroom.flow.submit import FILES_BYTES_MAX, FILES_MAX, Content, IdempotencyKey, Submission
+from postroom.flow.submit import FILES_BYTES_MAX, FILES_MAX, IDEMPOTENCY_KEY_MAX, Content, IdempotencyKey, Submission
 
 JSON_BODY_BYTES_MAX = 8 * 2**20 + FILES_BYTES_MAX * 4 // 3  # message and list, parsed several times that; and files in base64
 JSON_RECIPIENTS_MAX = 10_000
 CONTENT_TYPES = {".csv": "text/csv", ".ndjson": "application/x-ndjson", ".jsonl": "application/x-ndjson"}
-KEY_LENGTH_MAX = 255
 
 M = TypeVar("M", bound="JobOptions")
 
@@ -291,8 +290,9 @@ def idempotency_of(request: Request) -> str | None:
     key = given.strip()
     if len(key) > 1 and key[0] == key[-1] == '"':
         key = re.sub(r"\\(.)", r"\1", key[1:-1])
-    if not key or len(key) > KEY_LENGTH_MAX or not key.isascii() or not key.isprintable():
-        raise InvalidInput(f"The Idempotency-Key has 1 to {KEY_LENGTH_MAX} printable ASCII characters.", field="Idempotency-Key")
+    if not key or len(key) > IDEMPOTENCY_KEY_MAX or not key.isascii() or not key.isprintable():
+        raise InvalidInput(f"The Idempotency-Key has 1 to {IDEMPOTENCY_KEY_MAX} printable ASCII characters.",
+                           field="Idempotency-Key")
     return key
 
 

@@ -24,7 +24,7 @@ from postroom.doors.api.requests import (
     idempotency_of,
     openapi_of_new_job,
 )
-from postroom.doors.door import NUMBER_MAX, AtDoor, Number, events
+from postroom.doors.door import NUMBER_MAX, POSITION_MAX, AtDoor, Number, events
 from postroom.doors.shown import (
     ATTEMPT_EXAMPLE,
     AttemptShown,
@@ -51,7 +51,6 @@ from postroom.flow.submit import submit
 
 PAGE_MAX = 500
 POSITIONS_AT_ONCE = 10_000
-POSITION_MAX = 2**31 - 1
 
 Limit = Annotated[int, Query(ge=1, le=PAGE_MAX)]
 Cursor = Annotated[str | None, Query(max_length=20, pattern="^[0-9]+$", description="`next_cursor` of the page before.")]

@@ -14,7 +14,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from postroom.domain.job import Status
 from postroom.domain.outcome import CLASSES, EVIDENCE_MEANINGS, Kind
-from postroom.doors.door import NUMBER_MAX, AtDoor, Number, events
+from postroom.doors.door import NUMBER_MAX, POSITION_MAX, AtDoor, Number, events
 from postroom.doors.shown import attempt_shown, job_shown, preflight_shown, recipient_shown
 from postroom.doors.web.rendering import account_page
 from postroom.doors.web.session import OPERATOR, SentForm, SignedIn
@@ -30,7 +30,6 @@ from postroom.flow.settlement import WARNINGS, settle
 JOBS_PER_PAGE = 50
 ROWS_PER_PAGE = 100
 REASON_MAX = 200  # characters
-POSITION_MAX = 2**31 - 1  # what the database can hold
 # Not even our own page may script it, and nothing in it is fetched from anywhere: opening a preview tells nobody.
 PREVIEW_POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'self'"
 
