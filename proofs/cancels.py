@@ -1,7 +1,8 @@
 """A person cancels, at any moment of a send, and a worker in another process hears of it.
 
 Counted from the moment at which the person has the answer: of each session at most one message begins after it, by the
-gateway's own clock. Nobody is left in hand, and whoever was not mailed is unsent and stays so. The time to effect runs from the
+gateway's own clock. Nobody is left in hand, and whoever was not mailed is unsent and stays so: when all workers are gone, each
+job is compared with the gateway's record, what is left of journals, its events and the API. The time to effect runs from the
 answer to the last message that the gateway accepts.
 """
 
@@ -31,12 +32,16 @@ SCRIPT = "dot:delay=30ms"  # as of a gateway that is not next door: the word of 
 CANCEL_WITHIN_S = 0.6
 QUIET_AFTER_S = 0.1  # longer than the gateway's delay: what it has in hand is accepted by then
 
-HELD = "SELECT count(*) FROM chunk WHERE job_id = %s AND (window_open OR owner IS NOT NULL)"
+LEFT = """
+    SELECT status::text, (SELECT count(*) FROM chunk WHERE job_id = j.id AND (window_open OR owner IS NOT NULL)) FROM job j
+    WHERE id = %s
+"""
 
 
 async def prove(scale: Scale, seed: int, say: Say) -> Verdict:
     draw, cancels = random.Random(seed), scale.of(500, 20)
     faults: list[str] = []
+    cancelled: list[JobOverview] = []
     effects_s: list[float] = []
     too_late = begun = 0
     async with installed(concurrency=SESSIONS, script=SCRIPT, recipients=cancels * RECIPIENTS) as place:
@@ -59,10 +64,14 @@ async def prove(scale: Scale, seed: int, say: Say) -> Verdict:
                 faults.append(f"Job {job.id}: one session began {max(of_each_session)} messages after the answer, the last "
                               f"accepted {effect_s * 1_000:.0f} ms later.")
             faults += await left_over(place, job)
+            cancelled.append(job)
             if done % 50 == 0:
                 say(f"{done} cancels, {begun} messages begun after the answer")
         await place.dismiss()
-        faults += place.sampling.found[:5]
+        for job in cancelled:
+            found = await place.faults(job, await place.sides(job), unconfirmed_max=0)
+            faults += [one if one in place.sampling.found else f"Job {job.id}: {one}" for one in found]
+        faults = list(dict.fromkeys(faults + place.sampling.found[:5]))  # which each job told too
     return Verdict({"cancels": len(effects_s), "too late": too_late, "begun after the answer": begun, **distribution(effects_s),
                     **place.sampling.figures}, faults[:20])
 
@@ -80,15 +89,10 @@ def after(place: Place, job: JobOverview, answered_at: float) -> tuple[float, li
 
 
 async def left_over(place: Place, job: JobOverview) -> list[str]:
-    """What of a cancelled job is not at its end."""
-    sides = await place.sides(job)
-    found = sides.faults(unconfirmed_max=0)
-    if sides.numbers.status is not Status.CANCELLED:
-        found.append(f"It is {sides.numbers.status}.")
-    [[held]] = await place.query(HELD, job.id)
-    if held:
-        found.append(f"{held} chunks are still in hand.")
-    return [f"Job {job.id}: {one}" for one in found]
+    """What of a cancelled job is not at its end, while its workers are still there."""
+    [[status, held]] = await place.query(LEFT, job.id)
+    found = [] if status == Status.CANCELLED else [f"Job {job.id} is {status}."]
+    return found + ([f"{held} chunks of job {job.id} are still in hand."] if held else [])
 
 
 def distribution(effects_s: list[float]) -> dict[str, str]:

@@ -15,14 +15,17 @@ import struct
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from ipaddress import ip_network
 from types import TracebackType
 from typing import NoReturn, Self
 
+from postroom.gateway.dialer import Dialer
 from postroom.gateway.replies import Phase
 from postroom.tasks import end
 
 Fault = Callable[[bytes, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[bool]]  # whether it said yes nevertheless
 
+LOOPBACK_DIALER = Dialer((ip_network("127.0.0.0/8"),))  # of those who speak to such a gateway: it is on this machine
 DRIP_EVERY_S = 0.02
 MESSAGE_ID = re.compile(rb"^message-id: *(\S+)", re.IGNORECASE | re.MULTILINE)
 YES = {Phase.CONNECT: b"220 here\r\n", Phase.STARTTLS: b"220 2.0.0 go ahead\r\n", Phase.AUTH: b"235 2.7.0 welcome\r\n",

@@ -70,6 +70,18 @@ MANY = 20_000  # recipients: recounting their outcomes takes a while
 LOGIN = ("prover", "open sesame")
 
 
+@contextlib.asynccontextmanager
+async def fresh_server(*, durable: bool = False) -> AsyncIterator[tuple[Path, EmbeddedPostgres]]:
+    """A directory below /tmp and a database server in it, without any table. Both are gone afterwards."""
+    home = Path(tempfile.mkdtemp(prefix=HOME_PREFIX, dir="/tmp"))
+    home.chmod(0o711)  # the server's system user passes through
+    try:
+        async with EmbeddedPostgres(home / "database", durable=durable) as server:
+            yield home, server
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
 async def eventually(look: Callable[[], Any], *, every_s: float = 0.05, patience_s: float = PATIENCE_S) -> Any:
     """What `look` finds, as soon as it finds something."""
     async with asyncio.timeout(patience_s):
@@ -175,19 +187,24 @@ class Place:
     async def sending(self, count: int, *, by: str = "boss") -> JobOverview:
         """A new job that is past its gate. Workers look at its list, so some must be there."""
         job = await submit(self.pool, self.office, Submission(self.account_id, "prover", CONTENT), rows(count))
-        await eventually(lambda: self._checked(job))
+        await eventually(lambda: self.is_checked(job))
         return await approve.approve(self.pool, self.account_id, job.id, by=by, digest=job.digest)
 
-    async def _checked(self, job: JobOverview) -> bool:
+    async def is_checked(self, job: JobOverview) -> bool:
+        """Whether it can be approved."""
         return (await report.preflight_of(self.pool, job.account_id, job.id)).is_done
+
+    async def is_over(self, job: JobOverview) -> bool:
+        """Whether it has ended, nothing of it is in hand, and what dead workers knew of it is told."""
+        view = (await report.report(self.pool, job.account_id, job.id)).job
+        return view.status.is_over and view.in_hand == 0 and await self.dead_are_settled()
 
     @property
     def office(self) -> Office:
         return wiring.office(self.settings)
 
     async def over(self, job: JobOverview) -> None:
-        """Until the job has ended, nothing of it is in hand, and what dead workers knew of it is told. TimeoutError when the
-        gateway takes no more for a minute."""
+        """Until it is over. TimeoutError when the gateway takes no more for a minute."""
         ended = False
         while not ended:
             before = self.truth.accepted
@@ -195,8 +212,7 @@ class Place:
             async def moves(before: int = before) -> bool:
                 nonlocal ended
                 with contextlib.suppress(Unavailable):
-                    view = (await report.report(self.pool, job.account_id, job.id)).job
-                    ended = view.status.is_over and view.in_hand == 0 and await self.dead_are_settled()
+                    ended = await self.is_over(job)
                 return ended or self.truth.accepted > before
             await eventually(moves)
 
@@ -259,35 +275,30 @@ async def several(count: int, *, connections: int = 8, concurrency: int = 4, scr
     Each has an account whose gateway takes `connections` at once, `secured` only by TLS and with a login. Workers have
     `concurrency` sessions each.
     """
-    home = Path(tempfile.mkdtemp(prefix=HOME_PREFIX, dir="/tmp"))
-    home.chmod(0o711)  # the server's system user passes through
     settings = Settings(unsafe_database=not durable, secret_key=SECRET_KEY, concurrency=concurrency, lease_s=lease_s,
                         retry_base_s=0.05, helo_name="worker.example", allowed_networks="127.0.0.0/8")
-    authority = home / "authority.pem" if secured else None
-    try:
-        async with EmbeddedPostgres(home / "database", durable=durable) as server:
-            urls = await _databases(server.url, count)
-            asks = _certified(authority) if authority else ()
-            async with (truthful(home / "truth.jsonl", script, *asks) as truth, forging(home, trusts=authority) as forge,
-                        contextlib.AsyncExitStack() as stack):
-                places = []
-                for number, url in enumerate(urls):
-                    pool = await db.open_pool(url, size_max=8, name="postroom proof", unsafe=not durable)
-                    await stack.enter_async_context(pool)
-                    samples = SAMPLES_PER_RECOUNT_OF_MANY if recipients > MANY else SAMPLES_PER_RECOUNT
-                    sampling = await stack.enter_async_context(Sampling(url, samples).watching())
-                    own = msgspec.structs.replace(settings, database_url=url, home=home / f"home-{number}")
-                    own.home.mkdir()
-                    place = Place(home, server, pool, truth, forge, own, sampling)
-                    place.account_id = await account(pool, truth.port, connections, secured=secured)
-                    places.append(place)
-                try:
-                    yield places
-                except BaseException:
-                    print(places[0].words(), file=sys.stderr)
-                    raise
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
+    async with fresh_server(durable=durable) as (home, server):
+        authority = home / "authority.pem" if secured else None
+        urls = await _databases(server.url, count)
+        asks = _certified(authority) if authority else ()
+        async with (truthful(home / "truth.jsonl", script, *asks) as truth, forging(home, trusts=authority) as forge,
+                    contextlib.AsyncExitStack() as stack):
+            places = []
+            for number, url in enumerate(urls):
+                pool = await db.open_pool(url, size_max=8, name="postroom proof", unsafe=not durable)
+                await stack.enter_async_context(pool)
+                samples = SAMPLES_PER_RECOUNT_OF_MANY if recipients > MANY else SAMPLES_PER_RECOUNT
+                sampling = await stack.enter_async_context(Sampling(url, samples).watching())
+                own = msgspec.structs.replace(settings, database_url=url, home=home / f"home-{number}")
+                own.home.mkdir()
+                place = Place(home, server, pool, truth, forge, own, sampling)
+                place.account_id = await account(pool, truth.port, connections, secured=secured)
+                places.append(place)
+            try:
+                yield places
+            except BaseException:
+                print(places[0].words(), file=sys.stderr)
+                raise
 
 
 async def sweep() -> None:

@@ -16,7 +16,6 @@ import ssl
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
-from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,7 +32,6 @@ from postroom.flow.secrets import SecretBox
 from postroom.flow.sessions import Sessions
 from postroom.flow.submit import Submission, submit
 from postroom.gateway.conversation import Deadlines
-from postroom.gateway.dialer import Dialer
 from postroom.gateway.journal import Journal
 from postroom.gateway.replies import Phase
 from postroom.ledger import pace
@@ -42,7 +40,7 @@ from postroom.ledger.jobs import JobOverview
 from proofs import faulty
 from proofs.checker import sides_of, taken_of
 from proofs.content import CONTENT, rows
-from proofs.faulty import Fault, Faulty, Says
+from proofs.faulty import LOOPBACK_DIALER, Fault, Faulty, Says
 from proofs.installation import SECRET_KEY
 from proofs.place import database
 from proofs.verdict import Say, Scale, Verdict
@@ -183,7 +181,7 @@ class Trusting(Letters):
 
     async def of_job(self, account_id: int, job_id: int) -> Letter:
         letter = await super().of_job(account_id, job_id)
-        letter.endpoint = replace(letter.endpoint, ssl_context=trusting(), dialer=Dialer((ip_network("127.0.0.0/8"),)))
+        letter.endpoint = replace(letter.endpoint, ssl_context=trusting(), dialer=LOOPBACK_DIALER)
         return letter
 
 

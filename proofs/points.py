@@ -1,11 +1,12 @@
-"""A process dies exactly at each named point of the code, at its first, a middle and its last passage, in a job of 50 recipients.
+"""A process dies exactly at each named point of the code, in every life of a job of 50 recipients that comes to it.
 
 A job is led through several lives: one that is sent, one that waits for its time, one that is cancelled, one that is paused, one
 whose gateway is gone, one whose refused are given up, one whose worker died before with and without its journal, one whose doubt
 a person settles, one in a database that was restored from a backup. The gateway asks for TLS and a login. Each life is led once
-to count who comes to which points how often; then each point kills in the life that comes to it most often, and whoever has died
-is replaced or asked again. No two lives are quite alike: one that did not come to its point as often is led once more, and told
-where nobody died then either. Whatever died where, everybody is accounted for.
+to count who comes to which points how often. Then each point kills at its first passage in every life that comes to it, and in
+the one that comes to it most often at a middle and the last passage too; whoever has died is replaced or asked again. The short
+version kills at each point once. No two lives are quite alike: one that did not come to its point as often is led once more, and
+told where nobody died then either. Whatever died where, everybody is accounted for.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +80,7 @@ class Life:
     async def approved(self, in_s: int = 0) -> JobOverview:
         """A job that workers have looked at, with its approval."""
         job = await self.submitted(in_s)
-        await self.until(self._is_checked)
+        await self.until(partial(self.place.is_checked, job))
         await self.ask("approve", job.id)
         return job
 
@@ -103,7 +105,8 @@ class Life:
         await self.until(enough)
 
     async def over(self) -> None:
-        await self.until(self._is_over)
+        assert self.job is not None
+        await self.until(partial(self.place.is_over, self.job))
         assert self._worker is not None
         await self._worker.stop()
         self._has_died(self._worker)
@@ -134,15 +137,6 @@ class Life:
         died = worker.words.endswith(f"dies at {self.fate}\n") if self.fate else False
         self.deaths += died
         return died
-
-    async def _is_checked(self) -> bool:
-        assert self.job is not None
-        return (await report.preflight_of(self.place.pool, self.place.account_id, self.job.id)).is_done
-
-    async def _is_over(self) -> bool:
-        assert self.job is not None
-        view = (await report.report(self.place.pool, self.place.account_id, self.job.id)).job
-        return view.status.is_over and view.in_hand == 0 and await self.place.dead_are_settled()
 
 
 # -- the lives ---------------------------------------------------------------------------------------------------------
@@ -276,25 +270,36 @@ async def prove(scale: Scale, seed: int, say: Say) -> Verdict:
         await run.all(fates)
         again, run.spared = run.spared, []
         await run.all(again)
-    killed = {fate.partition(":")[0] for fate in run.died}
+    tried = {(live.__name__, _point(fate)) for live, fate in fates}
+    killed = {point for _, point in run.died}
     if len(killed) < POINTS_MIN:
         found.append(f"Somebody died at {len(killed)} points; {POINTS_MIN} are promised.")
     return Verdict({"named points": len(points), "points where somebody died": len(killed),
-                    "lives": len(LIVES) + len(fates) + len(again), "lives led once more": len(again), "deaths": len(run.died),
+                    "points in each life that comes to them": len(tried), "of these, where somebody died": len(run.died),
+                    "lives": len(LIVES) + len(fates) + len(again), "lives led once more": len(again), "deaths": run.deaths,
                     "lives in which nobody died though somebody was to": len(run.spared),
                     "these": ", ".join(sorted(f"{live.__name__} at {fate}" for live, fate in run.spared)) or "none",
                     **run.figures, "nobody died at": ", ".join(sorted(set(points) - killed)) or "none"}, found + run.faults)
 
 
 def _fates(points: list[str], passed: Mapping[str, Counter[str]], scale: Scale) -> list[tuple[Live, str]]:
-    """Where to die, in the life that comes there most often."""
+    """Where to die: in short once at each point, in the life that comes there most often."""
     fates = []
     for point in points:
-        live = max(LIVES, key=lambda live: passed[live.__name__][point])
-        times = passed[live.__name__][point]
-        nths = {1, (times + 1) // 2, times} if scale is Scale.FULL else {1}
-        fates += [(live, f"{point}:{nth}") for nth in sorted(nths) if times]
+        times = {live: passed[live.__name__][point] for live in LIVES if passed[live.__name__][point]}
+        if not times:
+            continue
+        most = max(times, key=times.__getitem__)
+        if scale is Scale.FULL:
+            nths = {live: {1} for live in times} | {most: {1, (times[most] + 1) // 2, times[most]}}
+        else:
+            nths = {most: {1}}
+        fates += [(live, f"{point}:{nth}") for live in nths for nth in sorted(nths[live])]
     return fates
+
+
+def _point(fate: str) -> str:
+    return fate.partition(":")[0]
 
 
 @dataclass
@@ -302,7 +307,8 @@ class _Run:
     say: Say
     places: list[Place]
     passed: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
-    died: list[str] = field(default_factory=list)
+    deaths: int = 0
+    died: set[tuple[str, str]] = field(default_factory=set)  # lives and points
     spared: list[tuple[Live, str]] = field(default_factory=list)  # who was to die, and did not
     faults: list[str] = field(default_factory=list)
     figures: Counter[str] = field(default_factory=Counter)
@@ -335,7 +341,8 @@ class _Run:
         self.faults += [f"{name}: {fault}" for fault in found]
         self.figures.update(sides.figures)
         if life.deaths:
-            self.died.append(life.fate)
+            self.deaths += 1
+            self.died.add((live.__name__, _point(life.fate)))
         elif life.fate:
             self.spared.append((live, life.fate))
         self.passed[live.__name__] |= life.passed

@@ -33,6 +33,7 @@ from proofs.verdict import Say, Scale, Verdict
 
 APPROVERS = 50
 CREATORS = 20
+SAYS_EVERY = 100  # jobs
 THRESHOLD = 2
 
 VERBS = "SELECT verb FROM job_event WHERE job_id = %s ORDER BY id"
@@ -148,8 +149,7 @@ class Contest:
 
 
 async def prove(scale: Scale, seed: int, say: Say) -> Verdict:
-    cancels, approvals = scale.of(10_000, 300), scale.of(1_000, 50)
-    creations = scale.of(200, 10)
+    cancels, jobs_approved, creations = scale.of(10_000, 300), scale.of(1_000, 2), scale.of(200, 10)
     async with database(connections=APPROVERS) as (sampling, pool):
         contest = Contest(pool)
         endings: Counter[Status] = Counter()
@@ -162,12 +162,14 @@ async def prove(scale: Scale, seed: int, say: Say) -> Verdict:
         await asyncio.gather(*(race(account_id, cancels // len(racers)) for account_id in racers))
         say(f"{cancels} cancels against completions: {dict(endings)}")
         board = await contest.account("Board", threshold=THRESHOLD)
-        for _ in range(approvals // APPROVERS):
+        for done in range(1, jobs_approved + 1):
             await contest.approvals(board, APPROVERS)
-        say(f"{approvals} approvals")
+            if done % SAYS_EVERY == 0:
+                say(f"{done} jobs, each approved by {APPROVERS} at once")
         for _ in range(creations):
             await contest.creations(board, CREATORS)
         say(f"{creations} x {CREATORS} creations")
     return Verdict({"cancel or complete": endings.total(), "ended by the cancel": endings[Status.CANCELLED],
-                    "double approvals": approvals, "creations and approvals at once": creations * CREATORS,
+                    "jobs approved by many at once": jobs_approved, "approvals of these": jobs_approved * APPROVERS,
+                    "creations and approvals at once": creations * CREATORS,
                     **sampling.figures}, contest.faults[:20] + sampling.found[:5])

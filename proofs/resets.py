@@ -17,13 +17,11 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from ipaddress import ip_network
 from pathlib import Path
 
 from postroom.domain.outcome import Kind
 from postroom.flow.hands import Hands, Streak
 from postroom.flow.letters import Letter
-from postroom.gateway.dialer import Dialer
 from postroom.gateway.journal import Journal, WindowKey
 from postroom.gateway.replies import Phase
 from postroom.gateway.session import Endpoint, GatewayError, SessionLost, open_session
@@ -31,13 +29,12 @@ from postroom.ledger.delivery import InHand, Window
 from postroom.message.compile import Stamp
 from postroom.message.compile import compile as compile_content
 from proofs.content import CONTENT
-from proofs.faulty import Faulty, resets
+from proofs.faulty import LOOPBACK_DIALER, Faulty, resets
 from proofs.verdict import Say, Scale, Verdict
 
 AT_ONCE = 10
 VICTIM = 2  # of three
 END_OF_MESSAGE = b"\r\n.\r\n"
-DIALER = Dialer((ip_network("127.0.0.0/8"),))
 STAMP = Stamp("1-0", datetime(2030, 1, 1, tzinfo=UTC))
 
 
@@ -111,7 +108,7 @@ async def reset(place: Place, number: int, journal: Journal, count: Count) -> No
     hands = Hands(window, letter, lambda: True, journal=journal, intent=intent, retry_base_s=1.0, streak=Streak())
     async with resetting(place) as port:
         try:
-            session = await open_session(Endpoint("127.0.0.1", port, security="none", dialer=DIALER))
+            session = await open_session(Endpoint("127.0.0.1", port, security="none", dialer=LOOPBACK_DIALER))
             await session.hand_off(hands)
             count.faults.append(f"{place}: the session went on")
         except (GatewayError, SessionLost):
