@@ -25,6 +25,7 @@ import msgspec
 import psycopg
 import structlog
 
+import peers
 import sample
 from harness import BenchmarkError, Run
 from postroom.config import Settings
@@ -152,21 +153,26 @@ class Postroom:
         return inherited | {"POSTROOM_DATABASE_URL": self.url, "POSTROOM_HOME": str(self.home / "home"),
                             "POSTROOM_ALLOWED_NETWORKS": "127.0.0.0/8"}
 
-    async def run_job(self, sink_port: int, recipients: int, uvloop: bool, *, workers: int = 1, before: str = "") -> Run:
-        """Freeze, start the workers, let them check everybody, approve, wait for the end. `before` is Python that each worker
-        runs first. CPU and memory are those of all workers."""
-        account_id = await create_account(self.parts, sink_port)
-        job = await create_job(self.parts, account_id, rows(recipients))
-        async with (
-            await psycopg.AsyncConnection.connect(self.url, autocommit=True) as connection,
-            AsyncExitStack() as running,
-        ):
-            pids = [await running.enter_async_context(self._worker(connection, uvloop, before)) for _ in range(workers)]
-            await _checked(connection, job.id, recipients)
-            cpu_before = sum(map(cpu_seconds, pids))
-            await approve_job(self.parts, account_id, job.id)
-            seconds = await _completed(connection, job.id, recipients)
-            return Run(recipients, seconds, sum(map(cpu_seconds, pids)) - cpu_before, sum(map(rss_max_bytes, pids)))
+    async def run_job(self, receiver: peers.Server, recipients: int, *, uvloop: bool = True, workers: int = 1,
+                      before: str = "") -> Run:
+        """Into a fresh receiver: freeze, start the workers, let them check everybody, approve, wait for the end. What was sent
+        must be what the receiver counts. `before` is Python that each worker runs first. CPU and memory are those of all
+        workers."""
+        async with receiver() as sink:
+            account_id = await create_account(self.parts, sink.port)
+            job = await create_job(self.parts, account_id, rows(recipients))
+            async with (
+                await psycopg.AsyncConnection.connect(self.url, autocommit=True) as connection,
+                AsyncExitStack() as running,
+            ):
+                pids = [await running.enter_async_context(self._worker(connection, uvloop, before)) for _ in range(workers)]
+                await _checked(connection, job.id, recipients)
+                cpu_before = sum(map(cpu_seconds, pids))
+                await approve_job(self.parts, account_id, job.id)
+                seconds = await _completed(connection, job.id, recipients)
+                run = Run(recipients, seconds, sum(map(cpu_seconds, pids)) - cpu_before, sum(map(rss_max_bytes, pids)))
+            await sink.expect(run.messages)
+            return run
 
     @asynccontextmanager
     async def worker(self) -> AsyncIterator[int]:

@@ -10,12 +10,12 @@ Both have 20 connections. A minute and a half; exit status as that of `send.py`.
 from __future__ import annotations
 
 import sys
-from contextlib import AbstractAsyncContextManager
+from functools import partial
 
 from contender import CONNECTIONS, Postroom
-from harness import Comparison, Figure, Run, run_benchmark
+from harness import Comparison, Figure, run_benchmark
 from peers import peer
-from sink import Sink, far_sink
+from sink import far_sink
 
 ROUND_TRIP_S = 0.040
 MOST_PER_S = CONNECTIONS / ROUND_TRIP_S
@@ -24,20 +24,10 @@ OURS = "Postroom"
 LOCK_STEP = "aiosmtplib, pool of 20, ready bytes"
 
 
-def far() -> AbstractAsyncContextManager[Sink]:
-    return far_sink(ROUND_TRIP_S)
-
-
 async def measure(recipients: int) -> list[Figure]:
-    comparison = Comparison()
+    comparison, far = Comparison(), partial(far_sink, ROUND_TRIP_S)
     async with Postroom() as postroom:
-        async def ours() -> Run:
-            async with far() as sink:
-                run = await postroom.run_job(sink.port, recipients, uvloop=True)
-                await sink.expect(run.messages)
-                return run
-
-        await comparison.attempt(OURS, ours)
+        await comparison.attempt(OURS, partial(postroom.run_job, far, recipients))
         theirs = peer("aiosmtplib_pool.py", recipients // 4, CONNECTIONS, needs=("aiosmtplib",), server=far)
         await comparison.attempt(LOCK_STEP, theirs)
     rate, lock_step = comparison.median_rate(OURS), comparison.median_rate(LOCK_STEP)

@@ -18,10 +18,11 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from contender import CONNECTIONS, Postroom
-from harness import BenchmarkError, Comparison, Figure, MissingError, Run, compare, run_benchmark
+from harness import BenchmarkError, Comparison, Figure, MissingError, compare, run_benchmark
 from peers import peer
 from sink import HOST, Sink, free_port, postfix_tool
 
@@ -150,12 +151,7 @@ async def measure(messages: int, rounds: int) -> list[Figure]:
         AIOSMTPLIB: peer("aiosmtplib_pool.py", messages, CONNECTIONS, needs=("aiosmtplib",), server=postfix),
     }
     async with Postroom() as postroom:
-        async def ours() -> Run:
-            async with postfix() as server:
-                run = await postroom.run_job(server.port, messages, uvloop=True)
-                await server.expect(run.messages)
-                return run
-
+        ours = partial(postroom.run_job, postfix, messages)
         comparison = await compare({OURS: ours}, peers, {OURS: PEERS}, rounds)
     return figures(comparison)
 

@@ -10,30 +10,21 @@ its rate that the real one lacks. Four minutes; exit status as that of `send.py`
 from __future__ import annotations
 
 import sys
+from functools import partial
 
 import bare
 from contender import Postroom
-from harness import Contender, Figure, Run, compare, run_benchmark
+from harness import Figure, compare, run_benchmark
 from sink import smtp_sink
 
 COST_MAX_PERCENT = 10.0
 REAL, BARE = "Postroom", "Postroom without journal and windows"
 
 
-def job(postroom: Postroom, recipients: int, before: str) -> Contender:
-    async def run() -> Run:
-        async with smtp_sink() as sink:
-            run = await postroom.run_job(sink.port, recipients, uvloop=True, before=before)
-            await sink.expect(run.messages)
-            return run
-
-    return run
-
-
 async def measure(recipients: int, rounds: int) -> list[Figure]:
     async with Postroom() as postroom:
-        comparison = await compare({REAL: job(postroom, recipients, "")}, {BARE: job(postroom, recipients, bare.BEFORE)},
-                                   {REAL: [BARE]}, rounds)
+        job = partial(postroom.run_job, smtp_sink, recipients)
+        comparison = await compare({REAL: job}, {BARE: partial(job, before=bare.BEFORE)}, {REAL: [BARE]}, rounds)
     ratio = comparison.ratio(REAL, BARE)
     assert ratio is not None
     return [

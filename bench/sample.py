@@ -18,11 +18,6 @@ LAST_NAMES = ("Smith", "Żółkowski", "Müller", "Иванова", "García", "
 CITIES = ("Oslo", "Kraków", "Zürich", "Łódź", "A Coruña", "高雄市", "Θεσσαλονίκη", "Århus", "Dakar", "Cork")
 PLANS = ("Basic", "Family & friends", "Premium")
 
-FIELD_NAMES = (
-    "first_name", "last_name", "city", "member_no", "plan", "amount", "due_date",
-    "seat", "berth", "boat", "code", "agent", "phone", "link",
-)  # fmt: skip
-
 SUBJECT = "{{ first_name }}, your place at the summer regatta"
 
 STATIC = (

@@ -36,22 +36,17 @@ TIMEOUT_S = 20.0
 
 
 @asynccontextmanager
-async def sandbox(record: Path) -> AsyncIterator[tuple[int, int]]:
-    """(process, port) of a fresh sandbox gateway on one core, stopped at the end."""
+async def sandbox(*options: str) -> AsyncIterator[tuple[int, int]]:
+    """(process, port) of a fresh sandbox gateway, stopped at the end. `options` are those of `postroom sandbox`."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "postroom.doors.cli.main", "sandbox", "--port", "0", "--record", str(record), "--json",
-        stdout=PIPE,
-    )  # fmt: skip
+        sys.executable, "-m", "postroom.doors.cli.main", "sandbox", "--port", "0", "--json", *options, stdout=PIPE)
     try:
         assert process.stdout is not None
         try:
             said = await asyncio.wait_for(process.stdout.readuntil(b"}"), TIMEOUT_S)
         except (TimeoutError, asyncio.IncompleteReadError):
             raise BenchmarkError("the sandbox gateway did not start") from None
-        port = json.loads(said)["port"]
-        if hasattr(os, "sched_setaffinity"):
-            os.sched_setaffinity(process.pid, {max(os.sched_getaffinity(process.pid))})
-        yield process.pid, port
+        yield process.pid, json.loads(said)["port"]
     finally:
         if process.returncode is None:
             process.terminate()
@@ -80,7 +75,9 @@ async def one_round() -> Run:
     """The client's time, the sandbox's CPU."""
     with tempfile.TemporaryDirectory(prefix="sandbox-bench-") as directory:
         record = Path(directory) / "record.ndjson"
-        async with sandbox(record) as (pid, port):
+        async with sandbox("--record", str(record)) as (pid, port):
+            if hasattr(os, "sched_setaffinity"):
+                os.sched_setaffinity(pid, {max(os.sched_getaffinity(pid))})
             before = cpu_seconds(pid)
             sent = await send(port)
             run = Run(sent.messages, sent.seconds, cpu_seconds(pid) - before)

@@ -17,9 +17,10 @@ import asyncio
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from contender import Postroom
-from harness import BenchmarkError, Comparison, Contender, Figure, Run, compare, note, report
+from harness import BenchmarkError, Comparison, Contender, Figure, compare, note, report
 from peers import node_peer, peer
 from sink import smtp_sink
 
@@ -82,21 +83,7 @@ def peer_contenders(scale: float) -> dict[str, Contender]:
 
 
 def own_contenders(postroom: Postroom, recipients: int) -> dict[str, Contender]:
-    async def with_uvloop() -> Run:
-        return await whole_job(postroom, recipients, uvloop=True)
-
-    async def with_stdlib() -> Run:
-        return await whole_job(postroom, recipients, uvloop=False)
-
-    return {UVLOOP: with_uvloop, STDLIB: with_stdlib}
-
-
-async def whole_job(postroom: Postroom, recipients: int, uvloop: bool) -> Run:
-    """One job of Postroom against a fresh sink, its Sent checked against the sink's count."""
-    async with smtp_sink() as sink:
-        run = await postroom.run_job(sink.port, recipients, uvloop)
-        await sink.expect(run.messages)
-        return run
+    return {name: partial(postroom.run_job, smtp_sink, recipients, uvloop=name == UVLOOP) for name in (UVLOOP, STDLIB)}
 
 
 def pairs() -> dict[str, list[str]]:
@@ -128,7 +115,7 @@ async def memory_figures(postroom: Postroom, sizes: Sequence[int]) -> list[Figur
     """G6: the most memory that the worker process ever held, for jobs of growing size; a fresh worker each."""
     peaks: list[int] = []
     for recipients in sizes:
-        run = await whole_job(postroom, recipients, uvloop=True)
+        run = await postroom.run_job(smtp_sink, recipients)
         if run.rss_max_bytes is None:
             raise BenchmarkError("the run does not say how much memory the worker held")
         note(f"memory of the worker at {recipients:,} recipients: {run.rss_max_bytes / 1e6:.1f} MB")

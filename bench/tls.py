@@ -9,16 +9,12 @@ figure is the median of the ratios of neighbours.
 
 from __future__ import annotations
 
-import asyncio
-import json
 import ssl
 import statistics
 import sys
 import tempfile
 import time
-from asyncio.subprocess import PIPE
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -30,6 +26,7 @@ from harness import BenchmarkError, Figure, note, run_benchmark
 from postroom.gateway.dialer import Dialer
 from postroom.gateway.replies import Phase, Reply
 from postroom.gateway.session import Endpoint, Envelope, Session, open_session
+from sandbox import sandbox
 from sink import HOST
 
 ROUNDS = 15
@@ -66,19 +63,6 @@ class Window:
         raise BenchmarkError(f"a message was lost: {detail}")
 
 
-@asynccontextmanager
-async def sandbox(*options: str) -> AsyncIterator[int]:
-    """The port of a sandbox gateway in a process of its own."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "postroom.doors.cli.main", "sandbox", "--port", "0", "--json", *options, stdout=PIPE)
-    assert process.stdout is not None
-    try:
-        yield json.loads(await process.stdout.readuntil(b"}"))["port"]
-    finally:
-        process.terminate()
-        await process.wait()
-
-
 async def us_per_message(session: Session, content: bytes) -> float:
     """CPU microseconds of this process, for each of `MESSAGES`."""
     started = time.process_time()
@@ -100,8 +84,8 @@ async def measure() -> list[Figure]:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         certificate = folder / "certificate.pem"
         authority.issue_cert("localhost", HOST).private_key_and_cert_chain_pem.write_to_path(certificate)
-        open_port = await stack.enter_async_context(sandbox())
-        tls_port = await stack.enter_async_context(sandbox("--implicit-tls", "--tls", str(certificate)))
+        _, open_port = await stack.enter_async_context(sandbox())
+        _, tls_port = await stack.enter_async_context(sandbox("--implicit-tls", "--tls", str(certificate)))
         in_clear = await open_session(Endpoint(HOST, open_port, "none", dialer=DIALER))
         in_tls = await open_session(Endpoint(HOST, tls_port, ssl_context=context, dialer=DIALER))
         for _ in range(ROUNDS):

@@ -10,28 +10,19 @@ the sink take theirs from the same two here. Three minutes; exit status as that 
 from __future__ import annotations
 
 import sys
+from functools import partial
 
 from contender import Postroom
-from harness import Contender, Figure, Run, compare, run_benchmark
+from harness import Figure, compare, run_benchmark
 from sink import fast_sink
 
 TARGET = 1.4
 ONE, TWO = "one worker process", "two worker processes"
 
 
-def of_workers(postroom: Postroom, recipients: int, workers: int) -> Contender:
-    async def run() -> Run:
-        async with fast_sink() as sink:
-            run = await postroom.run_job(sink.port, recipients, uvloop=True, workers=workers)
-            await sink.expect(run.messages)
-            return run
-
-    return run
-
-
 async def measure(recipients: int, rounds: int) -> list[Figure]:
     async with Postroom() as postroom:
-        two, one = (of_workers(postroom, recipients, workers) for workers in (2, 1))
+        two, one = (partial(postroom.run_job, fast_sink, recipients, workers=workers) for workers in (2, 1))
         comparison = await compare({TWO: two}, {ONE: one}, {TWO: [ONE]}, rounds)
     return [
         Figure.at_least("G11", f"{TWO}: rate as a multiple", comparison.ratio(TWO, ONE), "x", TARGET, ONE),
