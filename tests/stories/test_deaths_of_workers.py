@@ -9,6 +9,7 @@ import asyncio
 import signal
 
 from postroom.domain.job import Status
+from postroom.domain.pace import WINDOW_SIZE_MAX
 from postroom.flow import finish
 from postroom.gateway.sandbox import Answer, Script
 from stage import Stage, eventually, journal_files
@@ -57,7 +58,7 @@ async def test_a_worker_that_is_killed_and_whose_journal_is_lost_leaves_doubt_ab
     doubted = sides.positions("unconfirmed")
     assert sides.counts == (COUNT - len(doubted), 0, 0, len(doubted), 0)
     assert doubted == in_hand
-    assert 0 < len(in_hand) <= CONNECTIONS * 50
+    assert 0 < len(in_hand) <= CONNECTIONS * WINDOW_SIZE_MAX
     assert {sides.told[position].evidence for position in doubted} == {"lease_lost"}
 
 
