@@ -1,9 +1,9 @@
 """A test message: what one recipient gets, sent to a few addresses of one's own by the job's own gateway.
 
-It is made of a real recipient's fields and marked as a test in its subject. Its token to unsubscribe is nobody's, its Message-ID
-is no recipient's, and bounces come back to the From address. It is in no ledger: no outcome, no count. The job's trail says who
-tried it, and to how many, before the gateway hears of it; and afterwards how many the gateway took, refused or left unanswered, and
-how many were not sent. Where the process dies in between, the trail says only that it was tried.
+It is made of a real recipient's fields and marked as a test in its subject. Its token to unsubscribe is nobody's, its
+Message-ID is no recipient's, and bounces come back to the From address. It is in no ledger: no outcome, no count. The job's
+trail says who tried it, and to how many, before the gateway hears of it; and afterwards how many the gateway took, refused or
+left unanswered, and how many were not sent. Where the process dies in between, the trail says only that it was tried.
 
 Promises: it goes out once, when somebody asks, at most one message an address, in one session and in the order of the
 addresses; what the gateway said of each is told. It is never tried again.
