@@ -36,7 +36,7 @@ lint: ## Only the linter and the type checker
 
 fuzz: ## A million values through two parsers of mail, in an hour (VALUES=20000 fewer, SEED=... from a seed that was told)
 	@tools/setup.sh dev
-	@POSTROOM_VALUES=$(or $(VALUES),1000000) POSTROOM_SEED=$(SEED) $(bin)/pytest -s tests/message/test_bytes.py
+	@POSTROOM_VALUES=$(or $(VALUES),1000000) POSTROOM_SEED=$(SEED) $(bin)/pytest -s tests/message/render/test_bytes.py
 
 prove: ## The proofs, all of them, in some hours (NAME="kills points" some, SHORT=1 small, SEED=... again, JSON=1)
 	@tools/setup.sh dev

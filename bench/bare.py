@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from postroom.domain.pace import CHUNK_SIZE_MAX
-from postroom.flow import deliver, sessions
+from postroom.flow.delivery import deliver, sessions
 from postroom.gateway.journal import Intent, Journal
-from postroom.ledger import db
+from postroom.ledger.database import db
 
 BEFORE = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import bare; bare.strip(); "
 

@@ -31,10 +31,12 @@ from harness import BenchmarkError, Run
 from postroom.config import Settings
 from postroom.domain.audience import IncomingRow, read_csv
 from postroom.doors import wiring
-from postroom.flow import accounts
-from postroom.flow.approve import approve
-from postroom.flow.submit import Content, JobOverview, Submission, submit
-from postroom.ledger.embedded import EmbeddedPostgres
+from postroom.flow.account import accounts, gateways, keys
+from postroom.flow.audience import contacts
+from postroom.flow.content.preparing import Content, Submission
+from postroom.flow.job.approve import approve
+from postroom.flow.job.submit import JobOverview, submit
+from postroom.ledger.database.embedded import EmbeddedPostgres
 from process import cpu_seconds, rss_max_bytes
 from sink import HOST, free_port, listening
 
@@ -65,7 +67,7 @@ CONTENT = Content(subject=sample.SUBJECT, html=sample.HTML, text=sample.TEXT,
 async def create_account(parts: wiring.Postroom, port: int) -> int:
     """An account of its own, whose gateway is 127.0.0.1:`port`, plain, with `CONNECTIONS` connections."""
     account = await accounts.create_account(parts.pool, f"Bench {secrets.token_hex(4)}")
-    await accounts.create_gateway(parts.pool, parts.secrets, account.id, name="bench", host=HOST, port=port,
+    await gateways.create_gateway(parts.pool, parts.secrets, account.id, name="bench", host=HOST, port=port,
                                   security="none", connections=CONNECTIONS, signs_dkim=True)
     return account.id
 
@@ -88,7 +90,7 @@ async def approve_job(parts: wiring.Postroom, account_id: int, job_id: int) -> N
 async def create_access(parts: wiring.Postroom) -> Access:
     """An account with a gateway that is never spoken to, and an API key for it."""
     account_id = await create_account(parts, free_port())
-    key = await accounts.create_key(parts.pool, account_id, "bench")
+    key = await keys.create_key(parts.pool, account_id, "bench")
     message = {"subject": sample.SUBJECT, "html": sample.HTML, "text": sample.TEXT,
                "from": {"address": sample.SENDER, "name": sample.SENDER_NAME}}
     return Access(account_id, key, msgspec.json.encode({"message": message}).decode())
@@ -205,7 +207,7 @@ class Postroom:
         account_id = await create_account(self.parts, free_port())
         started = time.perf_counter()
         with path.open("rb") as file:
-            count, problems = await accounts.import_contacts(self.parts.pool, account_id, read_csv(file))
+            count, problems = await contacts.import_contacts(self.parts.pool, account_id, read_csv(file))
         seconds = time.perf_counter() - started
         if count != rows or problems:
             raise BenchmarkError(f"{rows} rows were imported, the account has {count} contacts: {problems[:3]}")

@@ -21,10 +21,11 @@ from jinja2 import Environment
 
 import sample
 from harness import BenchmarkError
-from postroom.message.compile import Compiled, Outfit, Stamp
-from postroom.message.compile import compile as compile_message
 from postroom.message.content import Content, Identity
-from postroom.message.token import Tokens
+from postroom.message.prepare.source import prepare
+from postroom.message.render.compile import Compiled, Outfit, Stamp
+from postroom.message.render.compile import compile as compile_message
+from postroom.message.wire.token import Tokens
 
 STAMP = Stamp("bench", datetime(2027, 6, 5, 10, tzinfo=UTC))
 DATE = "Sat, 05 Jun 2027 10:00:00 +0000"
@@ -95,7 +96,7 @@ class Letter:
     @cached_property
     def compiled(self) -> Compiled:
         content = Content(self.liquid.subject, self.liquid.html, self.liquid.text, sample.SENDER, sample.SENDER_NAME)
-        return compile_message(content, STAMP, {}, Outfit(identity=IDENTITY, tokens=TOKENS))
+        return compile_message(content, prepare(content), STAMP, {}, Outfit(identity=IDENTITY, tokens=TOKENS))
 
     @cached_property
     def _renderers(self) -> tuple[Callable[..., str], Callable[..., str], Callable[..., str]]:

@@ -19,8 +19,9 @@ from contender import CONNECTIONS, Postroom, approve_job, create_account, create
 from harness import BenchmarkError, Figure, Run, note, run_benchmark
 from postroom.domain.outcome import Evidence, Kind, Outcome
 from postroom.domain.pace import WINDOW_SIZE_MAX
-from postroom.ledger import db, delivery
-from postroom.ledger.db import Pool
+from postroom.ledger.database import db
+from postroom.ledger.database.db import Pool
+from postroom.ledger.delivery import windows
 from sink import free_port, smtp_sink
 
 ROWS_PER_S = 80_000
@@ -34,20 +35,20 @@ async def lane(pool: Pool, account_id: int, job_id: int) -> int:
     booked = 0
     while True:
         async with pool.connection() as conn:
-            claim = await delivery.claim_chunk(conn, account_id, job_id, owner="bench", lease_s=30)
+            claim = await windows.claim_chunk(conn, account_id, job_id, owner="bench", lease_s=30)
         if claim is None:
             return booked
         outcomes: list[Outcome] = []
         while True:
             async with pool.connection() as conn:
-                window = await delivery.turn_window(conn, claim, outcomes, WINDOW_SIZE_MAX)
+                window = await windows.turn_window(conn, claim, outcomes, WINDOW_SIZE_MAX)
             if window is None:
                 break
             outcomes = [Outcome(one.position, one.attempt_no, Kind.SENT, Evidence.REPLY, 250, "2.0.0", REPLY)
                         for one in window.recipients]
             booked += len(outcomes)
         async with pool.connection() as conn:
-            await delivery.release_chunk(conn, claim)
+            await windows.release_chunk(conn, claim)
 
 
 async def database_path(postroom: Postroom, recipients: int) -> Run:

@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 import sample
 from harness import BenchmarkError, Figure, MissingError, Run, note, report
-from postroom.message.dkim import ED25519, RSA, Dkim, generate, load_signer
+from postroom.message.wire.dkim import ED25519, RSA, Dkim, generate, load_signer
 
 PYTHON_WITH_DKIMPY = "/usr/bin/python3"
 DKIMPY_SIGNER = Path(__file__).parent / "peers" / "dkimpy_signer.py"

@@ -18,9 +18,9 @@ import msgspec
 
 from postroom.domain.job import Status
 from postroom.errors import Conflict
-from postroom.flow import finish
-from postroom.gateway.sandbox import Record
-from postroom.ledger.jobs import JobOverview
+from postroom.flow.job import finish
+from postroom.gateway.sandbox.record import Record
+from postroom.ledger.job.jobs import JobOverview
 from proofs.checker import taken_of
 from proofs.installation import Place, installed
 from proofs.verdict import Say, Scale, Verdict

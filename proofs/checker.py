@@ -20,9 +20,9 @@ from psycopg.sql import SQL
 
 from postroom.domain.job import Status
 from postroom.gateway.dead_journals import dead_journals
-from postroom.ledger import jobs
-from postroom.ledger.db import Pool
-from postroom.ledger.jobs import JobOverview
+from postroom.ledger.database.db import Pool
+from postroom.ledger.job import jobs
+from postroom.ledger.job.jobs import JobOverview
 from postroom.tasks import end
 
 SAMPLE_EVERY_S = 0.1

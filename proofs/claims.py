@@ -9,9 +9,9 @@ from __future__ import annotations
 import random
 from functools import partial
 
-from postroom.flow.approve import approve
-from postroom.ledger import delivery
-from postroom.ledger.jobs import JobOverview
+from postroom.flow.job.approve import approve
+from postroom.ledger.delivery import windows
+from postroom.ledger.job.jobs import JobOverview
 from proofs.place import database
 from proofs.races import Contest, at_once
 from proofs.verdict import Say, Scale, Verdict
@@ -46,7 +46,7 @@ async def _claimed(contest: Contest, job: JobOverview, times: int, draw: random.
         nonlocal made
         async with contest.pool.connection() as conn:
             while made < times:
-                claim = await delivery.claim_chunk(conn, job.account_id, job.id, owner=name, lease_s=30)
+                claim = await windows.claim_chunk(conn, job.account_id, job.id, owner=name, lease_s=30)
                 if claim is None:
                     contest.faults.append(f"After {made} claims there was no chunk for {name}.")
                     return
@@ -58,7 +58,7 @@ async def _claimed(contest: Contest, job: JobOverview, times: int, draw: random.
                 if draw.random() < opens:
                     await contest.one_window(conn, claim)
                 held.discard(claim.chunk_no)
-                await delivery.release_chunk(conn, claim)
+                await windows.release_chunk(conn, claim)
 
     answers = await at_once(*(partial(claimer, f"worker {n}") for n in range(CLAIMERS)))
     raised = [answer for answer in answers if answer is not None]

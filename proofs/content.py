@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from postroom.domain.audience import IncomingRow
-from postroom.message.template import Content
+from postroom.message.liquid.template import Content
 
 CONTENT = Content(subject="News for {{ name }}", html="<p>Hello {{ name }}</p>", text="Hello {{ name }}\n",
                   from_address="news@club.example", from_name="The Club")

@@ -139,7 +139,7 @@ async def forging(logs: Path, *, inside: Sequence[str] = (), trusts: Path | None
 
 def main() -> None:
     from postroom.doors import worker  # noqa: F401 - everything that a worker loads, once
-    from postroom.message import merge  # noqa: F401
+    from postroom.message.liquid import merge  # noqa: F401
     from proofs import life  # noqa: F401
 
     alive, ours = os.pipe()
@@ -196,7 +196,7 @@ def _watched(die_at: str) -> Counter[str]:
     from postroom import points
     from postroom.doors import wiring
     from postroom.gateway import journal
-    from postroom.ledger import engine
+    from postroom.ledger.database import engine
 
     journal.RECORDS = SEGMENT_RECORDS
     engine.HEARTBEAT_S, engine.STALLED_AFTER_S, engine.POLL_S = 0.2, 1.0, 0.5

@@ -43,19 +43,21 @@ from postroom.doors.app import create_app
 from postroom.doors.process import UNTIL_STDIN_ENDS
 from postroom.doors.wiring import Postroom
 from postroom.errors import Unavailable
-from postroom.flow import accounts, approve, report
-from postroom.flow.office import Office
-from postroom.flow.secrets import SecretBox
-from postroom.flow.submit import Submission, submit
+from postroom.flow.account import accounts, gateways, keys
+from postroom.flow.account.office import Office
+from postroom.flow.account.secrets import SecretBox
+from postroom.flow.content.preparing import Submission
+from postroom.flow.job import approve, report
+from postroom.flow.job.submit import submit
 from postroom.gateway.dead_journals import dead_journals
 from postroom.gateway.journal import HEADER
-from postroom.gateway.sandbox import Record
-from postroom.ledger import db
-from postroom.ledger.db import Pool
-from postroom.ledger.embedded import EmbeddedPostgres
-from postroom.ledger.embedded_place import is_postmaster
-from postroom.ledger.jobs import JobOverview
-from postroom.ledger.migrate import migrate
+from postroom.gateway.sandbox.record import Record
+from postroom.ledger.database import db
+from postroom.ledger.database.db import Pool
+from postroom.ledger.database.embedded import EmbeddedPostgres
+from postroom.ledger.database.embedded_place import is_postmaster
+from postroom.ledger.database.migrate import migrate
+from postroom.ledger.job.jobs import JobOverview
 from proofs.checker import SAMPLES_PER_RECOUNT, Sampling, Sides, api_faults, journal_faults, sides_of, taken_of
 from proofs.content import CONTENT, rows
 from proofs.forge import Forge, Worker, forging
@@ -241,7 +243,7 @@ class Place:
         """What truth, ledger, journals, events, samples and API say against each other, when all workers are gone."""
         found = sides.faults(unconfirmed_max) + self.sampling.found[:5]
         found += journal_faults(self.journals, await self._installation(), sides)
-        key = await accounts.create_key(self.pool, job.account_id, f"of job {job.id}")
+        key = await keys.create_key(self.pool, job.account_id, f"of job {job.id}")
         app = create_app(Postroom(self.settings, self.pool, self.office), sign_in_token="prover")
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://postroom") as client:
             answer = await client.get(f"/api/v1/jobs/{job.id}", headers={"Authorization": f"Bearer {key}"})
@@ -335,7 +337,7 @@ async def gateway(pool: Pool, account_id: int, port: int, connections: int, *, h
                   replace: bool = True, secured: bool = False) -> None:
     """The account's only one, in place of the one before."""
     username, password = LOGIN if secured else (None, None)
-    await accounts.create_gateway(pool, SecretBox(SECRET_KEY), account_id, name="main", host=host, port=port,
+    await gateways.create_gateway(pool, SecretBox(SECRET_KEY), account_id, name="main", host=host, port=port,
                                   security="starttls" if secured else "none", username=username, password=password,
                                   connections=connections, signs_dkim=True, replace=replace)
 

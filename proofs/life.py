@@ -9,8 +9,9 @@ from postroom.config import read_settings
 from postroom.doors import logs, wiring
 from postroom.doors.process import run
 from postroom.doors.wiring import Postroom
-from postroom.flow import approve, finish, pause, settlement
-from postroom.flow.submit import IdempotencyKey, Submission, submit
+from postroom.flow.content.preparing import Submission
+from postroom.flow.job import approve, finish, pause, settlement
+from postroom.flow.job.submit import IdempotencyKey, submit
 from proofs.content import CONTENT, rows
 
 

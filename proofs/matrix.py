@@ -23,20 +23,22 @@ import trustme
 
 from postroom.domain.job import Status
 from postroom.domain.pace import EQUAL_REFUSALS_MAX
-from postroom.flow import accounts, report
-from postroom.flow.deliver import Deliveries
-from postroom.flow.letters import Letter, Letters
-from postroom.flow.office import Office
-from postroom.flow.pacing import Paces
-from postroom.flow.secrets import SecretBox
-from postroom.flow.sessions import Sessions
-from postroom.flow.submit import Submission, submit
+from postroom.flow.account import accounts, gateways
+from postroom.flow.account.office import Office
+from postroom.flow.account.secrets import SecretBox
+from postroom.flow.content.letters import Letter, Letters
+from postroom.flow.content.preparing import Submission
+from postroom.flow.delivery.deliver import Deliveries
+from postroom.flow.delivery.pacing import Paces
+from postroom.flow.delivery.sessions import Sessions
+from postroom.flow.job import report
+from postroom.flow.job.submit import submit
 from postroom.gateway.conversation import Deadlines
 from postroom.gateway.journal import Journal
 from postroom.gateway.replies import Phase
-from postroom.ledger import pace
-from postroom.ledger.db import Pool
-from postroom.ledger.jobs import JobOverview
+from postroom.ledger.database.db import Pool
+from postroom.ledger.delivery import pace
+from postroom.ledger.job.jobs import JobOverview
 from proofs import faulty
 from proofs.checker import sides_of, taken_of
 from proofs.content import CONTENT, rows
@@ -261,7 +263,7 @@ async def play_streak(pool: Pool, journal: Journal, reply: str, phase: Phase) ->
 async def account(pool: Pool, gateway: Faulty, *, encrypts: bool = False, logs_in: bool = False) -> tuple[int, int]:
     """A new one and its gateway, by their numbers."""
     made = await accounts.create_account(pool, f"Club {next(_numbers)}", approval_threshold=100)
-    gateway_id = await accounts.create_gateway(
+    gateway_id = await gateways.create_gateway(
         pool, OFFICE.secrets, made.id, name="main", host="127.0.0.1", port=gateway.port, connections=1, signs_dkim=True,
         security="starttls" if encrypts else "none", username="club" if logs_in else None, password="secret" if logs_in else None)
     return made.id, gateway_id

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator
 
-from postroom.ledger import db
-from postroom.ledger.db import Pool
-from postroom.ledger.migrate import migrate
+from postroom.ledger.database import db
+from postroom.ledger.database.db import Pool
+from postroom.ledger.database.migrate import migrate
 from proofs.checker import Sampling
 from proofs.installation import fresh_server
 

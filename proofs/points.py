@@ -28,8 +28,8 @@ import msgspec
 
 from postroom.domain.job import Status
 from postroom.errors import NotFound
-from postroom.flow import report
-from postroom.ledger.jobs import JobOverview
+from postroom.flow.job import report
+from postroom.ledger.job.jobs import JobOverview
 from proofs.forge import ROOT, Watched, Worker
 from proofs.installation import Place, eventually, gateway, several
 from proofs.verdict import Say, Scale, Verdict

@@ -16,16 +16,18 @@ from typing import Any
 from postroom.domain.job import Status
 from postroom.domain.outcome import Evidence, Kind, Outcome
 from postroom.errors import Conflict
-from postroom.flow import accounts, finish, report
-from postroom.flow.approve import approve
-from postroom.flow.office import Office
-from postroom.flow.preflight import Checks
-from postroom.flow.secrets import SecretBox
-from postroom.flow.submit import Submission, submit
-from postroom.ledger import delivery
-from postroom.ledger.db import Pool
-from postroom.ledger.delivery import Claim, Window
-from postroom.ledger.jobs import JobOverview
+from postroom.flow.account import accounts, gateways
+from postroom.flow.account.office import Office
+from postroom.flow.account.secrets import SecretBox
+from postroom.flow.check.preflight import Checks
+from postroom.flow.content.preparing import Submission
+from postroom.flow.job import finish, report
+from postroom.flow.job.approve import approve
+from postroom.flow.job.submit import submit
+from postroom.ledger.database.db import Pool
+from postroom.ledger.delivery import windows
+from postroom.ledger.delivery.windows import Claim, Window
+from postroom.ledger.job.jobs import JobOverview
 from proofs.content import CONTENT, rows
 from proofs.installation import SECRET_KEY
 from proofs.place import database
@@ -67,7 +69,7 @@ class Contest:
     async def account(self, name: str, *, lanes: int = 1, threshold: int = 100) -> int:
         """Its gateway does not exist, and is not needed: nothing here leaves the ledger."""
         account = await accounts.create_account(self.pool, name, approval_threshold=threshold)
-        await accounts.create_gateway(self.pool, SecretBox(SECRET_KEY), account.id, name="main", host="127.0.0.1", port=9,
+        await gateways.create_gateway(self.pool, SecretBox(SECRET_KEY), account.id, name="main", host="127.0.0.1", port=9,
                                       security="none", connections=lanes, signs_dkim=True)
         return account.id
 
@@ -137,15 +139,15 @@ class Contest:
             await finish.cancel(self.pool, account_id, view.id, by="boss")
 
     async def one_window(self, conn: Any, claim: Claim) -> None:
-        if (window := await delivery.turn_window(conn, claim, [], 1)) is not None:
-            await delivery.turn_window(conn, claim, all_sent(window), 0)
+        if (window := await windows.turn_window(conn, claim, [], 1)) is not None:
+            await windows.turn_window(conn, claim, all_sent(window), 0)
 
     async def _hand_off(self, account_id: int, job_id: int) -> None:
         """Everybody, with a gateway that takes all, and nobody completes the job."""
         async with self.pool.connection() as conn:
-            while (claim := await delivery.claim_chunk(conn, account_id, job_id, owner="worker", lease_s=30)) is not None:
+            while (claim := await windows.claim_chunk(conn, account_id, job_id, owner="worker", lease_s=30)) is not None:
                 await self.one_window(conn, claim)
-                await delivery.release_chunk(conn, claim)
+                await windows.release_chunk(conn, claim)
 
 
 async def prove(scale: Scale, seed: int, say: Say) -> Verdict:

@@ -15,19 +15,20 @@ import struct
 import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 from postroom.domain.outcome import Kind
-from postroom.flow.hands import Hands, Streak
-from postroom.flow.letters import Letter
+from postroom.flow.content.letters import Letter
+from postroom.flow.delivery.hands import Hands, Streak
 from postroom.gateway.journal import Journal, WindowKey
 from postroom.gateway.replies import Phase
 from postroom.gateway.session import Endpoint, GatewayError, SessionLost, open_session
-from postroom.ledger.delivery import InHand, Window
-from postroom.message.compile import Stamp
-from postroom.message.compile import compile as compile_content
+from postroom.ledger.delivery.windows import InHand, Window
+from postroom.message.content import Bodies
+from postroom.message.render.compile import Stamp
+from postroom.message.render.compile import compile as compile_content
 from proofs.content import CONTENT
 from proofs.faulty import LOOPBACK_DIALER, Faulty, resets
 from proofs.verdict import Say, Scale, Verdict
@@ -39,7 +40,7 @@ STAMP = Stamp("1-0", datetime(2030, 1, 1, tzinfo=UTC))
 
 
 def _letter(text: str) -> Letter:
-    return Letter(compile_content(replace(CONTENT, text=text), STAMP, {"name": "Club"}), None,
+    return Letter(compile_content(CONTENT, Bodies(CONTENT.html, text), STAMP, {"name": "Club"}), None,
                   Endpoint("127.0.0.1", 1, security="none"), gateway_id=1, lanes=1, retry_attempts_max=8)
 
 

@@ -22,9 +22,9 @@ import pytest
 from playwright.async_api import Browser, async_playwright
 from psycopg import sql
 
-from postroom.ledger import db
-from postroom.ledger.embedded import EmbeddedPostgres
-from postroom.ledger.migrate import migrate
+from postroom.ledger.database import db
+from postroom.ledger.database.embedded import EmbeddedPostgres
+from postroom.ledger.database.migrate import migrate
 from stage import Stage, staged
 
 HOME_PREFIX = "postroom-test-"

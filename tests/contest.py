@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from postroom.domain.outcome import Outcome
-from postroom.ledger import delivery
-from postroom.ledger.db import Pool
-from postroom.ledger.delivery import Claim, Window
+from postroom.ledger.database.db import Pool
+from postroom.ledger.delivery import windows
+from postroom.ledger.delivery.windows import Claim, Window
 from proofs.races import all_sent
 
 
 async def claimed(pool: Pool, account_id: int, job_id: int, owner: str = "hand", lease_s: float = 30) -> Claim | None:
     async with pool.connection() as conn:
-        return await delivery.claim_chunk(conn, account_id, job_id, owner=owner, lease_s=lease_s)
+        return await windows.claim_chunk(conn, account_id, job_id, owner=owner, lease_s=lease_s)
 
 
 async def turned(pool: Pool, claim: Claim, outcomes: list[Outcome], size: int) -> Window | None:
     async with pool.connection() as conn:
-        return await delivery.turn_window(conn, claim, outcomes, size)
+        return await windows.turn_window(conn, claim, outcomes, size)
 
 
 async def hand_off_everything(pool: Pool, account_id: int, job_id: int) -> None:
@@ -28,7 +28,7 @@ async def hand_off_everything(pool: Pool, account_id: int, job_id: int) -> None:
         while (window := await turned(pool, claim, outcomes, 50)) is not None:
             outcomes = all_sent(window)
         async with pool.connection() as conn:
-            await delivery.release_chunk(conn, claim)
+            await windows.release_chunk(conn, claim)
 
 
 async def book_first(pool: Pool, account_id: int, job_id: int, outcomes: Mapping[int, Outcome]) -> list[tuple[Claim, Window]]:
@@ -41,6 +41,6 @@ async def book_first(pool: Pool, account_id: int, job_id: int, outcomes: Mapping
         assert window is not None
         await turned(pool, claim, [outcomes[one.position] for one in window.recipients], 0)
         async with pool.connection() as conn:
-            await delivery.release_chunk(conn, claim)
+            await windows.release_chunk(conn, claim)
         held.append((claim, window))
     return held

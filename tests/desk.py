@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from postroom.domain.audience import IncomingRow
-from postroom.gateway.sandbox import Sandbox
-from postroom.ledger.db import Pool
-from postroom.ledger.jobs import JobOverview
+from postroom.gateway.sandbox.server import Sandbox
+from postroom.ledger.database.db import Pool
+from postroom.ledger.job.jobs import JobOverview
 from stage import Stage
 
 

@@ -23,19 +23,22 @@ from postroom.config import Settings
 from postroom.domain.audience import IncomingRow
 from postroom.domain.job import Status
 from postroom.doors import wiring
-from postroom.flow import accounts, approve, report
-from postroom.flow.deliver import Deliveries
-from postroom.flow.letters import Letters
-from postroom.flow.office import Office
-from postroom.flow.pacing import Paces
-from postroom.flow.preflight import Checks
-from postroom.flow.secrets import SecretBox
-from postroom.flow.sessions import Sessions
-from postroom.flow.submit import Submission, submit
+from postroom.flow.account import accounts, gateways
+from postroom.flow.account.office import Office
+from postroom.flow.account.secrets import SecretBox
+from postroom.flow.check.preflight import Checks
+from postroom.flow.content.letters import Letters
+from postroom.flow.content.preparing import Submission
+from postroom.flow.delivery.deliver import Deliveries
+from postroom.flow.delivery.pacing import Paces
+from postroom.flow.delivery.sessions import Sessions
+from postroom.flow.job import approve, report
+from postroom.flow.job.submit import submit
 from postroom.gateway.journal import Journal
-from postroom.gateway.sandbox import Sandbox, Script
-from postroom.ledger.db import Pool
-from postroom.ledger.jobs import JobOverview
+from postroom.gateway.sandbox.script import Script
+from postroom.gateway.sandbox.server import Sandbox
+from postroom.ledger.database.db import Pool
+from postroom.ledger.job.jobs import JobOverview
 from proofs.checker import Sampling, Sides, sides_of, taken_of
 from proofs.content import CONTENT, rows
 from proofs.installation import eventually
@@ -70,7 +73,7 @@ class Stage:
     async def gateway(self, account_id: int, name: str = "main", *, connections: int = 4, port: int | None = None,
                       login: tuple[str, str] | None = None, signs_dkim: bool = True) -> None:
         username, password = login or (None, None)
-        await accounts.create_gateway(
+        await gateways.create_gateway(
             self.pool, SecretBox(SECRET_KEY), account_id, name=name, host="127.0.0.1", security="none",
             port=port or self.sandbox.port, connections=connections, username=username, password=password,
             signs_dkim=signs_dkim)

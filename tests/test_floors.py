@@ -107,8 +107,8 @@ def test_the_floors_are_all_there_is() -> None:
 
 @pytest.mark.parametrize("floor", ["ledger", "gateway", "message", "domain", "flow"])
 def test_only_the_doors_read_the_configuration(floor: str) -> None:
-    # ledger/embedded*.py starts a server: where its socket may lie is the system's say, not a setting of ours.
-    paths = [path for path in MODULES if floor_of(path) == floor and "ledger/embedded" not in named(path)]
+    # ledger/database/embedded*.py starts a server: where its socket may lie is the system's say, not a setting of ours.
+    paths = [path for path in MODULES if floor_of(path) == floor and "ledger/database/embedded" not in named(path)]
     read = [
         f"{named(path)}:{node.lineno}"
         for path in paths

@@ -18,6 +18,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Self
 
+from proofs.simulation.run import Run
 from proofs.simulation.world import World
 from proofs.verdict import Say, Scale, Verdict
 
@@ -49,7 +50,7 @@ class Result:
 def run_one(seed: int, place: Path, *, traces: bool = False) -> World:
     """One run to its end. `faults` of the world are the promises that did not hold."""
     world = World(seed, place / str(seed), traces=traces)
-    world.run()
+    Run(world).run()
     return world
 
 

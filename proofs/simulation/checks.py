@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from postroom.domain.job import Status
 from postroom.domain.outcome import Evidence, Kind
-
-if TYPE_CHECKING:
-    from proofs.simulation.world import World
+from proofs.simulation.world import World
 
 
 def broken(world: World) -> list[str]:

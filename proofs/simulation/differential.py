@@ -16,9 +16,10 @@ import psycopg
 
 from postroom.domain.job import Status
 from postroom.domain.outcome import Evidence, Kind, Outcome
-from postroom.ledger import delivery, jobs, pauses, settlements
-from postroom.ledger.accounts import lock_account
-from postroom.ledger.delivery import Claim, LeaseLost, Window
+from postroom.ledger.account.accounts import lock_account
+from postroom.ledger.delivery import windows
+from postroom.ledger.delivery.windows import Claim, LeaseLost, Window
+from postroom.ledger.job import jobs, pauses, settlements
 from proofs.simulation.database import Cursor
 from proofs.simulation.ledger.tables import Chunk, Job, Recipient, Tables
 
@@ -85,57 +86,57 @@ class Side:
         return window
 
     async def claim(self, owner: str) -> object:
-        claim = await delivery.claim_chunk(self.conn, self.account_id, self.job_id, owner=self._name(owner), lease_s=LEASE_S)
+        claim = await windows.claim_chunk(self.conn, self.account_id, self.job_id, owner=self._name(owner), lease_s=LEASE_S)
         if claim is not None:
             self.claims.append(claim)
         return repr(claim)
 
     async def turn(self, index: int, booked: Callable[[Window | None], list[Outcome]], size: int) -> object:
         claim, in_hand = self.claims[index], self.in_hand.get(index)
-        return self._turned(index, await delivery.turn_window(self.conn, claim, booked(in_hand), size))
+        return self._turned(index, await windows.turn_window(self.conn, claim, booked(in_hand), size))
 
     async def retries(self, index: int, booked: Callable[[Window | None], list[Outcome]], size: int) -> object:
         claim, in_hand = self.claims[index], self.in_hand.get(index)
-        return self._turned(index, await delivery.turn_to_retries(self.conn, claim, booked(in_hand), size))
+        return self._turned(index, await windows.turn_to_retries(self.conn, claim, booked(in_hand), size))
 
     async def settle(self, index: int, booked: Callable[[Window | None], list[Outcome]]) -> object:
         claim, window = self.windows[index]
         for held in [held for held, one in self.in_hand.items() if one is window]:
             del self.in_hand[held]  # a worker settles instead of booking, never both
-        return await delivery.settle_window(self.conn, claim, window.window_no, booked(window))
+        return await windows.settle_window(self.conn, claim, window.window_no, booked(window))
 
     async def settle_dead(self, owner: str) -> object:
         """As a sibling does: it fences first, and knows nothing of some."""
-        await delivery.fence_owner(self.conn, self._name(owner))
+        await windows.fence_owner(self.conn, self._name(owner))
         named = {(claim.account_id, claim.job_id, claim.chunk_no, window.window_no) for claim, window in self.windows}
-        windows = await delivery.doubtful_windows(self.conn, self._name(owner), sorted(named))
-        return [(repr(one), await delivery.settle_window(self.conn, one.claim, one.window_no, [
+        doubtful = await windows.doubtful_windows(self.conn, self._name(owner), sorted(named))
+        return [(repr(one), await windows.settle_window(self.conn, one.claim, one.window_no, [
             Outcome(position, attempt, Kind.UNCONFIRMED, Evidence.CRASH_AFTER_DOT, reply="it died") if position % 2 else
             Outcome(position, attempt, Kind.RELEASED, Evidence.WORKER, reply="untouched", retry_in_s=0.0)
-            for position, attempt in one.attempts])) for one in windows]
+            for position, attempt in one.attempts])) for one in doubtful]
 
     async def untouched(self, index: int, known: int) -> object:
-        return await delivery.untouched_window(self.conn, self.claims[index], known)
+        return await windows.untouched_window(self.conn, self.claims[index], known)
 
     async def release(self, index: int) -> object:
-        await delivery.release_chunk(self.conn, self.claims[index])
+        await windows.release_chunk(self.conn, self.claims[index])
         return None
 
     async def renew(self) -> object:
-        return sorted(await delivery.renew_leases(self.conn, self.claims, LEASE_S))
+        return sorted(await windows.renew_leases(self.conn, self.claims, LEASE_S))
 
     async def lose(self, chunk_no: int) -> object:
-        await delivery.lose_window(self.conn, self.account_id, self.job_id, chunk_no)
+        await windows.lose_window(self.conn, self.account_id, self.job_id, chunk_no)
         return None
 
     async def look(self) -> object:
-        sending = [one for one in await delivery.sending_jobs(self.conn, 600.0) if one.job_id == self.job_id]
-        return (repr(sending), await delivery.has_claimable_chunk(self.conn, self.account_id, self.job_id),
+        sending = [one for one in await windows.sending_jobs(self.conn, 600.0) if one.job_id == self.job_id]
+        return (repr(sending), await windows.has_claimable_chunk(self.conn, self.account_id, self.job_id),
                 await jobs.has_nothing_left(self.conn, self.account_id, self.job_id),
-                [one for one in await delivery.abandoned_windows(self.conn) if one[1] == self.job_id])
+                [one for one in await windows.abandoned_windows(self.conn) if one[1] == self.job_id])
 
     async def end(self, target: Status) -> object:
-        """As flow/finish.py ends a job; a completion is tried only where the ledger would let it be."""
+        """As flow/job/finish.py ends a job; a completion is tried only where the ledger would let it be."""
         async with self.conn.transaction():
             await lock_account(self.conn, self.account_id)
             job = await jobs.lock_job(self.conn, self.account_id, self.job_id)

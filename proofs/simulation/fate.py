@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from postroom.domain.outcome import Kind
 from postroom.errors import Conflict
-from postroom.flow import finish, pause
-from postroom.ledger import jobs, settlements
-from postroom.ledger.accounts import lock_account
+from postroom.flow.job import finish, pause
+from postroom.ledger.account.accounts import lock_account
+from postroom.ledger.job import jobs, settlements
 from proofs.simulation.database import IDLE_IN_TRANSACTION_S_MAX, Pool
 from proofs.simulation.time import Process
-from proofs.simulation.worker import ACCOUNT, AWAY, DATABASE_RETRY_S, LEASE_S
-
-if TYPE_CHECKING:
-    from proofs.simulation.world import World
+from proofs.simulation.worker import AWAY, DATABASE_RETRY_S, LEASE_S, work
+from proofs.simulation.world import ACCOUNT, World
 
 RESTART_S_MAX = 1.5
 HEADER_OCTETS = 512
@@ -29,8 +27,17 @@ class Fate:
     def __init__(self, world: World) -> None:
         self.world = world
         self.coming = 0
+        self._names = 0
 
     # -- what can happen
+
+    def spawn(self, host: str) -> Process:
+        self._names += 1
+        process = Process(f"{host}:{self._names}", host)
+        process.dies = lambda: self.world.loop.after(0, self.kill, process)
+        self.world.workers[process] = None
+        self.world.loop.start(work(self.world, process), process)
+        return process
 
     def kill(self, process: Process, journal: str = "kept", again_on: str | None = None, again_in_s: float | None = None) -> None:
         """SIGKILL now. `journal`: kept, lost, or torn as by a power loss, which takes the whole machine."""
@@ -53,7 +60,7 @@ class Fate:
 
     def _start_again(self, host: str) -> None:
         self.coming -= 1
-        self.world.spawn(host)
+        self.spawn(host)
 
     def _lose_journal(self, process: Process) -> None:
         self.world.blind.add(process.name)
@@ -184,7 +191,7 @@ class Fate:
 
 
 async def send_again(pool: Any, account_id: int, job_id: int, *, by: str) -> None:
-    """What flow/settlement.py does in a job that is not over; in one that is, "assume sent"."""
+    """What flow/job/settlement.py does in a job that is not over; in one that is, "assume sent"."""
     async with pool.connection() as conn, conn.transaction():
         await lock_account(conn, account_id)
         is_over = (await jobs.lock_job(conn, account_id, job_id)).status.is_over

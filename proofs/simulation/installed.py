@@ -13,9 +13,10 @@ from typing import Any
 
 import structlog
 
-from postroom.flow import deliver, hands, pacing, pause, recover, sessions, start
+from postroom.flow.delivery import deliver, hands, lease, pacing, recover, sessions
+from postroom.flow.job import pause, start
 from postroom.gateway import dead_journals, journal
-from postroom.ledger.engine import CHECK_TASK, TASK
+from postroom.ledger.database.engine import CHECK_TASK, TASK
 from proofs.simulation.database import Connection
 from proofs.simulation.ledger.tables import Lane
 from proofs.simulation.time import Loop, Process, current
@@ -121,7 +122,7 @@ def installed(loop: Loop, disk: Disk, open_session: Any, boot_id: Any, seed: int
     clock = SimpleNamespace(monotonic=monotonic, thread_time=lambda: 0.0)
     segment = journal.HEADER_OCTETS + RECORDS * journal.RECORD_OCTETS
     places: list[tuple[Any, str, Any]] = [
-        *((module, "time", clock) for module in (deliver, hands, pacing)),
+        *((module, "time", clock) for module in (deliver, hands, lease, pacing)),
         *((module, "engine", ENGINE) for module in (deliver, recover, start, pause)),
         *((module, "RECORDS", RECORDS) for module in (journal, dead_journals)),
         *((module, "SEGMENT_OCTETS", segment) for module in (journal, dead_journals)),

@@ -6,31 +6,26 @@ import asyncio
 import traceback
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psycopg
 
 from postroom.errors import PostroomError
-from postroom.flow.deliver import Deliveries
-from postroom.flow.journals import guard, settle_dead_siblings
-from postroom.flow.pacing import Paces
-from postroom.flow.recover import sweep
-from postroom.flow.sessions import Sessions
+from postroom.flow.delivery.deliver import Deliveries
+from postroom.flow.delivery.journals import guard, settle_dead_siblings
+from postroom.flow.delivery.pacing import Paces
+from postroom.flow.delivery.recover import sweep
+from postroom.flow.delivery.sessions import Sessions
 from postroom.gateway.conversation import Deadlines
 from postroom.gateway.journal import Journal
 from proofs.simulation.database import Pool
 from proofs.simulation.ledger.tables import Lane, Tables
 from proofs.simulation.letters import Letters
 from proofs.simulation.time import Process
+from proofs.simulation.world import LANES, World
 
-if TYPE_CHECKING:
-    from proofs.simulation.world import World
-
-ACCOUNT = 1
-GATEWAY = 1
 LEASE_S = 6.0
 RETRY_BASE_S = 0.2
-LANES = 2
 STAY_S = 2.0
 STALLED_AFTER_S = 3.0
 SETTLE_EVERY_S = 0.8

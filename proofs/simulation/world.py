@@ -1,34 +1,27 @@
-"""One run: a few workers on two machines, a database, a gateway, a person, and what befalls them, all drawn from one seed.
-
-What happens is noted; the notes of two runs of a seed are equal. After a while nothing more befalls anybody, and then every job
-must come to its end.
+"""What there is in a run: two machines, a database, a gateway, jobs and their recipients, all drawn from one seed. What happens
+is noted; the notes of two runs of a seed are equal.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import random
-import shutil
 from pathlib import Path
 
 from postroom.domain.job import Status
 from postroom.domain.outcome import Evidence, Kind
-from postroom.flow.deliver import Deliveries
-from proofs.simulation import checks
+from postroom.flow.delivery.deliver import Deliveries
 from proofs.simulation.database import Database
-from proofs.simulation.fate import Fate
 from proofs.simulation.gateway import Gateway
-from proofs.simulation.installed import Disk, installed
-from proofs.simulation.ledger.tables import Chunk, Job, Lane, Recipient, Tables, Told
-from proofs.simulation.time import Loop, Process, Stuck, current
-from proofs.simulation.worker import ACCOUNT, GATEWAY, LANES, SETTLE_EVERY_S, work
+from proofs.simulation.installed import Disk
+from proofs.simulation.ledger.tables import Chunk, Job, Recipient, Tables, Told
+from proofs.simulation.time import Loop, Process
 
 HOSTS = ("alder", "birch")
-PATIENCE_S = 1500.0
-LOOK_EVERY_S = 0.2
-ROUNDS_HOME = 10
+ACCOUNT = 1
+GATEWAY = 1
+LANES = 2
 
 
 class World:
@@ -36,7 +29,6 @@ class World:
         self.chance = random.Random(seed)
         self.seed, self.place = seed, place
         self.loop, self.tables, self.disk = Loop(), Tables(), Disk()
-        self.fate = Fate(self)
         self.gateway = Gateway(self.loop, random.Random(self.chance.random()))
         self.database = Database(self.loop, random.Random(self.chance.random()), self.tables, self._committed)
         self.workers: dict[Process, Deliveries | None] = {}
@@ -51,7 +43,6 @@ class World:
         self.running: set[tuple[str, int]] = set()  # (owner, number) of lanes
         self.idle: list[asyncio.Future[None]] = []
         self._statuses: dict[int, Status] = {}
-        self._names = 0
 
     def note(self, what: str) -> None:
         line = f"{self.loop.now:.6f} {what}"
@@ -77,14 +68,6 @@ class World:
             if self.chance.random() < 0.02:
                 tables.suppression[one.address] = "opted out"
 
-    def spawn(self, host: str) -> Process:
-        self._names += 1
-        process = Process(f"{host}:{self._names}", host)
-        process.dies = lambda: self.loop.after(0, self.fate.kill, process)
-        self.workers[process] = None
-        self.loop.start(work(self, process), process)
-        return process
-
     # -- what the database tells
 
     def _committed(self) -> None:
@@ -108,62 +91,3 @@ class World:
             if deliveries is not None and not process.is_dead and self.chance.random() < 0.9:
                 self.loop.call_at(self.loop.now + self.chance.uniform(0.001, 0.05), deliveries.stop_job, job_id,
                                   context=process.context)
-
-    # -- the run
-
-    def is_done(self) -> bool:
-        tables = self.database.tables
-        jobs_are_over = all(job.status.is_over for job in tables.job.values()) and not any(
-            chunk.window_open for chunk in tables.chunk.values())
-        is_over = jobs_are_over and self.loop.now > self.calm_at and not self.fate.coming and not any(
-            process.is_frozen or (not process.is_dead and (deliveries is None or deliveries._held))
-            for process, deliveries in self.workers.items())
-        if not is_over:
-            self.over_since = None
-            return bool(self.faults) or self.loop.now > self.calm_at + PATIENCE_S
-        self.over_since = self.over_since or self.loop.now
-        return self.loop.now > self.over_since + 3 * SETTLE_EVERY_S  # what the dead knew is settled by then
-
-    def run(self) -> None:
-        """Fills `faults`."""
-        chance = self.chance
-        self.tables.account[ACCOUNT] = None
-        self.tables.gateway[GATEWAY] = chance.choice((2, 4, 8))
-        self.job(1, chance.randrange(5, 80), Status.SENDING)
-        if chance.random() < 0.4:
-            self.job(2, chance.randrange(3, 40), Status.QUEUED)
-        for _ in range(LANES):
-            self.tables.lane[self.tables.draw("lane")] = Lane(ACCOUNT, 1)
-        self.calm_at = chance.uniform(1, 6)
-        self.loop.after(self.calm_at, self.fate.calm)
-        with installed(self.loop, self.disk, self.gateway.open_session, self._boot_id, self.seed):
-            try:
-                for host in ("alder", chance.choice(HOSTS))[:chance.choice((1, 2, 2))]:
-                    self.spawn(host)
-                self.fate.befall()
-                self.loop.run_until(self.is_done, LOOK_EVERY_S)
-            except Stuck:
-                self.faults.append("nothing moves any more")
-            self.faults += checks.broken(self)
-            self.faults += self.loop.failures
-            self._go_home()
-
-    def _boot_id(self) -> bytes:
-        process = current()
-        return self.boots[process.host] if process is not None else bytes(16)
-
-    def _go_home(self) -> None:
-        """Ends what still runs, the dead too, so that nothing of it comes up later."""
-        self.database.is_over = True
-        for process in self.workers:
-            process.is_dead = False
-            self.loop.wake(process)
-            process.steps_left, process.dies = 0, lambda: None
-        with contextlib.suppress(Stuck):
-            for _ in range(ROUNDS_HOME):
-                for task in self.loop.tasks:
-                    task.cancel()
-                self.loop.run_until(lambda: not self.loop.is_busy())
-        self.disk.close_all()
-        shutil.rmtree(self.place, ignore_errors=True)
-        self.loop.close()

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+COUNT_MAX = 2**31 - 1  # what an integer of the database holds
+
 
 class PostroomError(Exception):
     """Base of every error that is an answer and not a bug."""
@@ -44,6 +46,12 @@ def storable(text: str, field: str) -> str:
     if any("\ud800" <= character <= "\udfff" for character in text):
         raise InvalidInput(f"The {field} is not valid text: it holds half a character or a stray byte.", field=field)
     return text
+
+
+def check_range(what: str, value: int | None, unit: str, field: str, value_max: int = COUNT_MAX) -> None:
+    """Raise InvalidInput for a number that is not 1 to `value_max`; None is no number."""
+    if value is not None and not 1 <= value <= value_max:
+        raise InvalidInput(f"{what} 1 to {value_max:,} {unit}.", field=field)
 
 
 class NotFound(PostroomError):

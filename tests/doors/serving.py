@@ -18,10 +18,10 @@ from loopback import NETWORKS
 from postroom.config import Settings
 from postroom.doors.app import create_app
 from postroom.doors.wiring import Postroom, office
-from postroom.flow import accounts
-from postroom.flow.preflight import Checks
-from postroom.flow.secrets import SecretBox
-from postroom.ledger.db import Pool
+from postroom.flow.account import accounts, gateways, keys
+from postroom.flow.account.secrets import SecretBox
+from postroom.flow.check.preflight import Checks
+from postroom.ledger.database.db import Pool
 
 SECRET_KEY = "test"
 TOKEN = "the-sign-in-token"
@@ -78,7 +78,7 @@ class Site:
 
     async def api(self, account_id: int, key_name: str = "website") -> httpx.AsyncClient:
         """A program with a key of the account."""
-        key = await accounts.create_key(self.pool, account_id, key_name)
+        key = await keys.create_key(self.pool, account_id, key_name)
         client = self.client(headers={"Authorization": f"Bearer {key}"})
         client.base_url = httpx.URL(f"{self.url}/api/v1")
         return client
@@ -92,7 +92,7 @@ class Site:
     async def account(self, name: str = "Club", *, threshold: int = 100, port: int = 9) -> int:
         """An account with a gateway; by default one to which nobody connects, because no worker runs."""
         account = await accounts.create_account(self.pool, name, approval_threshold=threshold)
-        await accounts.create_gateway(self.pool, SecretBox(SECRET_KEY), account.id, name="main", host="127.0.0.1", port=port,
+        await gateways.create_gateway(self.pool, SecretBox(SECRET_KEY), account.id, name="main", host="127.0.0.1", port=port,
                                       security="none", connections=2)
         return account.id
 

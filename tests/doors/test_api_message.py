@@ -7,8 +7,8 @@ import os
 import pytest
 
 from postroom.doors.api.requests import NEW_JOB_EXAMPLE
-from postroom.flow.accounts import change_account
-from postroom.flow.report import content_of
+from postroom.flow.account.accounts import change_account
+from postroom.flow.job.report import content_of
 
 from .serving import MESSAGE, PNG, csv_of, in_base64, job_of, listed, upload
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from postroom.doors.api import routes
-from postroom.ledger import db
+from postroom.ledger.database import db
 
 from .serving import TOKEN, Site, job_of, served
 

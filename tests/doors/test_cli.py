@@ -13,8 +13,8 @@ from postroom.domain.job import Status
 from postroom.doors.cli.listing import opened_list
 from postroom.doors.cli.main import app
 from postroom.doors.logs import masked
-from postroom.flow import report
-from postroom.gateway.sandbox import Sandbox
+from postroom.flow.job import report
+from postroom.gateway.sandbox.server import Sandbox
 from stage import Stage
 
 from .command import Ended, free_port, here, in_terminal, postroom

@@ -6,8 +6,8 @@ import json
 
 from contest import book_first
 from postroom.domain.outcome import Evidence, Kind, Outcome
-from postroom.flow import finish
-from postroom.ledger.jobs import JobOverview
+from postroom.flow.job import finish
+from postroom.ledger.job.jobs import JobOverview
 from stage import Stage
 
 from .test_cli import one_sentence

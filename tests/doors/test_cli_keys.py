@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from postroom.flow.accounts import holder_of
+from postroom.flow.account.keys import holder_of
 from stage import Stage
 
 from .test_cli import one_sentence

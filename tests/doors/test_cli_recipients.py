@@ -8,7 +8,7 @@ from contest import book_first
 from postroom.domain.audience import IncomingRow
 from postroom.domain.outcome import Evidence, Kind, Outcome
 from postroom.doors.cli import recipients
-from postroom.ledger.jobs import JobOverview
+from postroom.ledger.job.jobs import JobOverview
 from stage import Stage, rows
 
 from .test_cli import one_sentence

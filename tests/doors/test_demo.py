@@ -17,8 +17,8 @@ from conftest import passable_directory
 from postroom.config import Settings
 from postroom.doors import wiring
 from postroom.doors.cli.demo import POSTAL_ADDRESS
-from postroom.flow.preview import preview
-from postroom.ledger.embedded import EmbeddedPostgres
+from postroom.flow.preview.look import preview
+from postroom.ledger.database.embedded import EmbeddedPostgres
 from stage import eventually
 
 from .command import is_alive, postroom, running

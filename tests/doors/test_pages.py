@@ -6,10 +6,10 @@ import re
 from html import escape, unescape
 
 from postroom.doors.web import pages
-from postroom.flow.accounts import change_account
-from postroom.flow.approve import approve
-from postroom.flow.finish import cancel
-from postroom.flow.report import content_of, history, report
+from postroom.flow.account.accounts import change_account
+from postroom.flow.job.approve import approve
+from postroom.flow.job.finish import cancel
+from postroom.flow.job.report import content_of, history, report
 
 from .serving import MESSAGE, PNG, TOKEN, csv_of, job_of, served
 

@@ -11,11 +11,11 @@ from playwright.async_api import Browser, BrowserContext, Page, expect
 
 from contest import book_first
 from postroom.domain.outcome import Evidence, Kind, Outcome
-from postroom.flow.finish import cancel
-from postroom.flow.pause import pause
-from postroom.flow.report import recipient_page, report
-from postroom.ledger import audit
-from postroom.ledger.jobs import JobOverview
+from postroom.flow.job.finish import cancel
+from postroom.flow.job.pause import pause
+from postroom.flow.job.report import recipient_page, report
+from postroom.ledger.delivery import audit
+from postroom.ledger.job.jobs import JobOverview
 from stage import Stage
 
 from .browsing import shot

@@ -9,8 +9,8 @@ import pytest
 from playwright.async_api import Browser, Page, expect
 
 from postroom.domain.audience import IncomingRow
-from postroom.flow.preflight import Checks
-from postroom.ledger.jobs import JobOverview
+from postroom.flow.check.preflight import Checks
+from postroom.ledger.job.jobs import JobOverview
 from stage import CONTENT, Stage, rows
 
 from .browsing import Canary, shot

@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator
 import pytest
 from playwright.async_api import Page, expect
 
-from postroom.flow.approve import approve
-from postroom.flow.finish import cancel
-from postroom.flow.report import report
-from postroom.gateway.sandbox import Answer, Script
+from postroom.flow.job.approve import approve
+from postroom.flow.job.finish import cancel
+from postroom.flow.job.report import report
+from postroom.gateway.sandbox.script import Answer, Script
 from stage import Stage, staged
 
 from .browsing import shot

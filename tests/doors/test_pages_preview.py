@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator
 import pytest
 from playwright.async_api import Browser, Page, expect
 
-from postroom.flow import domains
-from postroom.flow.secrets import SecretBox
-from postroom.gateway.sandbox import Refusal, Script
+from postroom.flow.account import domains
+from postroom.flow.account.secrets import SecretBox
+from postroom.gateway.sandbox.script import Refusal, Script
 from postroom.message.content import Content
 from stage import CONTENT, SECRET_KEY, Stage, rows
 

@@ -12,7 +12,7 @@ import pytest
 
 from postroom.doors.supervisor import listen
 from postroom.errors import Unavailable
-from postroom.gateway.sandbox import Answer, Script
+from postroom.gateway.sandbox.script import Answer, Script
 from stage import Stage, eventually
 
 from .command import free_port, is_alive, postroom, running

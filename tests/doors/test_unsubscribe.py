@@ -12,7 +12,7 @@ import structlog
 from playwright.async_api import expect
 
 from postroom.doors import logs
-from postroom.message.token import Tokens
+from postroom.message.wire.token import Tokens
 
 from .browsing import shot
 from .serving import Site, job_of

@@ -17,7 +17,8 @@ from loopback import local_endpoint
 from postroom.errors import InvalidInput
 from postroom.gateway.pieces import PIECE_OCTETS
 from postroom.gateway.replies import Phase, Reply, Verdict
-from postroom.gateway.sandbox import Sandbox, Script
+from postroom.gateway.sandbox.script import Script
+from postroom.gateway.sandbox.server import Sandbox
 from postroom.gateway.session import (
     Deadlines,
     Endpoint,

@@ -10,7 +10,8 @@ import pytest
 
 from loopback import local_endpoint
 from postroom.gateway.replies import Phase, Reply, Verdict, classify
-from postroom.gateway.sandbox import Answer, Sandbox, Script
+from postroom.gateway.sandbox.script import Answer, Script
+from postroom.gateway.sandbox.server import Sandbox
 from postroom.gateway.session import Endpoint, Envelope, GatewayRefused, SessionLost, open_session
 
 RECIPIENTS = 4000

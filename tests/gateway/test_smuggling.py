@@ -19,10 +19,10 @@ from loopback import local_endpoint
 from postroom.errors import InvalidInput
 from postroom.gateway.replies import Phase, Reply
 from postroom.gateway.session import Envelope, open_session
-from postroom.message.address import AddressRefused, envelope
-from postroom.message.compile import Compiled, Outfit, Stamp, compile  # noqa: A004
 from postroom.message.content import Bodies, Content, Identity
-from postroom.message.headers import Unrenderable
+from postroom.message.render.compile import Compiled, Outfit, Stamp, compile  # noqa: A004
+from postroom.message.wire.address import AddressRefused, envelope
+from postroom.message.wire.headers import Unrenderable
 
 from .lenient import BREAKS, ENDS_OF_DATA, Lenient
 
@@ -75,7 +75,7 @@ def to(number: int) -> Envelope:
 def compiled(*, bodies: Bodies = FIELDS, from_name: str = "Club", account_name: str = "Harbour") -> Compiled:
     content = Content("News {{ subject }}", bodies.html, bodies.text, "club@sender.example", from_name)
     identity = Identity(7, account_name, "https://out.example/{email}")
-    return compile(content, STAMP, {"name": account_name}, Outfit(bodies=bodies, identity=identity))
+    return compile(content, bodies, STAMP, {"name": account_name}, Outfit(identity))
 
 
 def parts(octets: bytes) -> tuple[str, str]:

@@ -3,33 +3,21 @@
 from __future__ import annotations
 
 import re
+from importlib import import_module
+from pathlib import Path
 
 import psycopg
 import pytest
 from psycopg import sql
 
+import postroom.ledger
 from conftest import on_database
-from postroom.ledger import (
-    accounts,
-    attachments,
-    audit,
-    db,
-    delivery,
-    domains,
-    installation,
-    jobs,
-    pace,
-    pauses,
-    preflight,
-    recipients,
-    retries,
-    settlements,
-)
+from postroom.ledger.database import db
 
-QUERIES = {f"{module.__name__.split('.')[-1]}.{name}": text
-           for module in (accounts, attachments, audit, delivery, domains, installation,
-                          jobs, pace, pauses, preflight, recipients, retries, settlements)
-           for name, text in vars(module.SQL).items()}
+LEDGER = Path(postroom.ledger.__file__).parent
+MODULES = [import_module("postroom.ledger." + ".".join(path.relative_to(LEDGER).with_suffix("").parts))
+           for path in sorted(LEDGER.rglob("*.sql")) if path.with_suffix(".py").exists()]
+QUERIES = {f"{module.__name__.split('.')[-1]}.{name}": text for module in MODULES for name, text in vars(module.SQL).items()}
 TABLES_FIRST = {  # what must stand before a query can be planned
     "intake": ["create_intake"], "finding": ["create_intake", "create_finding"],
     "listing": ["create_intake", "create_finding", "create_listing"],
@@ -57,7 +45,7 @@ async def prepare_tables(conn: db.Connection, text: str) -> None:
         if re.search(rf"\b(FROM|JOIN|INTO|COPY|ANALYZE|ON) {table}\b", text):
             for name in names:
                 if await (await conn.execute("SELECT to_regclass(%s) IS NULL", ("pg_temp." + name[7:],))).fetchone() == (True,):
-                    await conn.execute(QUERIES.get(f"recipients.{name}") or QUERIES[f"accounts.{name}"], ARGUMENTS)
+                    await conn.execute(QUERIES.get(f"recipients.{name}") or QUERIES[f"contacts.{name}"], ARGUMENTS)
 
 
 @pytest.fixture(scope="module")
@@ -90,10 +78,10 @@ async def test_the_server_plans(planner: db.Connection, name: str) -> None:
 
 HOT = {
     "audit.recount": ("recipient", "outcome"),
-    "delivery.turn_window": ("recipient", "outcome", "chunk", "suppression", "hand_off_window", "retry"),
-    "delivery.claim_chunk": ("chunk",), "delivery.settle_window": ("outcome", "chunk"),
-    "delivery.fence_owner": ("job", "chunk"), "delivery.doubtful_windows": ("hand_off_window", "outcome", "chunk"),
-    "delivery.take_due_retries": ("retry",), "delivery.recipients_at": ("recipient",), "delivery.renew_leases": ("chunk",),
+    "windows.turn_window": ("recipient", "outcome", "chunk", "suppression", "hand_off_window", "retry"),
+    "windows.claim_chunk": ("chunk",), "windows.settle_window": ("outcome", "chunk"),
+    "windows.fence_owner": ("job", "chunk"), "windows.doubtful_windows": ("hand_off_window", "outcome", "chunk"),
+    "windows.take_due_retries": ("retry",), "windows.recipients_at": ("recipient",), "windows.renew_leases": ("chunk",),
     "jobs.page_of_jobs": ("job", "chunk", "approval"), "jobs.view_job": ("job", "chunk"),
     "retries.jobs_to_give_up_in": ("job", "retry"), "retries.note_tails": ("job", "chunk", "retry"),
     "retries.give_up": ("chunk", "retry", "outcome"), "pace.slow_down": ("job", "chunk"),

@@ -9,8 +9,8 @@ import pytest
 
 from desk import Desk
 from postroom.domain.outcome import Evidence, Kind, Outcome
-from postroom.flow import journals
-from postroom.flow.hands import Hands
+from postroom.flow.delivery import journals
+from postroom.flow.delivery.hands import Hands
 from proofs.simulation import run, run_one
 from proofs.simulation.differential import differ
 

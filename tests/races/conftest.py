@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from postroom.ledger import db
+from postroom.ledger.database import db
 from stage import Stage, staged
 
 

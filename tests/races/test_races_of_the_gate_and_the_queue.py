@@ -8,9 +8,9 @@ from functools import partial
 from contest import hand_off_everything
 from postroom.domain.job import Status
 from postroom.errors import Conflict
-from postroom.flow import finish, report
-from postroom.flow.approve import approve
-from postroom.ledger.jobs import JobOverview
+from postroom.flow.job import finish, report
+from postroom.flow.job.approve import approve
+from postroom.ledger.job.jobs import JobOverview
 from proofs.races import at_once
 from stage import Stage
 

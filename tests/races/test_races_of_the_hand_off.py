@@ -12,12 +12,14 @@ import pytest
 from contest import claimed, hand_off_everything, turned
 from postroom.domain.job import Status
 from postroom.errors import Unavailable
-from postroom.flow import finish, report
-from postroom.flow.pause import pause
-from postroom.flow.recover import sweep
-from postroom.ledger import db, delivery, jobs
-from postroom.ledger.delivery import Claim, LeaseLost
-from postroom.ledger.jobs import JobOverview
+from postroom.flow.delivery.recover import sweep
+from postroom.flow.job import finish, report
+from postroom.flow.job.pause import pause
+from postroom.ledger.database import db
+from postroom.ledger.delivery import windows
+from postroom.ledger.delivery.windows import Claim, LeaseLost
+from postroom.ledger.job import jobs
+from postroom.ledger.job.jobs import JobOverview
 from proofs.checker import LATEST_OUTCOMES, MISCOUNTS
 from proofs.races import all_sent, at_once
 from stage import Stage, eventually
@@ -34,7 +36,7 @@ async def test_the_two_who_finish_the_last_two_chunks_complete_the_job_exactly_o
         assert window is not None
         await turned(stage.pool, claim, all_sent(window), 0)
         async with stage.pool.connection() as conn:
-            await delivery.release_chunk(conn, claim)
+            await windows.release_chunk(conn, claim)
             done = await jobs.has_nothing_left(conn, account, job.id)
         return done and await finish.complete(stage.pool, account, job.id)
 
@@ -57,9 +59,9 @@ async def test_after_a_cancel_has_answered_no_window_is_opened(stage: Stage) -> 
     account = await stage.account(connections=2)
     for _ in range(30):
         job = await stage.submit(account, 99)
-        in_hand: list[tuple[Claim, delivery.Window]] = []
+        in_hand: list[tuple[Claim, windows.Window]] = []
 
-        async def sender(job_id: int, in_hand: list[tuple[Claim, delivery.Window]]) -> str:
+        async def sender(job_id: int, in_hand: list[tuple[Claim, windows.Window]]) -> str:
             while (claim := await claimed(stage.pool, account, job_id)) is not None:
                 outcomes = []
                 try:
@@ -80,7 +82,7 @@ async def test_after_a_cancel_has_answered_no_window_is_opened(stage: Stage) -> 
         assert await stage.query(WINDOWS, job.id) == [(opened_before,)], "a window was opened after the cancel"
         for claim, window in in_hand:  # the loser books what it knows
             async with stage.pool.connection() as conn:
-                await delivery.settle_window(conn, claim, window.window_no, all_sent(window))
+                await windows.settle_window(conn, claim, window.window_no, all_sent(window))
         view = (await report.report(stage.pool, account, job.id)).job
         assert (view.sent, view.in_hand) == (opened_before, 0)
 
@@ -95,7 +97,7 @@ async def test_a_cancel_and_a_heartbeat_never_lock_each_other_out(stage: Stage) 
         async def heartbeat(own: list[Claim]) -> None:
             for _ in range(5):
                 async with stage.pool.connection() as conn:
-                    await delivery.renew_leases(conn, random.sample(own, len(own)), 30)
+                    await windows.renew_leases(conn, random.sample(own, len(own)), 30)
 
         # Four workers, each with chunks of its own, and a person.
         answers = await at_once(*(partial(heartbeat, claims[n::4]) for n in range(4)),
@@ -113,7 +115,7 @@ async def test_a_worker_that_is_frozen_in_the_middle_of_a_transaction_holds_up_n
     assert claim is not None
     frozen = await db.connect(database, name="frozen worker")
     await frozen.execute("BEGIN")
-    assert await delivery.turn_window(frozen, claim, [], 50) is not None
+    assert await windows.turn_window(frozen, claim, [], 50) is not None
     async with asyncio.timeout(10):
         cancelled = await finish.cancel(stage.pool, account, job.id, by="boss")
     assert (cancelled.status, cancelled.in_hand) == (Status.CANCELLED, 0), "what it had not committed never was"
@@ -132,14 +134,14 @@ async def test_a_turn_to_retries_and_who_stops_the_job_never_lock_each_other_out
     assert claim is not None
     async with await db.connect(database, name="worker") as worker:
         async with worker.transaction():
-            await delivery.turn_window(worker, claim, [], 0)
+            await windows.turn_window(worker, claim, [], 0)
             stopping = asyncio.create_task(stop(stage.pool, account, job.id, by="boss"))
 
             async def waits() -> bool:
                 return bool(await stage.query("SELECT 1 FROM pg_stat_activity WHERE datname = current_database() "
                                               "AND wait_event_type = 'Lock'"))
             await eventually(waits)
-            await delivery.turn_window(worker, claim, [], 0)
+            await windows.turn_window(worker, claim, [], 0)
         stopped = await stopping
     assert stopped.unsent == 4
 
@@ -150,8 +152,8 @@ async def test_a_heartbeat_that_comes_after_the_release_does_not_take_the_chunk_
     claim = await claimed(stage.pool, account, job.id)
     assert claim is not None
     async with stage.pool.connection() as conn:
-        await delivery.release_chunk(conn, claim)
-        held = await delivery.renew_leases(conn, [claim], 30)
+        await windows.release_chunk(conn, claim)
+        held = await windows.renew_leases(conn, [claim], 30)
     assert held == set()
     again = await claimed(stage.pool, account, job.id)
     assert again is not None
@@ -161,12 +163,12 @@ async def test_a_heartbeat_that_comes_after_the_release_does_not_take_the_chunk_
 async def test_of_a_late_owner_and_the_one_who_takes_over_each_outcome_is_counted_once(stage: Stage) -> None:
     account = await stage.account(connections=1)
 
-    async def late_owner(claim: Claim, window: delivery.Window) -> str:
+    async def late_owner(claim: Claim, window: windows.Window) -> str:
         try:
             await turned(stage.pool, claim, all_sent(window), 0)
         except LeaseLost:
             async with stage.pool.connection() as conn:
-                await delivery.settle_window(conn, claim, window.window_no, all_sent(window))
+                await windows.settle_window(conn, claim, window.window_no, all_sent(window))
             return "fenced"
         return "in time"
 

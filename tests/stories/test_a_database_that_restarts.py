@@ -8,10 +8,10 @@ import signal
 from pathlib import Path
 
 from postroom.domain.job import Status
-from postroom.gateway.sandbox import Answer, Script
-from postroom.ledger import db
-from postroom.ledger.embedded import EmbeddedPostgres
-from postroom.ledger.migrate import migrate
+from postroom.gateway.sandbox.script import Answer, Script
+from postroom.ledger.database import db
+from postroom.ledger.database.embedded import EmbeddedPostgres
+from postroom.ledger.database.migrate import migrate
 from stage import staged
 
 COUNT = 800

@@ -21,15 +21,15 @@ from loopback import DIALER
 from message.second_reader import SecondReader
 from postroom.domain.audience import IncomingRow
 from postroom.domain.job import Status
-from postroom.flow import accounts, domains
-from postroom.flow.domains import Publication
-from postroom.flow.office import Office
-from postroom.flow.secrets import SecretBox
+from postroom.flow.account import accounts, domains
+from postroom.flow.account.domains import Publication
+from postroom.flow.account.office import Office
+from postroom.flow.account.secrets import SecretBox
 from postroom.message.content import Content
-from postroom.message.token import Tokens, read_unsubscribe
+from postroom.message.wire.token import Tokens, read_unsubscribe
 from stage import SECRET_KEY, Stage
 
-VERIFIER = Path(__file__).parents[1] / "message" / "dkim_verifier.py"
+VERIFIER = Path(__file__).parents[1] / "message" / "wire" / "dkim_verifier.py"
 BOUNCES = "bounces.club.example"
 PEOPLE = [IncomingRow(n + 1, f"person{n}@list.example", {"name": name})
           for n, name in enumerate(("Ann", "", "Łucja", "=?utf-8?q?Bob?=", "Dee"), 1)]

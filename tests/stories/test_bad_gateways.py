@@ -5,9 +5,10 @@ from __future__ import annotations
 import socket
 
 from postroom.domain.job import Status
-from postroom.flow import report
-from postroom.flow.secrets import SecretBox
-from postroom.gateway.sandbox import DROP, DROP_AFTER_RECORDING, Answer, Refusal, Sandbox, Script
+from postroom.flow.account.secrets import SecretBox
+from postroom.flow.job import report
+from postroom.gateway.sandbox.script import DROP, DROP_AFTER_RECORDING, Answer, Refusal, Script
+from postroom.gateway.sandbox.server import Sandbox
 from stage import SECRET_KEY, Stage, eventually, staged
 
 ATTEMPTS_MAX = 10  # an account's, as it comes

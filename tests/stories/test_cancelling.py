@@ -9,10 +9,10 @@ import pytest
 
 from postroom.domain.job import Status
 from postroom.errors import Conflict
-from postroom.flow.approve import approve
-from postroom.flow.continuation import continue_the_rest
-from postroom.flow.finish import cancel
-from postroom.gateway.sandbox import Answer, Script
+from postroom.flow.job.approve import approve
+from postroom.flow.job.continuation import continue_the_rest
+from postroom.flow.job.finish import cancel
+from postroom.gateway.sandbox.script import Answer, Script
 from stage import Stage, eventually
 
 SETTLED_S = 1.0  # long enough for a whole sweep, and for hundreds of messages if anything were still sending

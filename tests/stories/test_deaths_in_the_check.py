@@ -10,11 +10,11 @@ from dataclasses import replace
 
 from postroom.domain.audience import IncomingRow
 from postroom.domain.preflight import Preflight
-from postroom.flow.approve import approve
-from postroom.flow.preflight import Checks
-from postroom.flow.report import preflight_of
-from postroom.gateway.sandbox import Answer, Script
-from postroom.ledger.jobs import JobOverview
+from postroom.flow.check.preflight import Checks
+from postroom.flow.job.approve import approve
+from postroom.flow.job.report import preflight_of
+from postroom.gateway.sandbox.script import Answer, Script
+from postroom.ledger.job.jobs import JobOverview
 from stage import CONTENT, Stage, eventually
 
 COUNT = 240

@@ -10,8 +10,8 @@ import signal
 
 from postroom.domain.job import Status
 from postroom.domain.pace import WINDOW_SIZE_MAX
-from postroom.flow import finish
-from postroom.gateway.sandbox import Answer, Script
+from postroom.flow.job import finish
+from postroom.gateway.sandbox.script import Answer, Script
 from stage import Stage, eventually, journal_files
 
 CONNECTIONS = 4

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import resource
 
-from postroom.flow import report
+from postroom.flow.job import report
 from stage import Stage, eventually
 
 LESS_THAN_A_JOURNAL = 200_000  # octets

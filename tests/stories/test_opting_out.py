@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 
 from postroom.domain.job import Status
-from postroom.flow.accounts import suppress
-from postroom.flow.approve import approve
-from postroom.gateway.sandbox import Answer, Refusal, Script
+from postroom.flow.audience.suppressions import suppress
+from postroom.flow.job.approve import approve
+from postroom.gateway.sandbox.script import Answer, Refusal, Script
 from stage import Stage, eventually
 
 COUNT = 400

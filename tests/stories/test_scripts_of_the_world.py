@@ -12,7 +12,7 @@ from playwright.async_api import Browser
 
 from message.second_reader import Read, SecondReader
 from postroom.domain.audience import IncomingRow
-from postroom.message.template import Content
+from postroom.message.liquid.template import Content
 from stage import Stage
 
 DIRECTIONS = "[document.documentElement.lang, document.dir, getComputedStyle(document.querySelector('#text')).direction]"

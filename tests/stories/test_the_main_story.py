@@ -13,7 +13,7 @@ import pytest
 from conftest import passable_directory
 from postroom.domain.audience import read_csv
 from postroom.domain.job import Status
-from postroom.flow.approve import approve
+from postroom.flow.job.approve import approve
 from smtp_sink import Sink, smtp_sink
 from stage import Stage, eventually
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from itertools import pairwise
 
 from postroom.domain.job import QUEUE_SENTENCE, Status
-from postroom.flow import report
-from postroom.flow.approve import approve
-from postroom.flow.finish import cancel
-from postroom.gateway.sandbox import Answer, Script
+from postroom.flow.job import report
+from postroom.flow.job.approve import approve
+from postroom.flow.job.finish import cancel
+from postroom.gateway.sandbox.script import Answer, Script
 from stage import Stage, eventually
 
 

@@ -8,15 +8,16 @@ from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
 
-from postroom.ledger import accounts, preflight
-from postroom.ledger import delivery as real_delivery
-from postroom.ledger import installation as real_installation
-from postroom.ledger import jobs as real_jobs
-from postroom.ledger import pace as real_pace
-from postroom.ledger import pauses as real_pauses
-from postroom.ledger import retries as real_retries
-from postroom.ledger import settlements as real_settlements
-from proofs.simulation.ledger import delivery, installation, jobs, pace, retries
+from postroom.ledger.account import accounts
+from postroom.ledger.check import preflight
+from postroom.ledger.database import installation as real_installation
+from postroom.ledger.delivery import pace as real_pace
+from postroom.ledger.delivery import retries as real_retries
+from postroom.ledger.delivery import windows as real_windows
+from postroom.ledger.job import jobs as real_jobs
+from postroom.ledger.job import pauses as real_pauses
+from postroom.ledger.job import settlements as real_settlements
+from proofs.simulation.ledger import installation, jobs, pace, retries, windows
 from proofs.simulation.ledger.tables import Parameters, Tables
 
 Act = Callable[[Tables, float, Parameters], Sequence[Any]]
@@ -34,7 +35,7 @@ def _statements() -> dict[str, tuple[str, Act]]:
     found: dict[str, tuple[str, Act]] = {accounts.SQL.lock_account: ("lock_account", _lock_account),
                                          preflight.SQL.jobs_to_check: ("jobs_to_check", _nothing)}
     pairs: tuple[tuple[ModuleType, ModuleType], ...] = (
-        (real_delivery, delivery), (real_jobs, jobs), (real_pauses, jobs),
+        (real_windows, windows), (real_jobs, jobs), (real_pauses, jobs),
         (real_pace, pace), (real_installation, installation),
         (real_retries, retries), (real_settlements, retries))
     for real, model in pairs:

@@ -1,4 +1,4 @@
-"""The statements of `ledger/installation.sql`."""
+"""The statements of `ledger/database/installation.sql`."""
 
 from __future__ import annotations
 

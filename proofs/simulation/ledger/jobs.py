@@ -1,4 +1,4 @@
-"""The statements of `ledger/jobs.sql` and `ledger/pauses.sql` that the life of a started job needs."""
+"""The statements of `ledger/job/jobs.sql` and `ledger/job/pauses.sql` that the life of a started job needs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from dataclasses import fields
 
 from postroom.domain.job import Status
-from postroom.ledger.jobs import JobOverview
+from postroom.ledger.job.jobs import JobOverview
 from proofs.simulation.ledger.tables import MOVES, Condition, Parameters, Rows, Tables
 
 PASSING = ("journal", "gateway", "quota")

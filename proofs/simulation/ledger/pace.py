@@ -1,8 +1,8 @@
-"""The statements of `ledger/pace.sql`: connections as they are; rates and quotas are not modelled, and grant everything."""
+"""The statements of `ledger/delivery/pace.sql`: connections as they are; rates and quotas are not modelled, and grant all."""
 
 from __future__ import annotations
 
-from postroom.ledger.pace import Pace as Told
+from postroom.ledger.delivery.pace import Pace as Told
 from proofs.simulation.ledger.tables import Pace, Parameters, Rows, Tables
 
 ONE_MORE_EVERY_S = 60

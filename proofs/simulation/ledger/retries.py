@@ -1,4 +1,4 @@
-"""The statements of `ledger/retries.sql` and `ledger/settlements.sql`: who is given up, and what a person decides.
+"""The statements of `ledger/delivery/retries.sql` and `ledger/job/settlements.sql`: who is given up, and what a person decides.
 
 The deadline and the tail are `PATIENCE_S` here, so that runs meet them.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from postroom.domain.job import Status
 from postroom.domain.outcome import Evidence, Kind
-from proofs.simulation.ledger.delivery import HOLDING
+from proofs.simulation.ledger.windows import HOLDING
 from proofs.simulation.ledger.tables import Condition, Parameters, Retry, Rows, Tables, Told
 
 PATIENCE_S = 3.0

@@ -210,7 +210,7 @@ _ELEMENT = re.compile(r'"((?:[^"\\]|\\.)*)"|([^,]+)')
 
 
 def array(literal: str) -> list[str | None]:
-    """The elements of an array literal as `ledger/delivery.py` writes them."""
+    """The elements of an array literal as `ledger/delivery/windows.py` writes them."""
     if '"' not in literal:
         return [None if one == "NULL" else one for one in literal[1:-1].split(",")] if len(literal) > 2 else []
     return [None if bare == "NULL" else bare or re.sub(r"\\(.)", r"\1", quoted, flags=re.DOTALL)

@@ -12,10 +12,11 @@ from postroom.domain.checking import Finding, Level
 from postroom.doors import supervisor, wiring
 from postroom.doors.wiring import Postroom
 from postroom.errors import PostroomError, Unavailable
-from postroom.flow import accounts, domains
-from postroom.flow.accounts import Account, Gateway
-from postroom.flow.authentication import check_domains
-from postroom.flow.office import try_gateway
+from postroom.flow.account import accounts, domains, gateways
+from postroom.flow.account.accounts import Account
+from postroom.flow.account.authentication import check_domains
+from postroom.flow.account.gateways import Gateway
+from postroom.flow.account.office import try_gateway
 
 DEADLINE_S = 20.0
 
@@ -89,11 +90,11 @@ async def _accounts(settings: Settings) -> list[Finding]:
 
 
 async def _gateways_of(postroom: Postroom, account: Account) -> list[Finding]:
-    gateways = await accounts.gateways(postroom.pool, account.id)
-    if not gateways:
+    every = await gateways.gateways(postroom.pool, account.id)
+    if not every:
         return [Finding(Level.WARNING, f"account {account.name}", "It has no gateway, so it cannot send. Create one: "
                         f'postroom gateway create --account "{account.name}" --host HOST.')]
-    return list(await asyncio.gather(*(_gateway(postroom, account, gateway) for gateway in gateways)))
+    return list(await asyncio.gather(*(_gateway(postroom, account, gateway) for gateway in every)))
 
 
 async def _domains_of(postroom: Postroom, account: Account) -> list[Finding]:

@@ -16,8 +16,8 @@ from starlette.requests import Request
 from postroom.doors.live import Live
 from postroom.doors.shown import job_shown
 from postroom.doors.wiring import Postroom
-from postroom.flow.office import Office
-from postroom.flow.report import JobReport, Pool, report
+from postroom.flow.account.office import Office
+from postroom.flow.job.report import JobReport, Pool, report
 
 NUMBER_MAX = 2**63 - 1
 POSITION_MAX = 2**31 - 1  # what the database can hold

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from postroom.errors import NotFound, Unavailable
-from postroom.flow.report import JobReport, Pool, watch
+from postroom.flow.job.report import JobReport, Pool, watch
 from postroom.tasks import end
 
 RETRY_AFTER_S = 2.0

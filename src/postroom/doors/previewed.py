@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from postroom.flow.preview import Preview
-from postroom.flow.try_out import Tried
+from postroom.flow.preview.look import Preview
+from postroom.flow.preview.try_out import Tried
 
 SOURCE_EXAMPLE = "From: The club <club@example.com>\r\nTo: zoe@example.com\r\nSubject: Spring courses, Zoë\r\n\r\n"
 PREVIEW_EXAMPLE: dict[str, Any] = {

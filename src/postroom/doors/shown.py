@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from postroom.domain import preflight
 from postroom.domain.outcome import EVIDENCE_MEANINGS, Evidence, Kind
 from postroom.domain.preflight import Preflight
-from postroom.flow.report import Exclusion, JobOverview, JobReport, QueuePlace, RecipientRow, Told, state_of
-from postroom.flow.settlement import WARNINGS, Settlement
+from postroom.flow.job.report import Exclusion, JobOverview, JobReport, QueuePlace, RecipientRow, Told, state_of
+from postroom.flow.job.settlement import WARNINGS, Settlement
 
 JOB_EXAMPLE: dict[str, Any] = {
     "id": 7, "status": "sending", "status_label": "Sending", "reason": None,

@@ -19,7 +19,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from postroom.flow.submit import FILES_BYTES_MAX
+from postroom.flow.content.preparing import FILES_BYTES_MAX
 
 ATTACHMENT = "attachment"  # the one name that several parts may have
 PARTS_MAX = 64

@@ -20,24 +20,26 @@ import structlog
 from postroom.config import Settings
 from postroom.domain.job import Status
 from postroom.errors import PostroomError, Unavailable
-from postroom.flow.audit import AUDIT_EVERY_S, audit
-from postroom.flow.deliver import Deliveries
-from postroom.flow.journals import guard, settle_dead_siblings
-from postroom.flow.letters import Letters
-from postroom.flow.office import Office
-from postroom.flow.pacing import Paces
-from postroom.flow.preflight import Checks
-from postroom.flow.recover import SWEEP_EVERY_S, sweep
-from postroom.flow.secrets import SecretBox
-from postroom.flow.sessions import Sessions
-from postroom.gateway import sandbox
+from postroom.flow.account.office import Office
+from postroom.flow.account.secrets import SecretBox
+from postroom.flow.check.preflight import Checks
+from postroom.flow.content.letters import Letters
+from postroom.flow.delivery.audit import AUDIT_EVERY_S, audit
+from postroom.flow.delivery.deliver import Deliveries
+from postroom.flow.delivery.journals import guard, settle_dead_siblings
+from postroom.flow.delivery.pacing import Paces
+from postroom.flow.delivery.recover import SWEEP_EVERY_S, sweep
+from postroom.flow.delivery.sessions import Sessions
 from postroom.gateway.journal import Journal
-from postroom.ledger import db
-from postroom.ledger.db import Listening, Pool
-from postroom.ledger.embedded import EmbeddedPostgres
-from postroom.ledger.engine import Engine
-from postroom.ledger.installation import Installation
-from postroom.ledger.migrate import migrate, pending
+from postroom.gateway.sandbox import server as sandbox
+from postroom.gateway.sandbox.record import tally
+from postroom.gateway.sandbox.script import parse as parse_script
+from postroom.ledger.database import db
+from postroom.ledger.database.db import Listening, Pool
+from postroom.ledger.database.embedded import EmbeddedPostgres
+from postroom.ledger.database.engine import Engine
+from postroom.ledger.database.installation import Installation
+from postroom.ledger.database.migrate import migrate, pending
 from postroom.tasks import end
 
 WEB_CONNECTIONS = 10
@@ -156,7 +158,7 @@ def has_secret_key(settings: Settings) -> bool:
 
 async def work(settings: Settings, stop: asyncio.Event) -> None:
     """One worker process until `stop` is set: then it finishes its windows, gives the rest back, and returns."""
-    from postroom.message import merge  # noqa: F401 - the templates' language takes 0.3 s to load: now, not in the first job
+    from postroom.message.liquid import merge  # noqa: F401 - the templates' language takes 0.3 s to load: now, not in the first job
 
     sys.setswitchinterval(SWITCH_S)
     async with opened(settings, name="worker", connections=WORKER_CONNECTIONS, generic_plans=True) as postroom:
@@ -302,12 +304,12 @@ async def _server(settings: Settings) -> AsyncGenerator[str]:
 async def run_sandbox(*, script: str, port: int, record: Path | None, keep: Path | None, tls: ssl.SSLContext | None,
                       implicit_tls: bool, credentials: tuple[str, str] | None, started: Callable[[str, int], None]) -> None:
     """A sandbox gateway until cancelled; `started` is told host and port. Raises InvalidInput, Unavailable."""
-    gateway = sandbox.Sandbox(script=sandbox.parse(script), port=port, record=record, keep=keep or False, tls=tls,
+    gateway = sandbox.Sandbox(script=parse_script(script), port=port, record=record, keep=keep or False, tls=tls,
                               implicit_tls=implicit_tls, credentials=credentials)
     await sandbox.serve(gateway, started=lambda one: started(one.host, one.port))
 
 
 def sandbox_tally(record: Path) -> tuple[int, int]:
     """(messages that a sandbox accepted, how many of them more than once), by its record file."""
-    counted = sandbox.tally(record)
+    counted = tally(record)
     return counted.accepted, counted.accepted - counted.distinct

@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from postroom.doors.door import AtDoor
-from postroom.flow.accounts import KeyHolder, holder_of
+from postroom.flow.account.keys import KeyHolder, holder_of
 
 bearer = HTTPBearer(auto_error=False, description="A key of the account: postroom key create NAME.")
 

@@ -19,8 +19,8 @@ from postroom.doors.door import NUMBER_MAX, AtDoor, Number
 from postroom.doors.previewed import SOURCE_EXAMPLE, PreviewShown, TestShown, preview_shown, tried_shown
 from postroom.doors.web.pages import PREVIEW_POLICY
 from postroom.errors import Conflict, NotFound
-from postroom.flow.preview import Preview, framed, preview, preview_draft
-from postroom.flow.try_out import TESTS_PER_HOUR, TO_MAX, GatewayUnusable, send_test
+from postroom.flow.preview.look import Preview, framed, preview, preview_draft
+from postroom.flow.preview.try_out import TESTS_PER_HOUR, TO_MAX, GatewayUnusable, send_test
 
 router = APIRouter(dependencies=[takes_its_query], responses={status: problems.RESPONSES[status] for status in (401, 422, 503)})
 OF_A_JOB: dict[int | str, dict[str, Any]] = {404: problems.RESPONSES[404]}

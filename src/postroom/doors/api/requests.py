@@ -34,7 +34,8 @@ from starlette.requests import Request
 from postroom.domain.audience import IncomingRow, read_csv, read_ndjson, read_records
 from postroom.doors.uploads import ATTACHMENT, Part, Parts, read_parts
 from postroom.errors import InvalidInput, storable
-from postroom.flow.submit import FILES_BYTES_MAX, FILES_MAX, IDEMPOTENCY_KEY_MAX, Content, IdempotencyKey, Submission
+from postroom.flow.content.preparing import FILES_BYTES_MAX, FILES_MAX, Content, Submission
+from postroom.flow.job.submit import IDEMPOTENCY_KEY_MAX, IdempotencyKey
 
 JSON_BODY_BYTES_MAX = 8 * 2**20 + FILES_BYTES_MAX * 4 // 3  # message and list, parsed several times that; and files in base64
 JSON_RECIPIENTS_MAX = 10_000

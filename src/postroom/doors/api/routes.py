@@ -41,13 +41,13 @@ from postroom.doors.shown import (
     settlement_shown,
 )
 from postroom.errors import InvalidInput
-from postroom.flow.approve import approve
-from postroom.flow.continuation import continue_the_rest
-from postroom.flow.finish import cancel
-from postroom.flow.pause import pause, resume
-from postroom.flow.report import exclusion_page, outcomes_of, preflight_of, recipient_page, report, reports
-from postroom.flow.settlement import settle
-from postroom.flow.submit import submit
+from postroom.flow.job.approve import approve
+from postroom.flow.job.continuation import continue_the_rest
+from postroom.flow.job.finish import cancel
+from postroom.flow.job.pause import pause, resume
+from postroom.flow.job.report import exclusion_page, outcomes_of, preflight_of, recipient_page, report, reports
+from postroom.flow.job.settlement import settle
+from postroom.flow.job.submit import submit
 
 PAGE_MAX = 500
 POSITIONS_AT_ONCE = 10_000

@@ -35,11 +35,14 @@ from postroom.doors.process import run
 from postroom.doors.supervisor import Children, Installation, Stop, environment_of, installation, listen
 from postroom.doors.wiring import Postroom
 from postroom.errors import NotFound, Unavailable
-from postroom.flow import accounts, domains, finish, report
-from postroom.flow.accounts import Account
-from postroom.flow.approve import approve
-from postroom.flow.report import JobReport
-from postroom.flow.submit import Content, Submission, submit
+from postroom.flow.account import accounts, domains, gateways
+from postroom.flow.account.accounts import Account
+from postroom.flow.audience import suppressions
+from postroom.flow.content.preparing import Content, Submission
+from postroom.flow.job import finish, report
+from postroom.flow.job.approve import approve
+from postroom.flow.job.report import JobReport
+from postroom.flow.job.submit import submit
 
 ACCOUNT = "Demo"
 DEMO = "demo"
@@ -165,7 +168,7 @@ async def _account(postroom: Postroom) -> Account:
     except NotFound:
         account = await accounts.create_account(postroom.pool, ACCOUNT)
         opt_outs = io.BytesIO(_sample("opt_outs.csv").read_bytes())
-        await accounts.suppress(postroom.pool, account.id, (row.address for row in read_csv(opt_outs)))
+        await suppressions.suppress(postroom.pool, account.id, (row.address for row in read_csv(opt_outs)))
     if await domains.keys_of_account(postroom.pool, account.id):
         return account
     await domains.add_domain(postroom.pool, postroom.secrets, account.id, _told()["from_address"].partition("@")[2], ["ed25519"])
@@ -181,14 +184,14 @@ async def _end_earlier_jobs(postroom: Postroom, account: Account) -> None:
 
 async def _gateway(postroom: Postroom, account: Account) -> tuple[str, int]:
     """(name, port) of a gateway for the sandbox: an earlier one where its port is free, so that earlier jobs find it again."""
-    for gateway in await accounts.gateways(postroom.pool, account.id):
+    for gateway in await gateways.gateways(postroom.pool, account.id):
         with contextlib.suppress(Unavailable):
             listen("127.0.0.1", gateway.port).close()
             return gateway.name, gateway.port
     with listen("127.0.0.1", 0) as probe:
         port = int(probe.getsockname()[1])
     name = f"sandbox-{port}"
-    await accounts.create_gateway(postroom.pool, postroom.secrets, account.id, name=name, host="127.0.0.1", port=port,
+    await gateways.create_gateway(postroom.pool, postroom.secrets, account.id, name=name, host="127.0.0.1", port=port,
                                   security="none", connections=LANES)
     return name, port
 

@@ -25,8 +25,8 @@ from postroom.doors.cli.terminal import (
     with_postroom,
 )
 from postroom.doors.wiring import Postroom
-from postroom.flow import authentication, domains
-from postroom.flow.domains import DkimKey, Publication
+from postroom.flow.account import authentication, domains
+from postroom.flow.account.domains import DkimKey, Publication
 
 app = group("Sending domains of an account: DKIM keys, and the DNS records that they need.")
 

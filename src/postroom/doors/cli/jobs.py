@@ -29,9 +29,10 @@ from postroom.doors.cli.watching import print_accounting
 from postroom.doors.shown import exclusion_shown, job_shown, preflight_shown, settlement_shown
 from postroom.doors.wiring import Postroom
 from postroom.errors import InvalidInput
-from postroom.flow import accounts, approve, continuation, finish, pause, report, settlement
-from postroom.flow.report import Exclusion, JobEvent, JobOverview, JobReport
-from postroom.flow.settlement import Settlement
+from postroom.flow.account import accounts
+from postroom.flow.job import approve, continuation, finish, pause, report, settlement
+from postroom.flow.job.report import Exclusion, JobEvent, JobOverview, JobReport
+from postroom.flow.job.settlement import Settlement
 
 EXCLUSIONS_SHOWN = 10
 DATES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]

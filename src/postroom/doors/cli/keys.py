@@ -21,8 +21,8 @@ from postroom.doors.cli.terminal import (
 )
 from postroom.doors.door import NUMBER_MAX
 from postroom.doors.wiring import Postroom
-from postroom.flow import accounts
-from postroom.flow.keys import ApiKey, keys, revoke_key
+from postroom.flow.account import keys
+from postroom.flow.account.keys import ApiKey
 
 app = group("API keys of an account: create one, list them, revoke one.")
 
@@ -36,7 +36,7 @@ def create_key(
     """Create an API key and print it. It is shown this once and never again: only its hash is kept."""
 
     async def act(postroom: Postroom) -> str:
-        return await accounts.create_key(postroom.pool, await account_id_of(postroom, account), name)
+        return await keys.create_key(postroom.pool, await account_id_of(postroom, account), name)
 
     key = with_postroom(act)
     if as_json:
@@ -51,7 +51,7 @@ def list_keys(account: AccountOption = None, as_json: JsonOption = False) -> Non
     """List the API keys, and which of them are revoked. Without --account: those of all accounts."""
 
     async def act(postroom: Postroom) -> list[ApiKey]:
-        return await keys(postroom.pool, None if account is None else await account_id_of(postroom, account))
+        return await keys.keys(postroom.pool, None if account is None else await account_id_of(postroom, account))
 
     every = with_postroom(act)
     if as_json:
@@ -72,7 +72,7 @@ def revoke(
     """Revoke an API key, at once and for good: whoever holds it is nobody from then on. Jobs that it made go on."""
 
     async def act(postroom: Postroom) -> ApiKey:
-        return await revoke_key(postroom.pool, key_id, None if account is None else await account_id_of(postroom, account))
+        return await keys.revoke_key(postroom.pool, key_id, None if account is None else await account_id_of(postroom, account))
 
     revoked = with_postroom(act)
     if as_json:

@@ -23,8 +23,8 @@ from postroom.doors.cli.terminal import (
 from postroom.doors.previewed import preview_shown, tried_shown
 from postroom.doors.wiring import Postroom
 from postroom.errors import Conflict, NotFound
-from postroom.flow.preview import Preview, preview
-from postroom.flow.try_out import Answer, Tried, send_test
+from postroom.flow.preview.look import Preview, preview
+from postroom.flow.preview.try_out import Answer, Tried, send_test
 
 Place = Annotated[int, typer.Option(min=1, metavar="N", help="The recipient, in the order of the list.")]
 

@@ -15,7 +15,7 @@ from postroom.doors.cli.jobs import JobId
 from postroom.doors.cli.terminal import AccountOption, JsonOption, account_id_of_job, out, plain, table, when, with_postroom
 from postroom.doors.shown import Recipient, recipient_shown
 from postroom.doors.wiring import Postroom
-from postroom.flow.report import recipient_page
+from postroom.flow.job.report import recipient_page
 
 ROWS_PER_PAGE = 500
 

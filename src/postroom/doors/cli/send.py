@@ -28,10 +28,11 @@ from postroom.doors.cli.watching import print_accounting, watch_the_check, watch
 from postroom.doors.shown import job_shown
 from postroom.doors.wiring import Postroom
 from postroom.errors import InvalidInput
-from postroom.flow import finish, report
-from postroom.flow.approve import approve
-from postroom.flow.report import Exclusion, JobReport
-from postroom.flow.submit import FILES_BYTES_MAX, Content, Submission, submit
+from postroom.flow.content.preparing import FILES_BYTES_MAX, Content, Submission
+from postroom.flow.job import finish, report
+from postroom.flow.job.approve import approve
+from postroom.flow.job.report import Exclusion, JobReport
+from postroom.flow.job.submit import submit
 
 # "Name <address>"; which address is a good one is not decided here.
 _NAMED_ADDRESS = re.compile(r'\s*(?:"(?P<quoted>[^"]*)"|(?P<name>[^<"]*?))\s*<(?P<address>[^<>]+)>\s*')

@@ -22,8 +22,10 @@ from postroom.doors.cli.terminal import (
 )
 from postroom.doors.wiring import Postroom
 from postroom.errors import InvalidInput
-from postroom.flow import accounts
-from postroom.flow.accounts import Account, Gateway, Limits
+from postroom.flow.account import accounts, gateways
+from postroom.flow.account.accounts import Account
+from postroom.flow.account.gateways import Gateway, Limits
+from postroom.flow.audience import contacts, suppressions
 
 PROBLEMS_SHOWN = 10
 
@@ -154,14 +156,14 @@ def create_gateway(
 
     async def act(postroom: Postroom) -> tuple[int, list[Gateway]]:
         account_id = await account_id_of(postroom, account)
-        await postroom.office.look_up(host, port or accounts.PORTS[security.value])
-        made = await accounts.create_gateway(
+        await postroom.office.look_up(host, port or gateways.PORTS[security.value])
+        made = await gateways.create_gateway(
             postroom.pool, postroom.secrets, account_id, name=name, host=host, port=port, security=security.value,
             username=username, password=password, connections=connections, signs_dkim=signs_dkim,
             limits=Limits(messages_per_s=per_second, messages_per_connection=per_connection, daily_quota=daily_quota,
                           warm_up_from=warm_up_from),
             replace=replace)
-        return made, await accounts.gateways(postroom.pool, account_id)
+        return made, await gateways.gateways(postroom.pool, account_id)
 
     made, every = with_postroom(act)
     gateway = next(one for one in every if one.id == made)
@@ -177,7 +179,7 @@ def list_gateways(account: AccountOption = None, as_json: JsonOption = False) ->
     """List an account's gateways; the first is its default. Passwords are never shown."""
 
     async def act(postroom: Postroom) -> list[Gateway]:
-        return await accounts.gateways(postroom.pool, await account_id_of(postroom, account))
+        return await gateways.gateways(postroom.pool, await account_id_of(postroom, account))
 
     every = with_postroom(act)
     if as_json:
@@ -198,7 +200,7 @@ def import_contacts(file: ListFile, account: AccountOption = None, encoding: Ann
     async def act(postroom: Postroom) -> tuple[int, list[tuple[int, str, str]]]:
         account_id = await account_id_of(postroom, account)
         with opened_list(file, encoding=encoding) as rows:
-            count, problems = await accounts.import_contacts(postroom.pool, account_id, rows)
+            count, problems = await contacts.import_contacts(postroom.pool, account_id, rows)
         return count, [(problem.row_no, problem.value, problem.reason) for problem in problems]
 
     count, problems = with_postroom(act)
@@ -222,7 +224,7 @@ def suppress(
     """Never mail these addresses again, in jobs that are already frozen too: there they are booked as skipped."""
 
     async def act(postroom: Postroom) -> int:
-        return await accounts.suppress(postroom.pool, await account_id_of(postroom, account), addresses, reason)
+        return await suppressions.suppress(postroom.pool, await account_id_of(postroom, account), addresses, reason)
 
     added = with_postroom(act)
     if as_json:

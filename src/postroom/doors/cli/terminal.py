@@ -23,7 +23,8 @@ from postroom.doors import wiring
 from postroom.doors.process import run
 from postroom.doors.wiring import Postroom
 from postroom.errors import NotFound
-from postroom.flow import accounts, report
+from postroom.flow.account import accounts
+from postroom.flow.job import report
 
 CONNECTIONS = 2
 PIPE_WIDTH = 200  # where there is no terminal to ask

@@ -15,7 +15,7 @@ from rich.text import Text
 from postroom.domain.job import Status
 from postroom.doors.cli.terminal import err, plain, table
 from postroom.doors.wiring import Postroom
-from postroom.flow.report import JobOverview, JobReport, report
+from postroom.flow.job.report import JobOverview, JobReport, report
 
 LOOK_EVERY_S = 0.3
 LINE_EVERY_S = 5.0  # where standard error is no terminal

@@ -24,9 +24,10 @@ from postroom.doors.web.preview import seen
 from postroom.doors.web.rendering import account_page
 from postroom.doors.web.session import OPERATOR, AtEntrance, Session, SignedIn
 from postroom.errors import Fault, InvalidInput
-from postroom.flow.accounts import gateways
-from postroom.flow.preview import framed, preview_draft
-from postroom.flow.submit import FILES_BYTES_MAX, FILES_MAX, Content, IdempotencyKey, Submission, submit
+from postroom.flow.account.gateways import gateways
+from postroom.flow.content.preparing import FILES_BYTES_MAX, FILES_MAX, Content, Submission
+from postroom.flow.job.submit import IdempotencyKey, submit
+from postroom.flow.preview.look import framed, preview_draft
 
 ENCODINGS = {"utf-8": "UTF-8", "cp1252": "Windows-1252 (Western European)", "cp1250": "Windows-1250 (Central European)",
              "cp1251": "Windows-1251 (Cyrillic)", "utf-16": "UTF-16", "shift_jis": "Shift JIS"}

@@ -11,7 +11,7 @@ from starlette.responses import RedirectResponse, Response
 from postroom.doors.door import NUMBER_MAX, AtDoor
 from postroom.doors.web.rendering import page
 from postroom.doors.web.session import AtEntrance, SentForm, SignedIn
-from postroom.flow.accounts import all_accounts
+from postroom.flow.account.accounts import all_accounts
 
 router = APIRouter(include_in_schema=False)
 

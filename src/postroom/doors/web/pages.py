@@ -19,13 +19,13 @@ from postroom.doors.shown import attempt_shown, job_shown, preflight_shown, reci
 from postroom.doors.web.rendering import account_page
 from postroom.doors.web.session import OPERATOR, SentForm, SignedIn
 from postroom.errors import InvalidInput
-from postroom.flow.approve import approve
-from postroom.flow.continuation import continue_the_rest
-from postroom.flow.finish import cancel
-from postroom.flow.pause import pause, resume
-from postroom.flow.preview import framed_for_everyone
-from postroom.flow.report import content_of, exclusion_page, history, outcomes_of, preflight_of, recipient_page, report, trail
-from postroom.flow.settlement import WARNINGS, settle
+from postroom.flow.job.approve import approve
+from postroom.flow.job.continuation import continue_the_rest
+from postroom.flow.job.finish import cancel
+from postroom.flow.job.pause import pause, resume
+from postroom.flow.job.report import content_of, exclusion_page, history, outcomes_of, preflight_of, recipient_page, report, trail
+from postroom.flow.job.settlement import WARNINGS, settle
+from postroom.flow.preview.look import framed_for_everyone
 
 JOBS_PER_PAGE = 50
 ROWS_PER_PAGE = 100

@@ -18,9 +18,9 @@ from postroom.doors.web.pages import PREVIEW_POLICY
 from postroom.doors.web.rendering import account_page
 from postroom.doors.web.session import OPERATOR, SentForm, Session, SignedIn
 from postroom.errors import Conflict, Fault, InvalidInput
-from postroom.flow.preview import Preview, framed, preview
-from postroom.flow.report import report
-from postroom.flow.try_out import TESTS_PER_HOUR, TO_MAX, GatewayUnusable, Tried, send_test
+from postroom.flow.job.report import report
+from postroom.flow.preview.look import Preview, framed, preview
+from postroom.flow.preview.try_out import TESTS_PER_HOUR, TO_MAX, GatewayUnusable, Tried, send_test
 
 SOURCE_SHOWN_MAX = 100_000  # octets; all of it is in the file
 BETWEEN_ADDRESSES = re.compile(r"[\s,;]+")

@@ -21,7 +21,7 @@ from postroom.doors.api import problems
 from postroom.doors.door import Door
 from postroom.doors.web.session import Forged, Session, SignInNeeded
 from postroom.errors import Conflict, InvalidInput, NotFound, PostroomError, Unavailable
-from postroom.flow.accounts import account_by_id, all_accounts
+from postroom.flow.account.accounts import account_by_id, all_accounts
 
 log = structlog.get_logger(__name__)
 

@@ -14,7 +14,7 @@ from starlette.responses import HTMLResponse
 
 from postroom.doors.door import AtDoor
 from postroom.doors.web.rendering import page
-from postroom.flow.unsubscribe import Addressee, addressee_of, unsubscribe
+from postroom.flow.audience.unsubscribe import Addressee, addressee_of, unsubscribe
 
 # What mailbox providers send (RFC 8058 section 3.2), and the button of our page too.
 FIELD, ONE_CLICK = "List-Unsubscribe", "One-Click"

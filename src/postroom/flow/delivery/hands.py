@@ -1,0 +1,175 @@
+"""One window in the hands of a session: renders each message, and turns what the gateway says into outcomes.
+
+Promises: before a final dot can leave, the journal says so, and each answer stands in it before anything else is done with it.
+The session calls these methods from its callbacks, thousands of times a second: nothing here waits.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from postroom.domain.outcome import Evidence, Kind, Outcome
+from postroom.domain.pace import EQUAL_REFUSALS_MAX, retry_delay_s
+from postroom.errors import InvalidInput
+from postroom.flow.content.letters import SLOW_S, Letter
+from postroom.gateway.journal import Intent, Journal
+from postroom.gateway.replies import Phase, Reply, Verdict, classify
+from postroom.gateway.session import Envelope
+from postroom.ledger.delivery.windows import InHand, Window
+from postroom.message.wire.address import envelope as envelope_of
+from postroom.message.wire.headers import Unrenderable
+from postroom.points import reach
+
+
+@dataclass(slots=True)
+class Streak:
+    """Equal refusals of one job's messages in a row. Messages are personal, so each fails its own recipient; when nothing else
+    comes, the fault is the job's, and a hundred thousand copies of it would ruin the account's reputation."""
+
+    refusal: tuple[Phase, int, str] | None = None
+    times: int = 0
+
+    def goes_on(self, phase: Phase, reply: Reply) -> bool:
+        """Whether this one more is still its recipient's fault."""
+        refusal = phase, reply.code, reply.enhanced
+        self.times = self.times + 1 if refusal == self.refusal else 1
+        self.refusal = refusal
+        return self.times < EQUAL_REFUSALS_MAX
+
+    def ends(self) -> None:
+        """The gateway accepted one."""
+        self.refusal, self.times = None, 0
+
+
+class Hands:
+    """A session's source for one window. `outcomes()` afterwards: one for every recipient, given back where untouched.
+
+    `may_go_on` is asked before each message and again before its content: False from a cancel or a lost lease on. `takes_utf8`
+    and `size_max` are what the session's gateway says that it can take. `trouble` is the reply that made it stop early
+    (throttling, or a fault of the gateway or the job), with its phase and verdict. `is_heard`: it answered about a recipient,
+    be it no.
+    """
+
+    def __init__(self, window: Window, letter: Letter, may_go_on: Callable[[], bool], *, journal: Journal, intent: Intent,
+                 retry_base_s: float, streak: Streak, takes_utf8: bool = False, size_max: int | None = None) -> None:
+        self._waiting = iter(window.recipients)
+        self._recipients = window.recipients
+        self._letter = letter
+        self._may_go_on = may_go_on
+        self._journal = journal
+        self._intent = intent
+        self._retry_base_s = retry_base_s
+        self._streak = streak
+        self._takes_utf8 = takes_utf8
+        self._size_max = size_max
+        self._prepared: dict[int, Envelope | Outcome] = {}
+        self._is_suspect = True
+        self._outcomes: dict[int, Outcome] = {}
+        self.accepted = 0
+        self.is_heard = False
+        self.trouble: tuple[Phase, Verdict, Reply] | None = None
+
+    def prepare(self) -> None:
+        """Makes every message of the window ahead, in a thread: for letters that are slow, so that other sessions go on."""
+        for one in self._recipients:
+            if not self._may_go_on():
+                return
+            self._prepared[one.position] = self._made(one)
+
+    def next(self) -> Envelope | None:
+        while self.trouble is None and self._may_go_on():
+            one = next(self._waiting, None)
+            if one is None:
+                return None
+            made = self._prepared.pop(one.position, None) or self._timed(one)
+            if isinstance(made, Envelope):
+                return made
+            self._outcomes[one.position] = made
+        return None
+
+    def _timed(self, one: InHand) -> Envelope | Outcome:
+        """The first of the window tells whether the letter is slow, and whoever follows one that took its time: by CPU time, as
+        a busy machine makes no template slow, and not always, as that clock costs a microsecond."""
+        began, cpu_began = time.monotonic(), time.thread_time() if self._is_suspect else None
+        made = self._made(one)
+        self._is_suspect = time.monotonic() - began > SLOW_S
+        if cpu_began is not None and time.thread_time() - cpu_began > SLOW_S:
+            self._letter.is_slow = True
+        return made
+
+    def _made(self, one: InHand) -> Envelope | Outcome:
+        """The message, ready to go; or why this recipient fails: its own values are at fault, and the window goes on."""
+        letter, tail = self._letter, self._letter.message.tail
+        try:
+            recipient = envelope_of(one.address)
+            content = letter.write(recipient, one.address, one.position, one.fields)
+            # `Letter` promises that no line begins with a dot, so there is nothing to stuff.
+            envelope = Envelope(letter.message.sender(one.position), recipient, (one, content), len(content) + len(tail),
+                                stuffed=True)
+        except (Unrenderable, InvalidInput, ValueError) as error:
+            return self._failed(one, f"The message could not be made: {error}")
+        if envelope.utf8 and not self._takes_utf8:
+            return self._failed(one, "The address has letters outside ASCII, and the gateway does not offer SMTPUTF8 (5.6.7).")
+        if self._size_max is not None and len(content) + len(tail) > self._size_max:
+            return self._failed(one, f"The message has {len(content) + len(tail):,} octets, and the gateway takes at most "
+                                     f"{self._size_max:,} (5.3.4).")
+        return envelope
+
+    def _failed(self, one: InHand, reason: str) -> Outcome:
+        return Outcome(one.position, one.attempt_no, Kind.FAILED, Evidence.WORKER, reply=reason)
+
+    def content(self, envelope: Envelope) -> bytes | tuple[bytes, bytes] | None:
+        if not self._may_go_on():
+            return None
+        content: bytes = envelope.token[1]  # type: ignore[index]
+        tail = self._letter.message.tail
+        return (content, tail) if tail else content
+
+    def handing_over(self, envelope: Envelope) -> None:
+        one: InHand = envelope.token[0]  # type: ignore[index]
+        reach("hands.before_dot")
+        self._journal.handing_over(self._intent, one.position, one.attempt_no)
+
+    def replied(self, envelope: Envelope, phase: Phase, reply: Reply) -> None:
+        reach("hands.after_reply")
+        one: InHand = envelope.token[0]  # type: ignore[index]
+        outcome = self._outcomes[one.position] = self._judged(one, phase, reply)
+        self._journal.answered(self._intent, outcome)
+
+    def _judged(self, one: InHand, phase: Phase, reply: Reply) -> Outcome:
+        """What this answer makes of the recipient, and of the window."""
+        verdict = classify(phase, reply)
+        if verdict is Verdict.MESSAGE_REFUSED:
+            verdict = Verdict.RECIPIENT_FAILED if self._streak.goes_on(phase, reply) else Verdict.JOB_FAULT
+        self.is_heard |= verdict in (Verdict.ACCEPTED, Verdict.RETRY, Verdict.RECIPIENT_FAILED)
+        refusals, retry_in_s = 0, None
+        if verdict is Verdict.ACCEPTED:
+            self.accepted += 1
+            self._streak.ends()
+            kind = Kind.SENT
+        elif verdict is Verdict.RECIPIENT_FAILED or (
+                verdict is Verdict.RETRY and one.refusals + 1 >= self._letter.retry_attempts_max):
+            kind = Kind.FAILED
+        else:
+            # Still unsent. Only a refusal of this very recipient counts against it; slowing down and faults do not.
+            refusals = one.refusals + (verdict is Verdict.RETRY)
+            kind, retry_in_s = Kind.REFUSED, retry_delay_s(max(1, refusals), random.random(), self._retry_base_s)  # noqa: S311
+            if verdict is not Verdict.RETRY:
+                self.trouble = self.trouble or (phase, verdict, reply)
+        return Outcome(one.position, one.attempt_no, kind, Evidence.REPLY, reply.code, reply.enhanced or None, reply.text,
+                       retry_in_s, refusals)
+
+    def lost(self, envelope: Envelope, detail: str) -> None:
+        one: InHand = envelope.token[0]  # type: ignore[index]
+        self._outcomes[one.position] = Outcome(one.position, one.attempt_no, Kind.UNCONFIRMED, Evidence.CONNECTION_LOST,
+                                               reply=f"No answer to the end of the message: {detail}.")
+
+    def outcomes(self) -> list[Outcome]:
+        """What became of each. One that was not handed off goes back to unsent, and that is certain."""
+        known = self._outcomes
+        return [known.get(one.position) or Outcome(one.position, one.attempt_no, Kind.RELEASED, Evidence.WORKER,
+                                                   retry_in_s=0, refusals=one.refusals)
+                for one in self._recipients]

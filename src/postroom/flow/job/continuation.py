@@ -1,0 +1,76 @@
+"""Continuing the rest of a job that is over: a new job of exactly those that it left unsent, or that it failed.
+
+The same message, as it was made then, with the same options, through the same gateway. It is a send like any other: frozen and
+checked again, without those who were suppressed since, and from the account's threshold on a person approves it. Everybody of a
+rest is continued once, so that nobody can mail it twice by asking twice; a continuation that left a rest is continued itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from postroom.errors import Conflict, InvalidInput
+from postroom.flow.account.office import Office
+from postroom.flow.content.letters import bodies_of, content_of, files_of
+from postroom.flow.content.preparing import Prepared, Submission
+from postroom.flow.job.submit import IdempotencyKey, earlier_job, freeze, remember
+from postroom.ledger.account import accounts, gateways
+from postroom.ledger.content import contents
+from postroom.ledger.database.db import Connection, Pool
+from postroom.ledger.job import jobs, recipients
+from postroom.ledger.job.jobs import JobOverview
+from postroom.message.liquid import template
+
+RESTS = ("unsent", "failed")
+
+
+async def continue_the_rest(pool: Pool, office: Office, account_id: int, job_id: int, *, which: str, by: str,
+                            idempotency: IdempotencyKey | None = None) -> JobOverview:
+    """The new job; `which` is one of RESTS.
+
+    Raises NotFound; InvalidInput, also where all of them were suppressed since; Conflict where the job is not over, has something
+    in hand, has no such rest, or where that is continued already.
+    """
+    if which not in RESTS:
+        raise InvalidInput(f'What is continued is one of {", ".join(RESTS)}, not "{which}".', field="which")
+    async with pool.connection() as conn, conn.transaction():
+        if (known := await earlier_job(conn, account_id, idempotency)) is not None:
+            return await jobs.view_job(conn, account_id, known)
+        await jobs.lock_rest(conn, job_id)
+        job = await jobs.view_job(conn, account_id, job_id)
+        _must_be_over(job)
+        made = await job_of_rest(conn, office, job, which, by=by)
+        await remember(conn, account_id, idempotency, made)
+        return await jobs.view_job(conn, account_id, made)
+
+
+def _must_be_over(job: JobOverview) -> None:
+    """What is over and not in hand stays so. A lost machine that comes back with its journal may yet add to the rest: that is for
+    another job."""
+    if not job.status.is_over:
+        raise Conflict(f"Job {job.id} is {job.status.label}: its rest can be continued once it is over.", job_id=job.id)
+    if job.in_hand:
+        raise Conflict(f"Workers still have messages of job {job.id} in hand. Its rest can be continued when they are settled.",
+                       job_id=job.id)
+
+
+async def job_of_rest(conn: Connection, office: Office, job: JobOverview, which: str, *, by: str,
+                      positions: Sequence[int] = ()) -> int:
+    """The number of a new job of a job's rest, in the caller's transaction; `positions` name the doubtful ones of "unconfirmed".
+
+    Raises InvalidInput; Conflict where there is no such rest.
+    """
+    stored = await contents.job_content(conn, job.account_id, job.id)
+    content, bodies, files = content_of(stored), bodies_of(stored), await files_of(conn, stored)
+    prepared = Prepared(content, bodies, files, await asyncio.to_thread(template.mentioned, content, bodies))
+    submission = Submission(job.account_id, by, content, duplicates=job.duplicates, unusable_addresses=job.unusable_addresses,
+                            field_policy=job.field_policy, continues=job.id, continued_class=which)
+    account = await accounts.account_by_id(conn, job.account_id)
+    gateway = next(one for one in await gateways.gateways_of_account(conn, job.account_id) if one.id == stored.gateway_id)
+    if await recipients.intake_of_rest(conn, job.account_id, job.id, which, positions) == 0:
+        for one in reversed((await jobs.continuations(conn, job.account_id, [job.id])).get(job.id, ())):
+            if one.which == which:
+                raise Conflict(f"Job {one.id} continues what job {job.id} left {which}.", job_id=one.id)
+        raise Conflict(f"Job {job.id} has no {which} recipients to continue with.", job_id=job.id)
+    return await freeze(conn, office, submission, prepared, account, gateway)

@@ -1,0 +1,221 @@
+"""A look at the message of one recipient, as it goes out or went out: of a job, or of a draft before there is one.
+
+The bytes are made by the code that makes them for the gateway, signatures included; what is shown is read back from them by
+a reader of mail, never the other way round. A job that has not started is shown as it would go out now. Nothing is written
+and nothing is sent.
+
+Fails softly: a recipient who gets no message has a `reason`; keys that cannot be used here leave the message unsigned, and
+`note` says so. InvalidInput for a draft that could not be submitted, NotFound for a recipient that is not there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from base64 import b64encode
+from collections.abc import Generator, Iterable
+from dataclasses import dataclass, field
+from email import message_from_bytes, policy
+from email.header import decode_header, make_header
+from email.message import EmailMessage
+from itertools import islice
+
+import msgspec
+
+from postroom.domain.audience import IncomingRow, Unreadable
+from postroom.domain.outcome import Evidence
+from postroom.errors import InvalidInput, NotFound
+from postroom.flow.account.office import NotSetUp, Office
+from postroom.flow.content.letters import Writer, bodies_of, compile_job, content_of, decode_fields, files_of, signed
+from postroom.flow.content.preparing import Submission, draft, prepare
+from postroom.ledger.audience import contacts
+from postroom.ledger.content import contents
+from postroom.ledger.content.contents import JobContent
+from postroom.ledger.database.db import Connection, Pool
+from postroom.ledger.job import recipients
+from postroom.ledger.job.recipients import RecipientRow
+from postroom.message.render.compile import BlankFields
+from postroom.message.wire.address import envelope, parse_address
+from postroom.message.wire.headers import Unrenderable
+
+# Characters of images in a frame, where each stands as often as it is shown: enough for every file of a message once.
+IMAGES_MAX = 16 * 2**20
+
+_CID = re.compile(r"cid:([0-9a-f]+@postroom)", re.IGNORECASE)  # as `message/prepare/attachment.py` makes them
+
+
+@dataclass(frozen=True, slots=True)
+class SeenFile:
+    """A file as it stands in the message. With a `content_id` it is an image that the HTML shows."""
+
+    name: str
+    content_type: str
+    octets: bytes = field(repr=False)
+    content_id: str = ""
+
+    @property
+    def size(self) -> int:
+        return len(self.octets)
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What one recipient gets. With a `reason` there is no message, and this is why.
+
+    `blank` are printed fields that are blank for this recipient, `unknown` those that it does not have at all. `source` is the
+    message to the byte; `sender` is its From.
+    """
+
+    position: int
+    address: str
+    subject: str = ""
+    sender: str = ""
+    html: str | None = None
+    text: str | None = None
+    source: bytes = field(default=b"", repr=False)
+    files: tuple[SeenFile, ...] = ()
+    blank: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+    reason: str | None = None
+    note: str | None = None
+
+
+async def framed(shown: Preview) -> str:
+    """The HTML for a frame that may fetch nothing: images of the message itself are put into it, as far as there is room."""
+    return await asyncio.to_thread(_framed, shown.html or "", shown.files)
+
+
+def _framed(html: str, files: Iterable[SeenFile]) -> str:
+    images = {one.content_id: f"data:{one.content_type};base64,{b64encode(one.octets).decode()}"
+              for one in files if one.content_id}
+    room = IMAGES_MAX
+
+    def put_in(found: re.Match[str]) -> str:
+        nonlocal room
+        image = images.get(found[1])
+        if image is None or len(image) > room:
+            return found[0]
+        room -= len(image)
+        return image
+
+    return _CID.sub(put_in, html)
+
+
+async def framed_for_everyone(pool: Pool, account_id: int, job_id: int) -> str:
+    """The HTML of a job with its merge fields, for the same kind of frame. Raises NotFound."""
+    async with pool.connection() as conn:
+        stored = await contents.job_content(conn, account_id, job_id)
+        octets = await files_of(conn, stored)
+    html = bodies_of(stored).html or ""
+    return await asyncio.to_thread(_framed, html, [SeenFile(one.name, one.content_type, octets[one.digest], one.content_id)
+                                                   for one in content_of(stored).attachments])
+
+
+async def preview(pool: Pool, office: Office, account_id: int, job_id: int, position: int) -> Preview:
+    """The message of the recipient at `position` of a job's list, whatever became of it. Raises NotFound."""
+    async with pool.connection() as conn:
+        stored = await contents.job_content(conn, account_id, job_id)
+        row = await recipient_at(conn, account_id, job_id, position)
+        files = await files_of(conn, stored)
+    if row.evidence == Evidence.FREEZE:
+        return Preview(position, row.address, reason=row.reply)
+    return await _look(pool, office, stored, files, position, row.address, row.fields)
+
+
+async def preview_draft(pool: Pool, office: Office, submission: Submission, rows: Iterable[IncomingRow] | None,
+                        position: int) -> Preview:
+    """The message of the row at `position` of a list (None: of the account's contacts), before there is a job.
+
+    Reads no further than that row, and leaves nobody out. Raises InvalidInput for what `submit` would refuse of the message,
+    template errors with line and column among it; NotFound.
+    """
+    prepared = await asyncio.to_thread(prepare, submission)
+    async with pool.connection() as conn:
+        stored = await draft(conn, office, submission, prepared)
+        if rows is None:
+            contact = await contacts.contact_at(conn, submission.account_id, position)
+    if rows is not None:
+        contact = await asyncio.to_thread(_row_at, rows, position)
+    if contact is None:
+        raise InvalidInput(f"The list has no recipient {position:,}: it ends before that.", field="position")
+    address, fields = contact
+    try:
+        address = parse_address(address).address
+    except InvalidInput as refused:
+        return Preview(position, address, reason=str(refused))
+    return await _look(pool, office, stored, prepared.files, position, address, fields)
+
+
+async def recipient_at(conn: Connection, account_id: int, job_id: int, position: int) -> RecipientRow:
+    """Raises NotFound."""
+    rows = await recipients.page_of_recipients(conn, account_id, job_id, recipient_class=None, after=position - 1, limit=1)
+    if not rows or rows[0].position != position:
+        raise NotFound(f"Job {job_id} has no recipient {position:,}.")
+    return rows[0]
+
+
+def _row_at(rows: Iterable[IncomingRow], position: int) -> tuple[str, str] | None:
+    try:
+        row = next(islice(rows, position - 1, None), None)
+        return None if row is None else (row.address, msgspec.json.encode(row.fields).decode())
+    except Unreadable as error:
+        raise InvalidInput(str(error), row=error.row, column=error.column) from None
+    except UnicodeEncodeError:
+        raise InvalidInput(f"Recipient {position:,} holds half a character (a lone surrogate).", field="recipients") from None
+    finally:
+        if isinstance(rows, Generator):
+            rows.close()  # it lets go of its file, which whoever opened it closes next
+
+
+async def _look(pool: Pool, office: Office, stored: JobContent, files: dict[str, bytes], position: int, address: str,
+                fields: str) -> Preview:
+    note = None
+    try:
+        async with pool.connection() as conn:
+            writer = Writer(*await signed(conn, office, stored, files))
+    except NotSetUp as error:
+        note = f"Shown without its signature, which cannot be made here: {error}"
+        writer = Writer(await asyncio.to_thread(compile_job, stored, files), None)
+    fails_blanks = stored.field_policy != "blank"
+    return await asyncio.to_thread(_written, writer, position, address, fields, note, fails_blanks=fails_blanks)
+
+
+def _written(writer: Writer, position: int, address: str, fields: str, note: str | None, *, fails_blanks: bool) -> Preview:
+    message, blank = writer.message, set[str]()
+    unknown = message.names - decode_fields(fields).keys()
+    try:
+        source = writer.write(envelope(address), address, position, fields, blank) + message.tail
+        reason = f"The message cannot be made: {BlankFields(blank)}" if blank and fails_blanks else None
+    except (Unrenderable, InvalidInput, ValueError) as error:
+        source, reason = b"", f"The message cannot be made: {error}"
+    shown = Preview(position, address, blank=tuple(sorted(blank - unknown)), unknown=tuple(sorted(unknown)), reason=reason,
+                    note=note)
+    return shown if reason else _read_back(shown, source)
+
+
+def _read_back(shown: Preview, source: bytes) -> Preview:
+    """With what a reader finds in the bytes."""
+    message = message_from_bytes(source, policy=policy.default)
+    assert isinstance(message, EmailMessage)
+    header = {name: _decoded(str(value)) for name, value in message.raw_items()}
+    bodies: dict[str, str] = {}
+    files = []
+    for part in message.walk():
+        if part.is_multipart():
+            continue
+        octets = part.get_payload(decode=True)
+        assert isinstance(octets, bytes)
+        if part.get_content_disposition() is None:
+            bodies[part.get_content_type()] = octets.decode("utf-8").replace("\r\n", "\n")
+        else:
+            content_id = str(part["Content-ID"] or "").strip("<>")
+            files.append(SeenFile(part.get_filename() or "", part.get_content_type(), octets, content_id))
+    return Preview(
+        shown.position, shown.address, header["Subject"], header["From"], bodies.get("text/html"), bodies.get("text/plain"),
+        source, tuple(files), shown.blank, shown.unknown, note=shown.note)
+
+
+def _decoded(value: str) -> str:
+    """A header's value as a person reads it. The library's newer decoder parts encoded words with white space."""
+    unfolded = value.replace("\r\n", "")
+    return str(make_header(decode_header(unfolded))) if "=?" in unfolded else unfolded

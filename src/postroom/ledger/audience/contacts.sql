@@ -1,0 +1,30 @@
+-- name: create_contact_intake
+-- Contacts come in by COPY and are merged after.
+CREATE TEMPORARY TABLE contact_intake (
+    row_no integer NOT NULL, address text NOT NULL, address_key text NOT NULL, problem text, fields json NOT NULL
+) ON COMMIT DROP
+
+-- name: copy_contact_intake
+-- The same shape as a job's intake, so that the same rows feed both.
+COPY contact_intake (row_no, address, address_key, problem, fields) FROM STDIN
+
+-- name: merge_contacts
+-- An address that is known gets the new fields; the last row of an address wins.
+INSERT INTO contact (account_id, address, address_key, fields)
+SELECT %(account_id)s, address, address_key, fields FROM (
+    SELECT DISTINCT ON (address_key) row_no, address, address_key, fields FROM contact_intake
+    WHERE problem IS NULL ORDER BY address_key, row_no DESC) AS latest
+ORDER BY row_no
+ON CONFLICT (account_id, address_key) DO UPDATE SET address = excluded.address, fields = excluded.fields
+
+-- name: contact_problems
+-- The rows that were not taken, with the reason.
+SELECT row_no, address AS value, problem AS reason FROM contact_intake WHERE problem IS NOT NULL ORDER BY row_no LIMIT 100
+
+-- name: count_contacts
+-- For the answer to an import.
+SELECT count(*)::integer AS n FROM contact WHERE account_id = %(account_id)s
+
+-- name: contact_at
+-- For a look at a message before there is a job: in the order that a send to all contacts has.
+SELECT address, fields::text AS fields FROM contact WHERE account_id = %(account_id)s ORDER BY id OFFSET %(before)s LIMIT 1

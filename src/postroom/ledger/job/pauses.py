@@ -1,0 +1,25 @@
+"""The condition "paused" of a job: who, since when and why, until a person ends it."""
+
+from __future__ import annotations
+
+from postroom.ledger.database.db import Connection
+from postroom.ledger.database.queries import load
+
+SQL = load(__file__)
+
+
+async def insert_pause(conn: Connection, account_id: int, job_id: int, *, by: str, reason: str, adds: bool) -> bool:
+    """Whether there is anything new. `adds`: where it is paused already, the reason is put beside the first one's."""
+    cursor = await conn.execute(SQL.insert_pause, {
+        "account_id": account_id, "job_id": job_id, "by": by, "reason": reason, "adds": adds})
+    return await cursor.fetchone() is not None
+
+
+async def delete_pause(conn: Connection, account_id: int, job_id: int) -> bool:
+    """Whether it was paused."""
+    cursor = await conn.execute(SQL.delete_pause, {"account_id": account_id, "job_id": job_id})
+    return await cursor.fetchone() is not None
+
+
+async def tell_workers(conn: Connection, account_id: int, job_id: int) -> None:
+    await conn.execute(SQL.tell_workers, {"account_id": account_id, "job_id": job_id})

@@ -1,0 +1,262 @@
+"""A readable text part out of an HTML template, merge fields alive.
+
+Liquid markup is taken out before the HTML is read and put back afterwards (`masked.py`), so that a field inside text, or inside
+the address of a link, is the same field in the text part, but for filters that make HTML. Conditions and loops hold in the text
+wherever they stand in the HTML, in comments too. Links become `label (address)`, list items `- item`, images their alternative
+text. Head, styles, scripts and what a `display:none` hides are left out. A brace in the visible text can never become markup.
+
+A link that begins in one branch of a condition and ends in another becomes `(address) label`, the address in the branch in which
+the link begins: nobody reads an address that was not chosen.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from html import unescape
+from typing import NamedTuple
+
+from postroom.message.markup import tags
+from postroom.message.markup.masked import Masked
+
+# fmt: off
+_PARAGRAPHS = frozenset(("blockquote", "dl", "figure", "h1", "h2", "h3", "h4", "h5", "h6", "ol", "p", "pre", "table", "ul"))
+_BLOCKS = _PARAGRAPHS | {
+    "address", "article", "aside", "center", "dd", "div", "dt", "figcaption", "footer", "form", "header", "hr", "li", "main",
+    "nav", "section", "tbody", "tfoot", "thead", "tr",
+}
+# fmt: on
+_HIDDEN = frozenset(("head", "script", "style", "template", "title"))
+_ROW_GROUPS = frozenset(("tbody", "tfoot", "thead"))
+_NONE = frozenset[str]()
+# Elements that need no end tag (HTML 13.1.2.4), each with the names that end it by their start or end tags, and with the elements
+# within which they do not, and which end it when they end themselves. Any other element ends by its own end tag.
+_ENDED_BY = {
+    "head": (frozenset(("body",)), _NONE),
+    "p": (_BLOCKS | {"td", "th"}, _NONE),
+    "li": (frozenset(("li",)), frozenset(("ol", "ul"))),
+    **dict.fromkeys(("dd", "dt"), (frozenset(("dd", "dt")), frozenset(("dl",)))),
+    **dict.fromkeys(("td", "th"), (_ROW_GROUPS | {"td", "th", "tr"}, frozenset(("table",)))),
+    "tr": (_ROW_GROUPS | {"tr"}, frozenset(("table",))),
+    **dict.fromkeys(_ROW_GROUPS, (_ROW_GROUPS, frozenset(("table",)))),
+}
+_NOT_DISPLAYED = re.compile(r"display\s*:\s*none", re.IGNORECASE)
+_RAW = re.compile(r"\{%-?\s*(end)?raw\b")
+# Tags that show something: where nothing is shown they are left out, as outputs are.
+_PRINTS = re.compile(r"\{%-?\s*(?:cycle|decrement|echo|increment)\b")
+# A filter behind `newline_to_br` may look for what it makes. Strings are read so that nothing is found in them.
+_MAKES_HTML = re.compile(
+    r"""("[^"]*"|'[^']*')|\|\s*+(?:escape(?:_once)?\s*+(?=\||-?\}\})|newline_to_br\s*+(?=-?\}\}))"""
+)
+
+
+def from_html(source: str) -> str:
+    """Return the text template for the HTML template `source`. Never fails; broken HTML gives poor text."""
+    masked = Masked(source)
+    reader = _Reader(masked)
+    position = 0
+    for tag in tags.read(masked.text):
+        reader.read_text(masked.text[position : tag.start])
+        if tag.is_end:
+            reader.read_end(tag)
+        elif tag.name == "!":
+            reader.read_comment(masked.text[tag.start : tag.end])
+        else:
+            reader.read_start(tag)
+        position = tag.end
+    reader.read_text(masked.text[position:])
+    reader.read_end_of_source()
+
+    def plain(word: re.Match[str]) -> str:
+        [piece] = masked.pieces_in(word[0])
+        return _MAKES_HTML.sub(r"\1", piece.text) if piece.is_output else piece.text
+
+    text = masked.word.sub(plain, reader.text())
+    return text + "\n" if text else ""
+
+
+class _Link(NamedTuple):
+    """An open link: its address, where in what was written its text begins, and in which branch of the Liquid."""
+
+    address: str
+    begin: int
+    branch: int
+
+
+class _Reader:
+    """Collects lines of text. `_gap` is how many line ends are owed before the next word.
+
+    `_hidden` is the name of the element that hides what we read, `_depth` how many elements are open in it in which nothing ends
+    it. `_raw` says that a brace is no markup where we are.
+    """
+
+    def __init__(self, masked: Masked) -> None:
+        self._masked = masked
+        self._brace_or_word = re.compile(rf"\{{|{masked.word.pattern}")
+        self._out: list[str] = []
+        self._gap = 0
+        self._space = False
+        self._hidden = ""
+        self._depth = 0
+        self._raw = False
+        self._preformatted = 0
+        self._link: _Link | None = None
+        self._addresses: list[tuple[int, str]] = []  # what stands in front of a link's text, and where in `_out`
+
+    def text(self) -> str:
+        parts: list[str] = []
+        position = 0
+        for begin, address in self._addresses:
+            place = begin + (begin < len(self._out) and self._out[begin].isspace())  # behind what separates the link from others
+            parts += *self._out[position:place], address
+            position = place
+        return "".join([*parts, *self._out[position:]]).strip("\n ")
+
+    def read_start(self, tag: tags.Tag) -> None:
+        name = tag.name
+        if self._hidden:
+            rivals, enclosing = self._ends_of_hidden()
+            if self._depth or name not in rivals:
+                self._depth += name in enclosing and not tag.is_empty
+                return
+            self._hidden = ""
+        if name in _HIDDEN or _NOT_DISPLAYED.search(self._value(tag, "style")):
+            if not tag.is_empty:
+                self._hidden, self._depth = name, 0
+        elif name in _BLOCKS:
+            self._begin_block(name)
+        elif name == "br":
+            self._write_line_end()
+        elif name in ("td", "th"):
+            self._space = True
+        elif name == "img" and (alternative := self._value(tag, "alt")):
+            self._write(self._harmless(alternative))
+        elif name == "a":
+            self._end_link(tag.start)
+            address = self._harmless(self._value(tag, "href").strip())
+            self._link = _Link(address, len(self._out), self._masked.branch(tag.end))
+
+    def _ends_of_hidden(self) -> tuple[frozenset[str], frozenset[str]]:
+        return _ENDED_BY.get(self._hidden, (_NONE, frozenset((self._hidden,))))
+
+    def _value(self, tag: tags.Tag, name: str) -> str:
+        """Return what the tag gives for an attribute: all that it may give, with the Liquid, where Liquid in the tag decides."""
+        masked = self._masked
+        around = masked.branch(tag.start)
+        parts: list[str] = []
+        is_given = False
+        for one in tags.attributes(masked.text, tag):
+            parts += (word for word in masked.word.findall(one.name) if not masked.pieces_in(word)[0].is_output)
+            if masked.word.sub("", one.name) != name:
+                continue
+            if masked.branch(one.start + len(one.name)) != around:
+                parts.append(unescape(one.value))
+                is_given = True
+            elif not is_given:
+                return unescape(one.value)
+        return "".join(parts) if is_given else ""
+
+    def _begin_block(self, name: str) -> None:
+        self._gap = max(self._gap, 2 if name in _PARAGRAPHS else 1)
+        self._preformatted += name == "pre"
+        if name == "li":
+            self._write("- ")
+
+    def read_end(self, tag: tags.Tag) -> None:
+        name = tag.name
+        if self._hidden:
+            rivals, enclosing = self._ends_of_hidden()
+            if self._depth or (name != self._hidden and name not in rivals | enclosing):
+                self._depth -= self._depth > 0 and name in enclosing
+                return
+            is_own = name == self._hidden
+            self._hidden = ""
+            if is_own:
+                return
+        if name in _BLOCKS:
+            self._gap = max(self._gap, 2 if name in _PARAGRAPHS else 1)
+            self._preformatted = max(0, self._preformatted - (name == "pre"))
+        elif name == "a":
+            self._end_link(tag.start)
+
+    def read_end_of_source(self) -> None:
+        self._end_link(len(self._masked.text))
+
+    def _end_link(self, position: int) -> None:
+        """Write the address of the open link behind its text, or in front of it if that ends in another branch than it began."""
+        if self._link is None:
+            return
+        address, begin, branch = self._link
+        self._link = None
+        if not address or address.startswith("#"):
+            return
+        if self._masked.branch(position) != branch:
+            self._addresses.append((begin, f"({address}) "))
+            return
+        label = "".join(self._out[begin:]).strip()
+        if address.removeprefix("mailto:") != label:
+            was_spaced = self._space
+            self._space = was_spaced or bool(label)
+            self._write(f"({address})" if label else address)
+            self._space = was_spaced and bool(label)  # a space at the end of the text comes behind the address
+
+    def read_comment(self, source: str) -> None:
+        if self._hidden:
+            self._out += self._deciding(source)
+            return
+        for word in self._deciding(source):
+            self._write(word)
+
+    def _deciding(self, source: str) -> Iterator[str]:
+        """Yield the words in what is not shown that decide about what is: conditions stay in pairs, whatever they enclose."""
+        for word in self._masked.word.findall(source):
+            was_raw = self._raw
+            markup = self._markup(word)
+            if markup.startswith("{%") and not (was_raw and self._raw) and not _PRINTS.match(markup):
+                yield word
+
+    def read_text(self, source: str) -> None:
+        if self._hidden:
+            self._out += self._deciding(source)
+            return
+        text = self._harmless(unescape(source))
+        if self._preformatted:
+            self._write(text)
+            return
+        words = text.split()
+        if words:
+            self._space = self._space or text[0].isspace()
+            self._write(" ".join(words))
+        self._space = self._space or text[-1:].isspace()
+
+    def _write(self, text: str) -> None:
+        if self._hidden:
+            return
+        if self._gap:
+            self._out.append("\n" * self._gap)
+        elif self._space and self._out and not self._out[-1].endswith(("\n", " ")):
+            self._out.append(" ")
+        self._gap, self._space = 0, False
+        self._out.append(text)
+
+    def _write_line_end(self) -> None:
+        self._out.append("\n" * (self._gap or 1))
+        self._gap, self._space = 0, False
+
+    def _harmless(self, text: str) -> str:
+        """Text of the page that happens to hold a brace must not turn into markup."""
+        return self._brace_or_word.sub(self._kept, text)
+
+    def _kept(self, found: re.Match[str]) -> str:
+        if found[0] == "{":
+            return "{" if self._raw else '{{ "{" }}'
+        self._markup(found[0])
+        return found[0]
+
+    def _markup(self, word: str) -> str:
+        """Return the markup that a word stands for, and see whether it begins or ends a raw block."""
+        markup = self._masked.unmasked(word)
+        raw = _RAW.match(markup)
+        if raw:
+            self._raw = not raw[1]
+        return markup

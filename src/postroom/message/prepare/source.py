@@ -1,0 +1,202 @@
+"""From what a person wrote, HTML, Markdown or MJML, to the two Liquid templates that are rendered.
+
+Once for a job, when it is submitted, so that no worker needs the libraries, which are imported where they are used. Liquid comes
+through every step as it was written, wherever it stands: it is taken out before and put back afterwards (`masked.py`). Nothing
+is read from disk or network. Bounded in time and depth, whatever is given.
+
+Fails with `InvalidInput`: what `template.size_faults` finds, MJML that cannot be read, Liquid that a step would lose or move,
+a preheader without HTML, a result that is too large.
+"""
+
+from __future__ import annotations
+
+import html as html_text
+import re
+
+from postroom.errors import InvalidInput, storable
+from postroom.message.content import TEMPLATE_MAX, Bodies, Content
+from postroom.message.liquid.template import refuse, size_faults
+from postroom.message.markup import tags
+from postroom.message.markup.masked import Masked
+from postroom.message.markup.splice import spliced
+from postroom.message.prepare import plaintext, styles
+
+_SHEET = """
+body { margin: 0; padding: 24px 16px; color: #222222 }
+body { font: 16px/1.5 -apple-system, 'Segoe UI', Roboto, Helvetica, Arial, sans-serif }
+.text { max-width: 600px; margin: 0 auto }
+h1 { font-size: 28px; line-height: 1.25; margin: 0 0 16px }
+h2 { font-size: 22px; line-height: 1.3; margin: 28px 0 12px }
+h3 { font-size: 18px; line-height: 1.4; margin: 24px 0 8px }
+p, ul, ol, pre, table, blockquote { margin: 0 0 16px }
+blockquote { padding: 0 0 0 16px; border-left: 3px solid #cccccc; color: #555555 }
+pre, code { font-family: Menlo, Consolas, monospace; font-size: 14px }
+pre { padding: 12px; background: #f4f4f4; white-space: pre-wrap }
+table { border-collapse: collapse }
+th, td { padding: 6px 12px; border: 1px solid #dddddd }
+img { max-width: 100%; height: auto }
+hr { border: 0; border-top: 1px solid #dddddd; margin: 24px 0 }
+"""
+_DOCUMENT = """\
+<!DOCTYPE html>
+<html>
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+</head>
+<body>
+<div class="text">
+{}</div>
+</body>
+</html>
+"""
+# Readers show the beginning of the text beside the subject; the padding keeps what follows the preheader out of that line.
+_PREHEADER = (
+    '<div style="display:none;max-height:0;max-width:0;overflow:hidden;opacity:0;font-size:1px;line-height:1px;mso-hide:all">'
+    "{}" + "&zwnj;&nbsp;" * 120 + "</div>"
+)
+_DOCTYPE = re.compile(r"<!doctype", re.IGNORECASE)
+_HAS_SHEET = re.compile(r"<style", re.IGNORECASE)
+_POSITION = re.compile(r" in root template at position (\d+):\d+")
+
+
+def prepare(content: Content) -> Bodies:
+    """Return the templates that a content comes to. Raises `InvalidInput`."""
+    refuse(size_faults(content))
+    html = _html(content)
+    text = content.text if (content.text or "").strip() else None
+    if html and not text:
+        text = plaintext.from_html(html)
+    if content.preheader.strip():
+        if not html:
+            raise InvalidInput("A preheader needs an HTML part to stand in, and there is none.", field="preheader")
+        html = _with_preheader(html, storable(content.preheader, "preheader"))
+    for name, body in (("HTML", html), ("text", text)):
+        if len((body or "").encode("utf-8")) > TEMPLATE_MAX:
+            message = f"The {name} that the message comes to is larger than {TEMPLATE_MAX // 1024} KiB."
+            raise InvalidInput(message, field=name.lower())
+    return Bodies(html, text)
+
+
+def _html(content: Content) -> str | None:
+    readers = {"html": _from_html, "markdown": _from_markdown, "mjml": _from_mjml}
+    for field, read in readers.items():
+        written = getattr(content, field) or ""
+        if written.strip():
+            return read(storable(written, field))
+    return None
+
+
+def _from_html(written: str) -> str:
+    if not _HAS_SHEET.search(written):
+        return written
+    masked = Masked(written)
+    return masked.restored(styles.inlined(masked, masked.text))
+
+
+def _from_markdown(written: str) -> str:
+    from markdown_it import MarkdownIt
+
+    masked = Masked(written, "markdown")
+    # Tags that have a line to themselves stand between blocks: as comments they are not made into paragraphs.
+    alone = re.compile(rf"^[ \t]*(?:{masked.word.pattern}[ \t]*)+$", re.MULTILINE)
+
+    def between_blocks(line: re.Match[str]) -> str:
+        has_output = any(piece.is_output for piece in masked.pieces_in(line[0]))
+        return line[0] if has_output else masked.as_comments(line[0])
+
+    reader = MarkdownIt("commonmark").enable(["table", "strikethrough"])
+    html = _DOCUMENT.format(reader.render(alone.sub(between_blocks, _spaced(masked.text))))
+    # An address is written behind the text of its link, or far away from it, and comes out in front.
+    return masked.restored(styles.inlined(masked, html, _SHEET), outputs_may_move=True)
+
+
+def _spaced(source: str) -> str:
+    return spliced(source, ((tag.start, tag.end, tags.spaced(source, tag)) for tag in tags.read(source)))
+
+
+def _from_mjml(written: str) -> str:
+    import mrml
+
+    masked = Masked(written, "mjml")
+    source, sheet = _readable(masked)
+    loader = mrml.ParserOptions(include_loader=mrml.noop_loader())
+    try:
+        # No fonts but those of mj-font: a reader of the message asks nobody whom its author did not name.
+        html = mrml.to_html(source, loader, mrml.RenderOptions(fonts={})).content
+    except OSError as error:
+        raise _unreadable(masked, source, str(error)) from error
+    html = re.sub(rf'({masked.word.pattern})=""', r"\1", html)  # the library's way to write the name of an attribute
+    return masked.restored(styles.inlined(masked, html, sheet, only_extra=True) if sheet else html)
+
+
+def _readable(masked: Masked) -> tuple[str, str]:
+    """Return the MJML with its markup as comments wherever text stands, and the sheets that it wants inlined, taken out of it."""
+    parts: list[str] = []
+    sheets: list[str] = []
+    depth = position = 0
+    within = ""
+    for tag in tags.read(masked.text, mjml=True):
+        between = masked.text[position : tag.start]
+        position = tag.end
+        whole = tags.spaced(masked.text, tag)
+        if within == "inline" and all(piece.is_output for piece in masked.pieces_in(between)):
+            sheets.append(between)
+            parts.pop()
+        else:
+            parts += between if within else masked.as_comments(between), whole
+        depth += not tag.is_end and not tag.is_empty
+        depth -= tag.is_end
+        _refuse_deep(depth + (between.count("<") if within else 0))
+        within = _text_only(masked.text, tag)
+    rest = masked.text[position:]
+    _refuse_deep(depth + rest.count("<"))
+    return "".join([*parts, masked.as_comments(rest)]), "\n".join(sheets)
+
+
+def _refuse_deep(depth: int) -> None:
+    """Text that holds a "<" counts too: the library may read a tag there, and its stack bears no more than some thousand."""
+    if depth > styles.DEPTH_MAX:
+        raise InvalidInput(f"The MJML has more than {styles.DEPTH_MAX} elements within each other.", field="mjml")
+
+
+def _text_only(source: str, tag: tags.Tag) -> str:
+    """Return "inline" behind the start of a sheet that is to be inlined, "text" behind that of another element of text only."""
+    if tag.is_end or tag.is_empty or tag.name not in tags.TEXT_ONLY_MJML:
+        return ""
+    wants_inline = tag.name == "mj-style" and any(one.name == one.value == "inline" for one in tags.attributes(source, tag))
+    return "inline" if wants_inline else "text"
+
+
+def _unreadable(masked: Masked, source: str, words: str) -> InvalidInput:
+    found = _POSITION.search(words)
+    what = _POSITION.sub("", words).replace(" in root template", "")
+    if not found:
+        return InvalidInput(f"The MJML cannot be read: {what}.", field="mjml")
+    before = source.encode("utf-8")[: int(found[1])].decode("utf-8", "ignore")
+    line, column = masked.place(len(masked.unmasked(before)))
+    return InvalidInput(f"In the mjml, line {line}, column {column}: {what}.", field="mjml")
+
+
+def _with_preheader(html: str, preheader: str) -> str:
+    masked = Masked(preheader)
+    place = _beginning(html)
+    return html[:place] + _PREHEADER.format(masked.unmasked(html_text.escape(masked.text, quote=False))) + html[place:]
+
+
+def _beginning(html: str) -> int:
+    """Return where the body begins: behind its tag, or else behind the head or the doctype, or at the very beginning.
+
+    What stands in a block of Liquid does not count: it may be printed for some only, or often, or as it is.
+    """
+    masked = Masked(html)
+    place = 0
+    for tag in tags.read(masked.text):
+        if masked.branch(tag.end):
+            continue
+        if tag.name == "body" and not tag.is_end:
+            place = tag.end
+            break
+        if (tag.name == "head" and tag.is_end) or (tag.name == "!" and _DOCTYPE.match(masked.text, tag.start)):
+            place = tag.end
+    return len(masked.unmasked(masked.text[:place]))

@@ -1,0 +1,215 @@
+"""A person settles doubts: assumed sent or sent again, each audited, all of what was asked or none of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from contest import book_first, claimed
+from postroom.domain.job import Status
+from postroom.domain.outcome import Evidence, Kind, Outcome
+from postroom.errors import Conflict, InvalidInput, NotFound
+from postroom.flow.audience.suppressions import suppress
+from postroom.flow.delivery import recover
+from postroom.flow.job import finish, report
+from postroom.flow.job.continuation import continue_the_rest
+from postroom.flow.job.pause import pause
+from postroom.flow.job.settlement import Settlement, settle
+from postroom.flow.job.submit import IdempotencyKey
+from postroom.ledger.delivery import windows
+from postroom.ledger.delivery.windows import Claim, Window
+from postroom.ledger.job.jobs import JobOverview
+from proofs.races import all_sent, at_once
+from stage import Stage
+
+
+async def doubted(stage: Stage, count: int = 5, doubts: int = 3,
+                  **options: object) -> tuple[JobOverview, list[tuple[Claim, Window]]]:
+    """A sending job whose first recipients are unconfirmed, and the rest untouched; and the windows that held them."""
+    account = await stage.account(connections=1, **options)
+    job = await stage.started(account, count)
+    return job, await book_first(stage.pool, account, job.id, {
+        at: Outcome(at, 1, Kind.UNCONFIRMED, Evidence.CONNECTION_LOST, reply="The connection was lost.")
+        for at in range(1, doubts + 1)})
+
+
+async def decide(stage: Stage, job: JobOverview, decision: str, *positions: int, **more: object) -> Settlement:
+    return await settle(stage.pool, stage.office, job.account_id, job.id, decision, by="boss", positions=positions or None,
+                        **more)
+
+
+async def state(stage: Stage, job: JobOverview) -> list[tuple[str | None, str | None]]:
+    return [(row.kind, row.evidence) for row in await report.recipient_page(stage.pool, job.account_id, job.id)]
+
+
+async def events(stage: Stage, job: JobOverview) -> list[tuple[str, str | None]]:
+    return [(one.by, one.reason) for one in await report.trail(stage.pool, job.account_id, job.id) if one.verb == "settle"]
+
+
+async def test_those_that_are_assumed_sent_are_sent_by_a_persons_evidence(stage: Stage) -> None:
+    job, _ = await doubted(stage)
+    told = await decide(stage, job, "assume_sent", note="Zoe has it.")
+    assert (told.settled, told.job.sent, told.job.unconfirmed, told.job.unsent, told.continuation) == (3, 3, 0, 2, None)
+    assert "gets none" in told.warning
+    assert await state(stage, job) == [("sent", "person")] * 3 + [(None, None)] * 2
+    assert await events(stage, job) == [("boss", "Assumed sent: 3 unconfirmed. Zoe has it.")]
+    (first, *_) = await report.recipient_page(stage.pool, job.account_id, job.id, recipient_class="sent")
+    assert (first.attempt_no, first.reply) == (1, "Assumed sent by boss. Zoe has it.")
+
+
+async def test_some_are_settled_and_the_others_stay_unconfirmed(stage: Stage) -> None:
+    job, _ = await doubted(stage)
+    told = await decide(stage, job, "assume_sent", 1, 3)
+    assert (told.settled, told.job.sent, told.job.unconfirmed) == (2, 2, 1)
+    assert (await state(stage, job))[:3] == [("sent", "person"), ("unconfirmed", "connection_lost"), ("sent", "person")]
+
+
+async def test_in_a_sending_job_those_that_are_sent_again_are_unsent_and_due_now(stage: Stage) -> None:
+    job, _ = await doubted(stage)
+    told = await decide(stage, job, "send_again")
+    assert (told.settled, told.job.unconfirmed, told.job.unsent, told.job.status) == (3, 0, 5, Status.SENDING)
+    assert "twice" in told.warning
+    assert (await state(stage, job))[:3] == [("released", "person")] * 3
+    assert await events(stage, job) == [("boss", "To be sent again: 3 unconfirmed.")]
+    async with stage.worker():
+        told_at_last = await stage.over(job.account_id, job.id)
+    assert (told_at_last.sent, told_at_last.status) == (5, Status.COMPLETED)
+    attempts = [row.attempt_no for row in await report.recipient_page(stage.pool, job.account_id, job.id)]
+    assert attempts == [2, 2, 2, 1, 1]
+
+
+async def test_in_a_paused_job_they_are_unsent_and_wait(stage: Stage) -> None:
+    job, _ = await doubted(stage, 3, 3)
+    await pause(stage.pool, job.account_id, job.id, by="boss")
+    told = await decide(stage, job, "send_again", 2)
+    assert (told.job.unsent, told.job.unconfirmed, told.job.paused_by) == (1, 2, "boss")
+
+
+async def test_in_a_job_that_is_over_they_fail_and_a_linked_job_sends_exactly_those(stage: Stage) -> None:
+    job, _ = await doubted(stage)
+    await finish.cancel(stage.pool, job.account_id, job.id, by="boss")
+    told = await decide(stage, job, "send_again", 1, 3)
+    made = told.continuation
+    assert made is not None
+    assert (made.continues, made.continued_class, made.recipient_count) == (job.id, "unconfirmed", 2)
+    assert (told.job.failed, told.job.unconfirmed, told.job.unsent, told.job.status) == (2, 1, 2, Status.CANCELLED)
+    failed = await report.recipient_page(stage.pool, job.account_id, job.id, recipient_class="failed")
+    assert [(row.position, row.evidence, row.reply) for row in failed] == [
+        (at, "person", f"Sent again by a person's decision, in job {made.id}.") for at in (1, 3)]
+    assert await events(stage, job) == [("boss", f"To be sent again in job {made.id}: 2 unconfirmed.")]
+    assert [row.row_no for row in await report.recipient_page(stage.pool, job.account_id, made.id)] == [2, 4]
+    other = (await decide(stage, job, "send_again")).continuation
+    assert other is not None
+    assert other.recipient_count == 1
+    said = (await report.report(stage.pool, job.account_id, job.id)).continued_by
+    assert [(one.id, one.which) for one in said] == [(made.id, "unconfirmed"), (other.id, "unconfirmed")]
+
+
+async def test_many_that_are_sent_again_after_the_end_wait_for_an_approval(stage: Stage) -> None:
+    job, _ = await doubted(stage, 30, 20, threshold=10)
+    await finish.cancel(stage.pool, job.account_id, job.id, by="boss")
+    made = (await decide(stage, job, "send_again")).continuation
+    assert made is not None
+    assert (made.status, made.recipient_count) == (Status.PENDING_APPROVAL, 20)
+
+
+async def test_one_that_is_not_unconfirmed_is_named_and_nothing_is_done(stage: Stage) -> None:
+    job, _ = await doubted(stage)
+    for decision in ("assume_sent", "send_again"):
+        with pytest.raises(InvalidInput, match=r"no\. 4 is not unconfirmed") as refused:
+            await decide(stage, job, decision, 1, 4, 99)
+        assert [fault.field for fault in refused.value.faults] == ["positions", "positions"]
+    assert (await state(stage, job))[:3] == [("unconfirmed", "connection_lost")] * 3
+    assert await events(stage, job) == []
+
+
+async def test_one_that_is_in_hand_again_is_refused(stage: Stage) -> None:
+    job, _ = await doubted(stage, 3, 3)
+    await decide(stage, job, "send_again", 1)
+    again = await claimed(stage.pool, job.account_id, job.id, "another")
+    assert again is not None
+    async with stage.pool.connection() as conn:
+        taken = await windows.turn_to_retries(conn, again, [], 50)
+    assert taken is not None
+    with pytest.raises(InvalidInput, match=r"no\. 1 is not unconfirmed, or is in a worker's hands"):
+        await decide(stage, job, "assume_sent", 1)
+
+
+async def test_where_nobody_is_unconfirmed_there_is_nothing_to_settle(stage: Stage) -> None:
+    job, _ = await doubted(stage)
+    await decide(stage, job, "assume_sent")
+    with pytest.raises(Conflict, match=f"Nobody in job {job.id} is unconfirmed"):
+        await decide(stage, job, "assume_sent")
+    with pytest.raises(InvalidInput, match='not "forget"'):
+        await decide(stage, job, "forget")
+    with pytest.raises(InvalidInput, match="NUL"):
+        await decide(stage, job, "assume_sent", note="a\0")
+    with pytest.raises(NotFound):
+        await settle(stage.pool, stage.office, await stage.account("other"), job.id, "assume_sent", by="boss")
+
+
+async def test_whom_another_job_sends_again_is_not_continued_with_the_failed(stage: Stage) -> None:
+    job, held = await doubted(stage, 5, 2)
+    await finish.cancel(stage.pool, job.account_id, job.id, by="boss")
+    await decide(stage, job, "send_again")
+    with pytest.raises(Conflict, match="no failed recipients"):
+        await continue_the_rest(stage.pool, stage.office, job.account_id, job.id, which="failed", by="boss")
+    for claim, window in held:
+        async with stage.pool.connection() as conn:
+            await windows.settle_window(conn, claim, window.window_no, [
+                Outcome(one.position, 1, Kind.FAILED, Evidence.REPLY, 550, "5.1.1", "No such user") for one in window.recipients])
+    with pytest.raises(Conflict, match="no failed recipients"):
+        await continue_the_rest(stage.pool, stage.office, job.account_id, job.id, which="failed", by="boss")
+
+
+async def test_who_was_suppressed_since_is_not_sent_again_after_the_end(stage: Stage) -> None:
+    job, _ = await doubted(stage, 5, 1)
+    await finish.cancel(stage.pool, job.account_id, job.id, by="boss")
+    await suppress(stage.pool, job.account_id, ["person1@list.example"])
+    with pytest.raises(InvalidInput, match="Nobody is left"):
+        await decide(stage, job, "send_again")
+    assert (await report.report(stage.pool, job.account_id, job.id)).job.unconfirmed == 1
+
+
+async def test_the_gateways_own_answer_that_comes_late_stands_above_a_person(stage: Stage) -> None:
+    job, held = await doubted(stage)
+    await decide(stage, job, "assume_sent")
+    for claim, window in held:
+        late = [Outcome(1, 1, Kind.FAILED, Evidence.REPLY, 550, "5.1.1", "No such user") if one.position == 1 else one
+                for one in all_sent(window)]
+        async with stage.pool.connection() as conn:
+            await windows.settle_window(conn, claim, window.window_no, late)
+    assert (await state(stage, job))[:3] == [("failed", "reply"), ("sent", "reply"), ("sent", "reply")]
+    listed = await report.recipient_page(stage.pool, job.account_id, job.id, recipient_class="sent")
+    assert [row.position for row in listed] == [2, 3], "each once, and none that is no longer sent"
+
+
+async def test_the_same_request_again_settles_nothing_more(stage: Stage) -> None:
+    job, _ = await doubted(stage)
+    await finish.cancel(stage.pool, job.account_id, job.id, by="boss")
+    key = IdempotencyKey("once", bytes(32))
+    first = await decide(stage, job, "send_again", 1, idempotency=key)
+    again = await decide(stage, job, "send_again", 1, idempotency=key)
+    assert (first.settled, again.settled) == (1, 0)
+    assert (again.job, again.continuation) == (first.job, first.continuation)
+
+
+async def test_of_two_who_decide_at_once_one_does(stage: Stage) -> None:
+    job, _ = await doubted(stage)
+    answers = await at_once(*[lambda decision=decision: decide(stage, job, decision) for decision in
+                              ("assume_sent", "send_again", "assume_sent")])
+    assert sum(isinstance(one, Settlement) for one in answers) == 1, answers
+    assert sum(isinstance(one, Conflict) for one in answers) == 2, answers
+
+
+async def test_a_decision_and_the_end_of_the_job_at_once_lose_nobody(stage: Stage) -> None:
+    for n in range(10):
+        job, _ = await doubted(stage, 3, 3, name=f"Club {n}")
+        decided, _ = await at_once(lambda job=job: decide(stage, job, "send_again"),
+                                   lambda job=job: recover.sweep(stage.pool, give_up_s=60))
+        assert isinstance(decided, Settlement), decided
+        now = (await report.report(stage.pool, job.account_id, job.id)).job
+        if now.status is Status.COMPLETED:
+            assert decided.continuation is not None
+            assert (now.failed, decided.continuation.recipient_count) == (3, 3)
+        else:
+            assert (now.status, now.unsent, decided.continuation) == (Status.SENDING, 3, None)
