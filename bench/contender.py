@@ -79,7 +79,7 @@ def rows(count: int) -> Iterator[IncomingRow]:
 
 async def create_job(parts: wiring.Postroom, account_id: int, recipients: Iterator[IncomingRow] | None) -> JobOverview:
     """A frozen job that awaits approval; None: of all contacts of the account."""
-    return await submit(parts.pool, parts.office, Submission(account_id, "bench", CONTENT), recipients)
+    return await submit(parts.pool, parts.deployment, Submission(account_id, "bench", CONTENT), recipients)
 
 
 async def approve_job(parts: wiring.Postroom, account_id: int, job_id: int) -> None:

@@ -44,7 +44,7 @@ from postroom.doors.process import UNTIL_STDIN_ENDS
 from postroom.doors.wiring import Postroom
 from postroom.errors import Unavailable
 from postroom.flow.account import accounts, gateways, keys
-from postroom.flow.account.office import Office
+from postroom.flow.account.deployment import Deployment
 from postroom.flow.account.secrets import SecretBox
 from postroom.flow.content.preparing import Submission
 from postroom.flow.job import approve, report
@@ -188,7 +188,7 @@ class Place:
 
     async def sending(self, count: int, *, by: str = "boss") -> JobOverview:
         """A new job that is past its gate. Workers look at its list, so some must be there."""
-        job = await submit(self.pool, self.office, Submission(self.account_id, "prover", CONTENT), rows(count))
+        job = await submit(self.pool, self.deployment, Submission(self.account_id, "prover", CONTENT), rows(count))
         await eventually(lambda: self.is_checked(job))
         return await approve.approve(self.pool, self.account_id, job.id, by=by, digest=job.digest)
 
@@ -202,8 +202,8 @@ class Place:
         return view.status.is_over and view.in_hand == 0 and await self.dead_are_settled()
 
     @property
-    def office(self) -> Office:
-        return wiring.office(self.settings)
+    def deployment(self) -> Deployment:
+        return wiring.deployment(self.settings)
 
     async def over(self, job: JobOverview) -> None:
         """Until it is over. TimeoutError when the gateway takes no more for a minute."""
@@ -244,7 +244,7 @@ class Place:
         found = sides.faults(unconfirmed_max) + self.sampling.found[:5]
         found += journal_faults(self.journals, await self._installation(), sides)
         key = await keys.create_key(self.pool, job.account_id, f"of job {job.id}")
-        app = create_app(Postroom(self.settings, self.pool, self.office), sign_in_token="prover")
+        app = create_app(Postroom(self.settings, self.pool, self.deployment), sign_in_token="prover")
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://postroom") as client:
             answer = await client.get(f"/api/v1/jobs/{job.id}", headers={"Authorization": f"Bearer {key}"})
         return found + api_faults(answer.raise_for_status().json(), sides)

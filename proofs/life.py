@@ -29,7 +29,7 @@ async def _submit(postroom: Postroom, account_id: int, key: int, count: int, not
     """With the same key it is the same job. `not_before` is in seconds of the epoch; its time has come where that is over."""
     known = IdempotencyKey(str(key), hashlib.sha256(str(count).encode()).digest())
     asked = Submission(account_id, "prover", CONTENT, not_before=datetime.fromtimestamp(not_before, UTC))
-    await submit(postroom.pool, postroom.office, asked, rows(count), idempotency=known)
+    await submit(postroom.pool, postroom.deployment, asked, rows(count), idempotency=known)
 
 
 async def _approve(postroom: Postroom, account_id: int, job_id: int) -> None:
@@ -49,7 +49,7 @@ async def _resume(postroom: Postroom, account_id: int, job_id: int) -> None:
 
 
 async def _assume_sent(postroom: Postroom, account_id: int, job_id: int, *positions: int) -> None:
-    await settlement.settle(postroom.pool, postroom.office, account_id, job_id, "assume_sent", positions=positions, by="boss")
+    await settlement.settle(postroom.pool, postroom.deployment, account_id, job_id, "assume_sent", positions=positions, by="boss")
 
 
 VERBS = {"submit": _submit, "approve": _approve, "cancel": _cancel, "pause": _pause, "resume": _resume,

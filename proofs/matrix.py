@@ -24,9 +24,9 @@ import trustme
 from postroom.domain.job import Status
 from postroom.domain.pace import EQUAL_REFUSALS_MAX
 from postroom.flow.account import accounts, gateways
-from postroom.flow.account.office import Office
+from postroom.flow.account.deployment import Deployment
 from postroom.flow.account.secrets import SecretBox
-from postroom.flow.content.letters import Letter, Letters
+from postroom.flow.content.outgoing import OutgoingJob, OutgoingJobs
 from postroom.flow.content.preparing import Submission
 from postroom.flow.delivery.deliver import Deliveries
 from postroom.flow.delivery.pacing import Paces
@@ -55,7 +55,7 @@ FILE = ("minutes.bin", bytes(range(256)) * 10_000)  # more than the kernels hold
 SENT, FAILED, UNSENT, UNCONFIRMED = "sent", "failed", "unsent", "unconfirmed"
 GOES_ON, SLOWS, WAITS, FAILS = "goes on", "slows down", "waits", "fails"
 
-OFFICE = Office(SecretBox(SECRET_KEY), helo_name="worker.example")
+DEPLOYMENT = Deployment(SecretBox(SECRET_KEY), helo_name="worker.example")
 _numbers = itertools.count(1)
 AUTHORITY, STRANGER = trustme.CA(), trustme.CA()
 
@@ -178,13 +178,13 @@ def _table() -> Iterator[Cell]:
 TABLE = tuple(_table())
 
 
-class Trusting(Letters):
+class Trusting(OutgoingJobs):
     """As the worker's, but for gateways on this machine, whose certificates are ours."""
 
-    async def of_job(self, account_id: int, job_id: int) -> Letter:
-        letter = await super().of_job(account_id, job_id)
-        letter.endpoint = replace(letter.endpoint, ssl_context=trusting(), dialer=LOOPBACK_DIALER)
-        return letter
+    async def of_job(self, account_id: int, job_id: int) -> OutgoingJob:
+        outgoing = await super().of_job(account_id, job_id)
+        outgoing.endpoint = replace(outgoing.endpoint, ssl_context=trusting(), dialer=LOOPBACK_DIALER)
+        return outgoing
 
 
 async def prove(scale: Scale, seed: int, say: Say) -> Verdict:
@@ -234,7 +234,7 @@ async def play_cell(pool: Pool, journal: Journal, cell: Cell, owner: str, *, pip
     encrypts, logs_in = cell.phase is Phase.STARTTLS, cell.phase is Phase.AUTH
     async with Faulty(pipelining=pipelining, login=logs_in, tls=certified(AUTHORITY) if encrypts else None) as gateway:
         account_id, gateway_id = await account(pool, gateway, encrypts=encrypts, logs_in=logs_in)
-        job = await submit(pool, OFFICE, Submission(account_id, "prover", CONTENT, files=(FILE,) if cell.content else ()),
+        job = await submit(pool, DEPLOYMENT, Submission(account_id, "prover", CONTENT, files=(FILE,) if cell.content else ()),
                            rows(RECIPIENTS))
         arm(gateway, cell)
         await deliver(pool, journal, job, owner, cell.deadlines)
@@ -251,7 +251,7 @@ async def play_streak(pool: Pool, journal: Journal, reply: str, phase: Phase) ->
     """The message is refused alike again and again: four recipients fail by it, at the fifth it is the job's fault."""
     async with Faulty() as gateway:
         account_id, _ = await account(pool, gateway)
-        job = await submit(pool, OFFICE, Submission(account_id, "prover", CONTENT), rows(RECIPIENTS))
+        job = await submit(pool, DEPLOYMENT, Submission(account_id, "prover", CONTENT), rows(RECIPIENTS))
         gateway.arm(phase, Says(reply.encode()), times=RECIPIENTS)
         await deliver(pool, journal, job, "streak", Deadlines(), chunks=2)
         view = (await report.report(pool, account_id, job.id)).job
@@ -264,7 +264,7 @@ async def account(pool: Pool, gateway: Faulty, *, encrypts: bool = False, logs_i
     """A new one and its gateway, by their numbers."""
     made = await accounts.create_account(pool, f"Club {next(_numbers)}", approval_threshold=100)
     gateway_id = await gateways.create_gateway(
-        pool, OFFICE.secrets, made.id, name="main", host="127.0.0.1", port=gateway.port, connections=1, signs_dkim=True,
+        pool, DEPLOYMENT.secrets, made.id, name="main", host="127.0.0.1", port=gateway.port, connections=1, signs_dkim=True,
         security="starttls" if encrypts else "none", username="club" if logs_in else None, password="secret" if logs_in else None)
     return made.id, gateway_id
 
@@ -272,7 +272,7 @@ async def account(pool: Pool, gateway: Faulty, *, encrypts: bool = False, logs_i
 async def deliver(pool: Pool, journal: Journal, job: JobOverview, owner: str, deadlines: Deadlines, *, chunks: int = 1) -> None:
     """As many turns of the job's only lane, by a worker that then goes."""
     sessions = Sessions(pool, owner, lease_s=60, deadlines=deadlines)
-    deliveries = Deliveries(pool, Trusting(pool, OFFICE), sessions, Paces(pool), journal, owner=owner, lease_s=60,
+    deliveries = Deliveries(pool, Trusting(pool, DEPLOYMENT), sessions, Paces(pool), journal, owner=owner, lease_s=60,
                             retry_base_s=0.001)
     for _ in range(chunks):
         await deliveries.deliver(job.account_id, job.id)

@@ -17,7 +17,7 @@ from postroom.domain.job import Status
 from postroom.domain.outcome import Evidence, Kind, Outcome
 from postroom.errors import Conflict
 from postroom.flow.account import accounts, gateways
-from postroom.flow.account.office import Office
+from postroom.flow.account.deployment import Deployment
 from postroom.flow.account.secrets import SecretBox
 from postroom.flow.check.preflight import Checks
 from postroom.flow.content.preparing import Submission
@@ -63,7 +63,7 @@ class Contest:
     """The races, on one database. `faults` is what came out otherwise than promised."""
 
     pool: Pool
-    office: Office = field(default_factory=lambda: Office(SecretBox(SECRET_KEY), helo_name="worker.example"))
+    deployment: Deployment = field(default_factory=lambda: Deployment(SecretBox(SECRET_KEY), helo_name="worker.example"))
     faults: list[str] = field(default_factory=list)
 
     async def account(self, name: str, *, lanes: int = 1, threshold: int = 100) -> int:
@@ -75,8 +75,8 @@ class Contest:
 
     async def job(self, account_id: int, count: int) -> JobOverview:
         """Submitted, and if it is to be approved, checked."""
-        job = await submit(self.pool, self.office, Submission(account_id, "prover", CONTENT), rows(count))
-        checks = Checks(self.pool, self.office)
+        job = await submit(self.pool, self.deployment, Submission(account_id, "prover", CONTENT), rows(count))
+        checks = Checks(self.pool, self.deployment)
         while job.status is Status.PENDING_APPROVAL and await checks.check(account_id, job.id, True):
             pass
         return (await report.report(self.pool, account_id, job.id)).job

@@ -20,8 +20,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from postroom.domain.outcome import Kind
-from postroom.flow.content.letters import Letter
-from postroom.flow.delivery.hands import Hands, Streak
+from postroom.flow.content.outgoing import OutgoingJob
+from postroom.flow.delivery.window_source import Streak, WindowSource
 from postroom.gateway.journal import Journal, WindowKey
 from postroom.gateway.replies import Phase
 from postroom.gateway.session import Endpoint, GatewayError, SessionLost, open_session
@@ -39,13 +39,13 @@ END_OF_MESSAGE = b"\r\n.\r\n"
 STAMP = Stamp("1-0", datetime(2030, 1, 1, tzinfo=UTC))
 
 
-def _letter(text: str) -> Letter:
-    return Letter(compile_content(CONTENT, Bodies(CONTENT.html, text), STAMP, {"name": "Club"}), None,
+def _outgoing(text: str) -> OutgoingJob:
+    return OutgoingJob(compile_content(CONTENT, Bodies(CONTENT.html, text), STAMP, {"name": "Club"}), None,
                   Endpoint("127.0.0.1", 1, security="none"), gateway_id=1, lanes=1, retry_attempts_max=8)
 
 
-LETTER = _letter("Hello {{ name }}\n")
-LONG_LETTER = _letter(("x" * 70 + "\n") * 14_000)  # more than the kernels hold between the two
+OUTGOING = _outgoing("Hello {{ name }}\n")
+LONG = _outgoing(("x" * 70 + "\n") * 14_000)  # more than the kernels hold between the two
 BEFORE = (Phase.CONNECT, Phase.EHLO, Phase.MAIL, Phase.RCPT, Phase.DATA)
 
 
@@ -103,19 +103,19 @@ def _after(draw: random.Random) -> Place:
 async def reset(place: Place, number: int, journal: Journal, count: Count) -> None:
     """One window, and what became of its three."""
     key = WindowKey(1, 1, number, 1 if place.phase is Phase.DOT else 2)
-    letter = LONG_LETTER if place.content else LETTER
+    outgoing = LONG if place.content else OUTGOING
     window = Window(1, tuple(InHand(n, 1, f"person{n}@list.example", '{"name": "Ann"}', 0) for n in (1, 2, 3)))
     intent = journal.intend(key, len(window.recipients))
-    hands = Hands(window, letter, lambda: True, journal=journal, intent=intent, retry_base_s=1.0, streak=Streak())
+    source = WindowSource(window, outgoing, lambda: True, journal=journal, intent=intent, retry_base_s=1.0, streak=Streak())
     async with resetting(place) as port:
         try:
             session = await open_session(Endpoint("127.0.0.1", port, security="none", dialer=LOOPBACK_DIALER))
-            await session.hand_off(hands)
+            await session.hand_off(source)
             count.faults.append(f"{place}: the session went on")
         except (GatewayError, SessionLost):
             pass
     journal.booked(intent)
-    for outcome in hands.outcomes():
+    for outcome in source.outcomes():
         count.kinds[outcome.kind] += 1
         if place.phase is Phase.DOT and outcome.kind is Kind.UNCONFIRMED and outcome.position != VICTIM:
             count.faults.append(f"{place}: the wrong one is unconfirmed")
@@ -159,7 +159,7 @@ async def _reset_after_dot(listening: socket.socket, place: Place) -> None:
         for yes in (b"250 ok\r\n", b"250 ok\r\n", b"354 go on\r\n"):
             await hear_line()
             await loop.sock_sendall(peer, yes)
-        message = LETTER.write(b"", f"person{position}@list.example", position, '{"name": "Ann"}')
+        message = OUTGOING.write(b"", f"person{position}@list.example", position, '{"name": "Ann"}')
         octets = len(message) + len(END_OF_MESSAGE) - 2  # its own last CRLF is the first of them
         await hear(octets if position < VICTIM else octets - place.unread)
         if position < VICTIM:

@@ -24,10 +24,10 @@ from postroom.domain.audience import IncomingRow
 from postroom.domain.job import Status
 from postroom.doors import wiring
 from postroom.flow.account import accounts, gateways
-from postroom.flow.account.office import Office
+from postroom.flow.account.deployment import Deployment
 from postroom.flow.account.secrets import SecretBox
 from postroom.flow.check.preflight import Checks
-from postroom.flow.content.letters import Letters
+from postroom.flow.content.outgoing import OutgoingJobs
 from postroom.flow.content.preparing import Submission
 from postroom.flow.delivery.deliver import Deliveries
 from postroom.flow.delivery.pacing import Paces
@@ -59,7 +59,7 @@ class Stage:
     url: str
     sandbox: Sandbox
     home: Path
-    office: Office = field(default_factory=lambda: Office(
+    deployment: Deployment = field(default_factory=lambda: Deployment(
         SecretBox(SECRET_KEY), helo_name="worker.example", allowed=DIALER.allowed))
 
     # -- an installation and its jobs
@@ -80,7 +80,7 @@ class Stage:
 
     async def submit(self, account_id: int, list_rows: Iterable[IncomingRow] | int, **options: Any) -> JobOverview:
         content = options.pop("content", CONTENT)
-        return await submit(self.pool, self.office, Submission(account_id, "tester", content, **options),
+        return await submit(self.pool, self.deployment, Submission(account_id, "tester", content, **options),
                             rows(list_rows) if isinstance(list_rows, int) else list_rows)
 
     async def checked(self, account_id: int, list_rows: Iterable[IncomingRow] | int, **options: Any) -> JobOverview:
@@ -103,7 +103,7 @@ class Stage:
                 pass
             return (await report.preflight_of(self.pool, job.account_id, job.id)).is_done  # a worker may look at a part of it
 
-        checks = Checks(self.pool, self.office)
+        checks = Checks(self.pool, self.deployment)
         await eventually(done)
 
     # -- workers
@@ -147,11 +147,11 @@ class Stage:
                     await process.wait()
 
     @contextlib.asynccontextmanager
-    async def deliveries(self, letters: Letters | None = None) -> AsyncIterator[Deliveries]:
+    async def deliveries(self, jobs: OutgoingJobs | None = None) -> AsyncIterator[Deliveries]:
         """A worker's deliveries with the engine left out: the test is the lane."""
         sessions = Sessions(self.pool, "tester", lease_s=30)
         journal = Journal.open(self.home / "journal", bytes(16), "tester", 0)
-        yield Deliveries(self.pool, letters or Letters(self.pool, self.office), sessions, Paces(self.pool), journal,
+        yield Deliveries(self.pool, jobs or OutgoingJobs(self.pool, self.deployment), sessions, Paces(self.pool), journal,
                          owner="tester", lease_s=30, retry_base_s=0.01)
         await sessions.close_idle(older_than_s=0)
         journal.close()

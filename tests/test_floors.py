@@ -9,7 +9,8 @@ import ast
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,18 @@ FLOORS = {
     "errors": set[str](),
     "points": set[str](),
     "tasks": set[str](),
+}
+# Flow and ledger have the same wings, by capability: each may use those before it. The message's rooms are cut by the time at
+# which they act; content.py lies below all of them.
+CAPABILITIES = ("database", "account", "audience", "content", "check", "job", "preview", "delivery")
+IN_ORDER = {wing: CAPABILITIES[:place] for place, wing in enumerate(CAPABILITIES)}
+WINGS: dict[str, dict[str, tuple[str, ...]]] = {
+    "flow": IN_ORDER,
+    "ledger": IN_ORDER,
+    "message": {
+        "wire": (), "markup": (), "liquid": ("wire", "markup"), "render": ("wire", "markup", "liquid"),
+        "prepare": ("wire", "markup", "liquid"),
+    },
 }
 # The one place at the doors that puts the parts together (pool, gateways, sandbox); every other door asks flow.
 WIRING = "doors/wiring.py"
@@ -63,8 +76,12 @@ def floor_of(path: Path) -> str:
 
 
 def imports_of(path: Path) -> Iterator[tuple[int, str]]:
+    """(line, dotted name) of each import of a module of ours."""
+    return imports(path, ("postroom", *path.relative_to(PACKAGE).parent.parts))
+
+
+def imports(path: Path, package: tuple[str, ...]) -> Iterator[tuple[int, str]]:
     """(line, dotted name) of each import, relative ones made absolute, those inside functions and TYPE_CHECKING too."""
-    package = ("postroom", *path.relative_to(PACKAGE).parent.parts)
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), str(path))):
         if isinstance(node, ast.Import):
             for alias in node.names:
@@ -78,6 +95,10 @@ def imports_of(path: Path) -> Iterator[tuple[int, str]]:
 
 def named(path: Path) -> str:
     return path.relative_to(PACKAGE).as_posix()
+
+
+def dotted(path: Path) -> str:
+    return ".".join(("postroom", *path.relative_to(PACKAGE).with_suffix("").parts))
 
 
 def crossings(path: Path) -> list[str]:
@@ -117,6 +138,55 @@ def test_only_the_doors_read_the_configuration(floor: str) -> None:
         and (node.attr if isinstance(node, ast.Attribute) else node.name) in {"environ", "getenv"}
     ]
     assert read == []
+
+
+def wing_of(name: str) -> tuple[str, str] | None:
+    """(floor, wing) of what is called postroom.flow.audience.intake; None for what is in no wing."""
+    parts = name.split(".")
+    return (parts[1], parts[2]) if len(parts) > 3 and parts[0] == "postroom" and parts[2] in WINGS.get(parts[1], ()) else None
+
+
+@pytest.mark.parametrize("path", MODULES, ids=named)
+def test_a_wing_uses_itself_and_those_that_it_may(path: Path) -> None:
+    own = wing_of(dotted(path))
+    if own is None:
+        assert floor_of(path) not in WINGS or path.name == "__init__.py" or named(path) == "message/content.py"
+        return
+    may_use = {own[1], *WINGS[own[0]][own[1]]}
+    found = [
+        f"{named(path)}:{line} imports {name}: {own[1]} may not use {wing[1]}"
+        for line, name in imports_of(path)
+        if (wing := wing_of(name)) is not None and (own[0] == "message") == (wing[0] == "message") and wing[1] not in may_use
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize("top", ["src", "proofs", "bench", "tests"])
+def test_no_import_runs_in_a_circle(top: str) -> None:
+    """Those inside functions and TYPE_CHECKING too: who knows whom is the same question there."""
+    files = {module_name(path, top): path for path in (ROOT / top).rglob("*.py")}
+    graph = {name: {target for target in targets_of(path, name, files) if target != name} for name, path in files.items()}
+    TopologicalSorter(graph).prepare()  # raises CycleError, with the circle
+
+
+def module_name(path: Path, top: str) -> str:
+    """As it is imported: proofs.checker, and postroom.config, harness, stage, whose folders are on the path."""
+    parts = path.relative_to(ROOT if top == "proofs" else ROOT / top).with_suffix("").parts
+    return ".".join(parts).removesuffix(".__init__")
+
+
+def targets_of(path: Path, name: str, files: Mapping[str, Path]) -> Iterator[str]:
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    for _, imported in imports(path, tuple(package.split("."))):
+        target = imported if imported in files else imported.rpartition(".")[0]
+        if target in files:
+            yield target
+
+
+@pytest.mark.parametrize("floor", WINGS)
+def test_tests_stand_where_what_they_test_stands(floor: str) -> None:
+    wings = {path.parent.name for path in (ROOT / "tests" / floor).rglob("test_*.py")} - {floor}
+    assert wings <= set(WINGS[floor])
 
 
 @pytest.mark.parametrize("path", MODULES, ids=named)

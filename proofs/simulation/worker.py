@@ -20,7 +20,7 @@ from postroom.gateway.conversation import Deadlines
 from postroom.gateway.journal import Journal
 from proofs.simulation.database import Pool
 from proofs.simulation.ledger.tables import Lane, Tables
-from proofs.simulation.letters import Letters
+from proofs.simulation.outgoing import OutgoingJobs
 from proofs.simulation.time import Process
 from proofs.simulation.world import LANES, World
 
@@ -47,9 +47,9 @@ async def work(world: World, process: Process) -> None:
         except AWAY:
             await asyncio.sleep(DATABASE_RETRY_S)
     journal = Journal.open(directory, found.id, process.name, found.beat)
-    letters: Any = Letters(LANES)
+    outgoing_jobs: Any = OutgoingJobs(LANES)
     deliveries = Deliveries(
-        pool=pool, letters=letters, sessions=Sessions(pool, process.name, LEASE_S, DEADLINES), paces=Paces(pool),
+        pool=pool, outgoing_jobs=outgoing_jobs, sessions=Sessions(pool, process.name, LEASE_S, DEADLINES), paces=Paces(pool),
         journal=journal, owner=process.name, lease_s=LEASE_S, retry_base_s=RETRY_BASE_S, beat=found.beat)
     world.workers[process] = deliveries
 

@@ -17,7 +17,7 @@ import uvicorn
 from loopback import NETWORKS
 from postroom.config import Settings
 from postroom.doors.app import create_app
-from postroom.doors.wiring import Postroom, office
+from postroom.doors.wiring import Postroom, deployment
 from postroom.flow.account import accounts, gateways, keys
 from postroom.flow.account.secrets import SecretBox
 from postroom.flow.check.preflight import Checks
@@ -53,7 +53,7 @@ class Site:
         return f"http://127.0.0.1:{self.port}"
 
     async def start(self) -> None:
-        self.app = create_app(Postroom(self.settings, self.pool, office(self.settings)), sign_in_token=TOKEN)
+        self.app = create_app(Postroom(self.settings, self.pool, deployment(self.settings)), sign_in_token=TOKEN)
         listener = socket.create_server(("127.0.0.1", self.port), reuse_port=False)
         self.port = listener.getsockname()[1]
         self._server = _Server(uvicorn.Config(
@@ -99,7 +99,7 @@ class Site:
 
     async def check(self, account_id: int, job_id: int) -> None:
         """The pre-flight of a job, as a worker runs it, to its end."""
-        checks = Checks(self.pool, office(self.settings))
+        checks = Checks(self.pool, deployment(self.settings))
         while await checks.check(account_id, job_id, True):
             pass
 

@@ -43,7 +43,7 @@ async def test_the_check_moves_on_the_gate_by_itself_and_then_approve_is_a_click
     job = await stage.submit(await stage.account(), rows(160))
     await open_gate(page, site, job)
     approve, bar = page.get_by_role("button", name="Approve"), page.locator("progress[data-checked]")
-    checks = Checks(stage.pool, stage.office)
+    checks = Checks(stage.pool, stage.deployment)
     for step in range(STEPS):
         await expect(page.locator("[data-field=checked]")).to_have_text(str(10 * step))
         await expect(bar).to_have_js_property("value", 10 * step)
@@ -65,7 +65,7 @@ async def test_a_job_that_its_check_refuses_says_why_and_keeps_approve_disabled(
     people = [replace(one, fields={"name": "" if one.row_no == 7 else "Ann"}) for one in rows(160)]
     job = await stage.submit(await stage.account(), people, content=CONTENT, field_policy="refuse")
     await open_gate(page, site, job)
-    checks = Checks(stage.pool, stage.office)
+    checks = Checks(stage.pool, stage.deployment)
     for _ in range(STEPS - 1):
         assert await checks.check(job.account_id, job.id, True)
     await expect(page.locator("[data-field=checked]")).to_have_text("150")

@@ -10,7 +10,7 @@ import pytest
 from desk import Desk
 from postroom.domain.outcome import Evidence, Kind, Outcome
 from postroom.flow.delivery import journals
-from postroom.flow.delivery.hands import Hands
+from postroom.flow.delivery.window_source import WindowSource
 from proofs.simulation import run, run_one
 from proofs.simulation.differential import differ
 
@@ -49,19 +49,19 @@ def test_a_recovery_that_sends_again_what_was_handed_over_is_caught(monkeypatch:
 
 
 def test_a_sender_that_takes_a_lost_answer_for_a_no_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    def wrong(self: Hands, envelope: object, detail: str) -> None:
+    def wrong(self: WindowSource, envelope: object, detail: str) -> None:
         """Nothing is noted, so the recipient goes back to unsent."""
 
-    monkeypatch.setattr(Hands, "lost", wrong)
+    monkeypatch.setattr(WindowSource, "lost", wrong)
     assert "was accepted 2 times" in str(run(range(SEEDS_TO_SEE_A_BUG)).broken)
 
 
 def test_a_sender_that_takes_a_lost_answer_for_a_yes_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    def wrong(self: Hands, envelope: object, detail: str) -> None:
+    def wrong(self: WindowSource, envelope: object, detail: str) -> None:
         one = envelope.token[0]  # type: ignore[attr-defined]
         self._outcomes[one.position] = Outcome(one.position, one.attempt_no, Kind.SENT, Evidence.REPLY, 250)
 
-    monkeypatch.setattr(Hands, "lost", wrong)
+    monkeypatch.setattr(WindowSource, "lost", wrong)
     assert "was never accepted" in str(run(range(SEEDS_TO_SEE_A_BUG)).broken)
 
 

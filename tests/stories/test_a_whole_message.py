@@ -22,8 +22,8 @@ from message.second_reader import SecondReader
 from postroom.domain.audience import IncomingRow
 from postroom.domain.job import Status
 from postroom.flow.account import accounts, domains
+from postroom.flow.account.deployment import Deployment
 from postroom.flow.account.domains import Publication
-from postroom.flow.account.office import Office
 from postroom.flow.account.secrets import SecretBox
 from postroom.message.content import Content
 from postroom.message.wire.token import Tokens, read_unsubscribe
@@ -72,7 +72,7 @@ async def equipped(stage: Stage, *, unsubscribe_url: str = "https://club.example
     """An account with a sending domain, a bounce domain and a way out; and what it publishes."""
     account = await stage.account()
     await accounts.change_account(stage.pool, account, bounce_domain=BOUNCES, unsubscribe_url=unsubscribe_url)
-    return account, await domains.add_domain(stage.pool, stage.office.secrets, account, "club.example")
+    return account, await domains.add_domain(stage.pool, stage.deployment.secrets, account, "club.example")
 
 
 async def sent(stage: Stage, account: int, content: Content = PERSONAL, files=(IMAGE,)) -> tuple[int, dict[int, Taken]]:
@@ -194,7 +194,7 @@ async def test_the_way_out_is_raw_on_one_line_and_one_click_only_with_https(stag
 
 async def test_a_post_to_the_address_in_a_message_takes_exactly_its_recipient_off(stage: Stage) -> None:
     """The account has no address of its own, so it is Postroom's page; a mailbox provider does this."""
-    stage.office = Office(SecretBox(SECRET_KEY), helo_name="worker.example", base_url="https://mail.club.example/",
+    stage.deployment = Deployment(SecretBox(SECRET_KEY), helo_name="worker.example", base_url="https://mail.club.example/",
                           allowed=DIALER.allowed)
     account, _ = await equipped(stage, unsubscribe_url="")
     _, taken = await sent(stage, account)
@@ -243,7 +243,7 @@ async def test_bytes_that_fail_the_last_look_fail_their_recipient_with_the_reaso
 async def test_whatever_was_done_to_a_key_since_the_approval_the_last_look_lets_nothing_out(
         stage: Stage, selector: str, reason: str) -> None:
     account = await stage.account()
-    await domains.add_domain(stage.pool, stage.office.secrets, account, "club.example", ["ed25519"])
+    await domains.add_domain(stage.pool, stage.deployment.secrets, account, "club.example", ["ed25519"])
     job = await stage.started(account, PEOPLE, content=SAME_BODY)
     await stage.query("UPDATE dkim_key SET selector = %s RETURNING 1", selector)
     async with stage.worker():

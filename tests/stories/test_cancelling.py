@@ -80,11 +80,11 @@ async def test_what_waits_for_an_answer_when_a_job_is_cancelled_is_called_lost_b
         await asyncio.sleep(2.5)  # the lease, and a sweep
         assert await in_hand(stage, account, job.id) > 0
         with pytest.raises(Conflict, match="in hand"):
-            await continue_the_rest(stage.pool, stage.office, account, job.id, which="unsent", by="boss")
+            await continue_the_rest(stage.pool, stage.deployment, account, job.id, which="unsent", by="boss")
         await stage.over(account, job.id)
     sides = await stage.sides(account, job.id)
     assert sides.counts == (1, 0, 0, 0, 39)
-    rest = await continue_the_rest(stage.pool, stage.office, account, job.id, which="unsent", by="boss")
+    rest = await continue_the_rest(stage.pool, stage.deployment, account, job.id, which="unsent", by="boss")
     assert rest.recipient_count == 39
 
 

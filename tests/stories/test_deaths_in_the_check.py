@@ -32,7 +32,7 @@ def people() -> list[IncomingRow]:
 async def half_checked(stage: Stage) -> JobOverview:
     """A job of which some chunks were looked at."""
     job = await stage.submit(await stage.account(), people(), content=FIELDS, field_policy="blank")
-    checks = Checks(stage.pool, stage.office)
+    checks = Checks(stage.pool, stage.deployment)
     for _ in range(3):
         assert await checks.check(job.account_id, job.id, True)
     return job

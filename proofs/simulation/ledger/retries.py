@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from postroom.domain.job import Status
 from postroom.domain.outcome import Evidence, Kind
-from proofs.simulation.ledger.windows import HOLDING
 from proofs.simulation.ledger.tables import Condition, Parameters, Retry, Rows, Tables, Told
+from proofs.simulation.ledger.windows import HOLDING
 
 PATIENCE_S = 3.0
 

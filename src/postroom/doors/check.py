@@ -15,8 +15,8 @@ from postroom.errors import PostroomError, Unavailable
 from postroom.flow.account import accounts, domains, gateways
 from postroom.flow.account.accounts import Account
 from postroom.flow.account.authentication import check_domains
+from postroom.flow.account.deployment import try_gateway
 from postroom.flow.account.gateways import Gateway
-from postroom.flow.account.office import try_gateway
 
 DEADLINE_S = 20.0
 
@@ -113,7 +113,7 @@ async def _gateway(postroom: Postroom, account: Account, gateway: Gateway) -> Fi
     subject = f"gateway {gateway.name} of {account.name}"
     try:
         async with asyncio.timeout(DEADLINE_S):
-            facts = await try_gateway(postroom.office.endpoint(gateway))
+            facts = await try_gateway(postroom.deployment.endpoint(gateway))
     except PostroomError as error:
         return Finding(Level.ERROR, subject, str(error))
     except TimeoutError:

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from postroom.doors.live import Live
 from postroom.doors.shown import job_shown
 from postroom.doors.wiring import Postroom
-from postroom.flow.account.office import Office
+from postroom.flow.account.deployment import Deployment
 from postroom.flow.job.report import JobReport, Pool, report
 
 NUMBER_MAX = 2**63 - 1
@@ -42,8 +42,8 @@ class Door:
         return self.postroom.pool
 
     @property
-    def office(self) -> Office:
-        return self.postroom.office
+    def deployment(self) -> Deployment:
+        return self.postroom.deployment
 
 
 def _door(request: Request) -> Door:

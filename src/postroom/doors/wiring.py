@@ -20,10 +20,10 @@ import structlog
 from postroom.config import Settings
 from postroom.domain.job import Status
 from postroom.errors import PostroomError, Unavailable
-from postroom.flow.account.office import Office
+from postroom.flow.account.deployment import Deployment
 from postroom.flow.account.secrets import SecretBox
 from postroom.flow.check.preflight import Checks
-from postroom.flow.content.letters import Letters
+from postroom.flow.content.outgoing import OutgoingJobs
 from postroom.flow.delivery.audit import AUDIT_EVERY_S, audit
 from postroom.flow.delivery.deliver import Deliveries
 from postroom.flow.delivery.journals import guard, settle_dead_siblings
@@ -62,11 +62,11 @@ class Postroom:
 
     settings: Settings
     pool: Pool
-    office: Office
+    deployment: Deployment
 
     @property
     def secrets(self) -> SecretBox:
-        return self.office.secrets
+        return self.deployment.secrets
 
     @property
     def url(self) -> str:
@@ -112,12 +112,12 @@ async def opened(settings: Settings, *, name: str, connections: int = WEB_CONNEC
     async with database(settings) as url, await db.open_pool(
             url, size_max=connections, name=f"postroom {name}", unsafe=settings.unsafe_database,
             generic_plans=generic_plans) as pool:
-        yield Postroom(settings, pool, office(settings))
+        yield Postroom(settings, pool, deployment(settings))
 
 
-def office(settings: Settings) -> Office:
+def deployment(settings: Settings) -> Deployment:
     """One for each process, since it remembers what gateways said. Raises Unavailable."""
-    return Office(SecretBox(secret_key(settings)), helo_name=settings.helo_name, allow_plaintext=settings.allow_plaintext,
+    return Deployment(SecretBox(secret_key(settings)), helo_name=settings.helo_name, allow_plaintext=settings.allow_plaintext,
                   base_url=settings.base_url, allowed=settings.networks())
 
 
@@ -169,7 +169,7 @@ async def work(settings: Settings, stop: asyncio.Event) -> None:
             return
         installation, journal = begun
         deliveries = Deliveries(
-            pool=pool, letters=Letters(pool, postroom.office), sessions=Sessions(pool, owner, settings.lease_s),
+            pool=pool, outgoing_jobs=OutgoingJobs(pool, postroom.deployment), sessions=Sessions(pool, owner, settings.lease_s),
             paces=Paces(pool), journal=journal, owner=owner, lease_s=settings.lease_s, retry_base_s=settings.retry_base_s,
             beat=installation.beat)
 
@@ -180,7 +180,7 @@ async def work(settings: Settings, stop: asyncio.Event) -> None:
             await settle_dead_siblings(pool, directory, installation.id, retry_base_s=settings.retry_base_s)
 
         await _round(settle_the_dead)  # where leases ran out meanwhile, a claim or the sweep would know only doubt
-        engine = Engine(pool, deliveries.deliver, Checks(pool, postroom.office).check, concurrency=settings.concurrency)
+        engine = Engine(pool, deliveries.deliver, Checks(pool, postroom.deployment).check, concurrency=settings.concurrency)
         besides = [asyncio.create_task(_every(seconds, act)) for seconds, act in (
             (settings.lease_s / LEASE_RENEWALS, deliveries.renew_leases),
             (settings.lease_s / LEASE_RENEWALS, deliveries.sessions.renew),

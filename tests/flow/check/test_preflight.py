@@ -15,7 +15,7 @@ from postroom.domain.job import Status
 from postroom.domain.preflight import BULK_FROM, FindingKind, Preflight
 from postroom.errors import Conflict, InvalidInput
 from postroom.flow.account import accounts, domains
-from postroom.flow.account.office import GatewayFacts
+from postroom.flow.account.deployment import GatewayFacts
 from postroom.flow.check.preflight import Checks, look_at
 from postroom.flow.delivery.recover import sweep
 from postroom.flow.job import report
@@ -52,7 +52,7 @@ async def test_a_large_job_cannot_be_approved_before_everybody_was_looked_at(sta
     job = await stage.submit(account, 100)
     with pytest.raises(Conflict, match=r"cannot be approved yet: 0 of 100 recipients were checked"):
         await approve(stage.pool, account, job.id, by="boss", digest=job.digest)
-    checks = Checks(stage.pool, stage.office)
+    checks = Checks(stage.pool, stage.deployment)
     assert await checks.check(account, job.id, True)
     with pytest.raises(Conflict, match="cannot be approved yet"):
         await approve(stage.pool, account, job.id, by="boss", digest=job.digest)
@@ -97,7 +97,7 @@ async def test_a_look_that_a_dead_worker_left_is_taken_up_by_the_sweep(stage: St
 async def test_a_chunk_in_hand_is_not_taken_by_another_and_a_cancelled_job_by_nobody(stage: Stage) -> None:
     account = await stage.account()
     job = await stage.submit(account, 100)
-    checks = [Checks(stage.pool, stage.office) for _ in range(4)]
+    checks = [Checks(stage.pool, stage.deployment) for _ in range(4)]
     await asyncio.gather(*(one.check(account, job.id, True) for one in checks))
     looks = await stage.query("SELECT count(*) FROM preflight WHERE checked_at IS NOT NULL AND chunk_no >= 0")
     assert looks == [(4,)]
@@ -265,7 +265,7 @@ async def test_one_click_that_nobody_signs_is_said_and_hinders_nothing(stage: St
     preflight = await found(stage, account, unsigned.id)
     assert (kinds(preflight), preflight.refusing) == ({"one_click_unsigned": 0}, ())
     assert kinds(await found(stage, account, (await stage.submit(account, BULK_FROM)).id)) == {"no_dkim": 0}, "that says it all"
-    await domains.add_domain(stage.pool, stage.office.secrets, account, "club.example")
+    await domains.add_domain(stage.pool, stage.deployment.secrets, account, "club.example")
     assert kinds(await found(stage, account, (await stage.submit(account, 2)).id)) == {}
 
 
@@ -276,7 +276,7 @@ async def test_bulk_needs_keys_of_ones_own_or_a_gateway_that_signs(stage: Stage)
     assert kinds(await found(stage, account, (await stage.submit(account, BULK_FROM - 1)).id)) == {}
     await accounts.change_account(stage.pool, account, bounce_domain="bounces.other.example")
     assert kinds(await found(stage, account, (await stage.submit(account, BULK_FROM)).id)) == {"from_not_aligned": 0}
-    await domains.add_domain(stage.pool, stage.office.secrets, account, "club.example")
+    await domains.add_domain(stage.pool, stage.deployment.secrets, account, "club.example")
     assert kinds(await found(stage, account, (await stage.submit(account, BULK_FROM)).id)) == {}
 
 

@@ -40,7 +40,7 @@ async def cancelled(stage: Stage, account: int, count: int = 10, **options: obje
 
 
 async def rest(stage: Stage, account: int, job: JobOverview, which: str = "unsent", **more: object) -> JobOverview:
-    return await continue_the_rest(stage.pool, stage.office, account, job.id, which=which, by="boss", **more)
+    return await continue_the_rest(stage.pool, stage.deployment, account, job.id, which=which, by="boss", **more)
 
 
 async def test_the_unsent_of_a_cancelled_job_are_sent_by_a_new_one_that_says_whose_rest_it_is(stage: Stage) -> None:

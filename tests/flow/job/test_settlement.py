@@ -33,7 +33,7 @@ async def doubted(stage: Stage, count: int = 5, doubts: int = 3,
 
 
 async def decide(stage: Stage, job: JobOverview, decision: str, *positions: int, **more: object) -> Settlement:
-    return await settle(stage.pool, stage.office, job.account_id, job.id, decision, by="boss", positions=positions or None,
+    return await settle(stage.pool, stage.deployment, job.account_id, job.id, decision, by="boss", positions=positions or None,
                         **more)
 
 
@@ -144,7 +144,7 @@ async def test_where_nobody_is_unconfirmed_there_is_nothing_to_settle(stage: Sta
     with pytest.raises(InvalidInput, match="NUL"):
         await decide(stage, job, "assume_sent", note="a\0")
     with pytest.raises(NotFound):
-        await settle(stage.pool, stage.office, await stage.account("other"), job.id, "assume_sent", by="boss")
+        await settle(stage.pool, stage.deployment, await stage.account("other"), job.id, "assume_sent", by="boss")
 
 
 async def test_whom_another_job_sends_again_is_not_continued_with_the_failed(stage: Stage) -> None:
@@ -152,13 +152,13 @@ async def test_whom_another_job_sends_again_is_not_continued_with_the_failed(sta
     await finish.cancel(stage.pool, job.account_id, job.id, by="boss")
     await decide(stage, job, "send_again")
     with pytest.raises(Conflict, match="no failed recipients"):
-        await continue_the_rest(stage.pool, stage.office, job.account_id, job.id, which="failed", by="boss")
+        await continue_the_rest(stage.pool, stage.deployment, job.account_id, job.id, which="failed", by="boss")
     for claim, window in held:
         async with stage.pool.connection() as conn:
             await windows.settle_window(conn, claim, window.window_no, [
                 Outcome(one.position, 1, Kind.FAILED, Evidence.REPLY, 550, "5.1.1", "No such user") for one in window.recipients])
     with pytest.raises(Conflict, match="no failed recipients"):
-        await continue_the_rest(stage.pool, stage.office, job.account_id, job.id, which="failed", by="boss")
+        await continue_the_rest(stage.pool, stage.deployment, job.account_id, job.id, which="failed", by="boss")
 
 
 async def test_who_was_suppressed_since_is_not_sent_again_after_the_end(stage: Stage) -> None:

@@ -109,31 +109,32 @@ async def test_an_account_without_a_gateway_cannot_send(desk: Desk) -> None:
 
 async def test_a_request_that_is_repeated_answers_with_the_same_job(desk: Desk) -> None:
     submission = Submission(await desk.account(), "me", CONTENT)
-    first = await submit(desk.pool, desk.office, submission, rows(3), idempotency=KEY)
-    again = await submit(desk.pool, desk.office, submission, rows(3), idempotency=KEY)
+    first = await submit(desk.pool, desk.deployment, submission, rows(3), idempotency=KEY)
+    again = await submit(desk.pool, desk.deployment, submission, rows(3), idempotency=KEY)
     assert (first.id, again) == (again.id, first)
     other = await desk.account("other")
-    assert (await submit(desk.pool, desk.office, replace(submission, account_id=other), rows(3), idempotency=KEY)).id != first.id
+    again = await submit(desk.pool, desk.deployment, replace(submission, account_id=other), rows(3), idempotency=KEY)
+    assert again.id != first.id
 
 
 async def test_a_key_of_another_request_is_refused(desk: Desk) -> None:
     submission = Submission(await desk.account(), "me", CONTENT)
-    job = await submit(desk.pool, desk.office, submission, rows(3), idempotency=KEY)
+    job = await submit(desk.pool, desk.deployment, submission, rows(3), idempotency=KEY)
     with pytest.raises(InvalidInput, match=rf"was used for another request \(job {job.id}\)"):
-        await submit(desk.pool, desk.office, submission, rows(4), idempotency=IdempotencyKey("once", b"x" * 32))
+        await submit(desk.pool, desk.deployment, submission, rows(4), idempotency=IdempotencyKey("once", b"x" * 32))
     assert await desk.query("SELECT count(*) FROM job") == [(1,)]
 
 
 async def test_a_request_that_failed_does_not_use_its_key_up(desk: Desk) -> None:
     submission = Submission(await desk.account(), "me", CONTENT)
     with pytest.raises(InvalidInput):
-        await submit(desk.pool, desk.office, submission, [], idempotency=KEY)
-    assert (await submit(desk.pool, desk.office, submission, rows(3), idempotency=KEY)).recipient_count == 3
+        await submit(desk.pool, desk.deployment, submission, [], idempotency=KEY)
+    assert (await submit(desk.pool, desk.deployment, submission, rows(3), idempotency=KEY)).recipient_count == 3
 
 
 async def test_of_the_same_request_many_times_at_once_one_job_is_made(desk: Desk) -> None:
     submission = Submission(await desk.account(), "me", CONTENT)
-    answers = await asyncio.gather(*(submit(desk.pool, desk.office, submission, rows(50), idempotency=KEY) for _ in range(5)),
+    answers = await asyncio.gather(*(submit(desk.pool, desk.deployment, submission, rows(50), idempotency=KEY) for _ in range(5)),
                                    return_exceptions=True)
     conflicts = [answer for answer in answers if isinstance(answer, Conflict)]
     assert all("is still running" in str(conflict) for conflict in conflicts)
@@ -145,6 +146,6 @@ async def test_of_the_same_request_many_times_at_once_one_job_is_made(desk: Desk
 async def test_a_key_that_cannot_be_kept_is_refused(desk: Desk, key: str) -> None:
     submission = Submission(await desk.account(), "me", CONTENT)
     with pytest.raises(InvalidInput) as caught:
-        await submit(desk.pool, desk.office, submission, rows(3), idempotency=IdempotencyKey(key, bytes(32)))
+        await submit(desk.pool, desk.deployment, submission, rows(3), idempotency=IdempotencyKey(key, bytes(32)))
     assert caught.value.faults[0].field == "Idempotency-Key"
     assert await nothing_is_there(desk)

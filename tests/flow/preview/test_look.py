@@ -15,10 +15,10 @@ import pytest
 from postroom.domain.audience import IncomingRow, read_csv
 from postroom.errors import InvalidInput, NotFound
 from postroom.flow.account import accounts, domains
-from postroom.flow.account.office import Office
+from postroom.flow.account.deployment import Deployment
 from postroom.flow.account.secrets import SecretBox
 from postroom.flow.audience import contacts
-from postroom.flow.content.letters import Writer, files_of, letter_of, signed
+from postroom.flow.content.outgoing import Writer, files_of, outgoing_job, signed
 from postroom.flow.content.preparing import Submission
 from postroom.flow.preview.look import IMAGES_MAX, Preview, framed, framed_for_everyone, preview, preview_draft
 from postroom.ledger.content.contents import job_content
@@ -30,7 +30,7 @@ from stage import CONTENT, Stage, rows
 PNG = b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg==")
 RICH = Content(subject="Zoë → {{ name }} " + "wörd " * 20, html='<p>Hello {{ name }}</p><img src="cid:dot.png">', text=None,
                from_address="news@club.example", from_name="Zoë’s Club, the old one")
-OFFICE = Office(SecretBox("test"), helo_name="worker.example")
+DEPLOYMENT = Deployment(SecretBox("test"), helo_name="worker.example")
 FILES = (("dot.png", PNG), ("résumé.txt", "Grüße\n".encode()))
 
 
@@ -43,8 +43,8 @@ async def tables(stage: Stage) -> dict[str, tuple[int, str]]:
     return found
 
 
-async def look(stage: Stage, account: int, job_id: int, position: int, office: Office | None = None) -> Preview:
-    return await preview(stage.pool, office or stage.office, account, job_id, position)
+async def look(stage: Stage, account: int, job_id: int, position: int, deployment: Deployment | None = None) -> Preview:
+    return await preview(stage.pool, deployment or stage.deployment, account, job_id, position)
 
 
 def of_position(stage: Stage, position: int) -> bytes:
@@ -101,7 +101,7 @@ async def test_looking_changes_no_table(stage: Stage) -> None:
     job = await stage.submit(account, 100)
     before = await tables(stage)
     await look(stage, account, job.id, 1)
-    await preview_draft(stage.pool, stage.office, Submission(account, "tester", RICH, files=FILES), rows(3), 2)
+    await preview_draft(stage.pool, stage.deployment, Submission(account, "tester", RICH, files=FILES), rows(3), 2)
     assert await tables(stage) == before
 
 
@@ -132,13 +132,13 @@ async def test_a_writer_tells_what_is_blank_when_it_is_asked_to(stage: Stage) ->
     account = await stage.account()
     listed = [IncomingRow(2, "ann@list.example", {"name": ""}), *rows(100, 2)]
     job = await stage.submit(account, listed, content=replace(CONTENT, subject="News"))
-    letter = await letter_of(stage.pool, stage.office, account, job.id)
+    outgoing = await outgoing_job(stage.pool, stage.deployment, account, job.id)
     person = b"ann@list.example", "ann@list.example", 1, '{"name": ""}'
     blanks: set[str] = set()
-    assert b"<p>Hello=20=\r\n</p>" in letter.write(*person, blanks)
+    assert b"<p>Hello=20=\r\n</p>" in outgoing.write(*person, blanks)
     assert blanks == {"name"}
     with pytest.raises(BlankFields):
-        letter.write(*person)
+        outgoing.write(*person)
 
 
 class SlowFiles(dict[str, bytes]):
@@ -157,7 +157,7 @@ async def test_the_date_and_the_signatures_are_of_one_moment_however_long_it_tak
     job = await stage.submit(account, 100, content=RICH, files=FILES)
     async with stage.pool.connection() as conn:
         stored = await job_content(conn, account, job.id)
-        writer = Writer(*await signed(conn, stage.office, stored, SlowFiles(await files_of(conn, stored))))
+        writer = Writer(*await signed(conn, stage.deployment, stored, SlowFiles(await files_of(conn, stored))))
     octets = writer.write(b"ann@list.example", "ann@list.example", 1, '{"name": "Ann"}')
     date = message_from_bytes(octets, policy=policy.default)["Date"].datetime
     assert {int(found) for found in re.findall(rb"\bt=(\d+)", octets)} == {int(date.timestamp())}
@@ -167,7 +167,7 @@ async def test_keys_that_cannot_be_opened_here_leave_it_unsigned_and_that_is_sai
     account = await stage.account()
     await domains.add_domain(stage.pool, SecretBox("test"), account, "club.example")
     job = await stage.submit(account, 100)
-    shown = await look(stage, account, job.id, 1, Office(SecretBox("another"), helo_name="web.example"))
+    shown = await look(stage, account, job.id, 1, Deployment(SecretBox("another"), helo_name="web.example"))
     assert shown.note is not None
     assert "POSTROOM_SECRET_KEY" in shown.note
     assert b"DKIM-Signature" not in shown.source
@@ -177,7 +177,7 @@ async def test_keys_that_cannot_be_opened_here_leave_it_unsigned_and_that_is_sai
 async def test_a_gateway_that_cannot_be_used_here_hinders_no_look(stage: Stage) -> None:
     account = await stage.account(login=("ann", "secret"))
     job = await stage.submit(account, 100)
-    shown = await look(stage, account, job.id, 1, Office(SecretBox("another"), helo_name="web.example"))
+    shown = await look(stage, account, job.id, 1, Deployment(SecretBox("another"), helo_name="web.example"))
     assert (shown.note, shown.text) == (None, "Hello Person 1\n")
 
 
@@ -186,7 +186,7 @@ async def test_nobody_sees_what_is_not_theirs_or_not_there(stage: Stage) -> None
     job = await stage.submit(account, 100)
     for wrong in ((other, job.id, 1), (account, job.id + 1, 1), (account, job.id, 101), (account, job.id, 2**40)):
         with pytest.raises(NotFound):
-            await preview(stage.pool, stage.office, *wrong)
+            await preview(stage.pool, stage.deployment, *wrong)
 
 
 # -- drafts ----------------------------------------------------------------------------------------------------------------
@@ -199,7 +199,7 @@ def drafted(account: int, content: Content = CONTENT, **options) -> Submission:
 async def test_a_draft_is_shown_as_its_job_would_send_it(stage: Stage) -> None:
     account = await stage.account()
     await domains.add_domain(stage.pool, SecretBox("test"), account, "club.example")
-    shown = await preview_draft(stage.pool, stage.office, drafted(account, RICH, files=FILES), rows(3), 3)
+    shown = await preview_draft(stage.pool, stage.deployment, drafted(account, RICH, files=FILES), rows(3), 3)
     job = await stage.submit(account, 100, content=RICH, files=FILES)
     sent = await look(stage, account, job.id, 3)
     assert (shown.subject, shown.sender, shown.html, shown.text, shown.files) == (
@@ -216,12 +216,12 @@ async def test_a_list_is_read_no_further_than_the_row_that_is_wanted(stage: Stag
             read.append(row.row_no)
             yield row
 
-    shown = await preview_draft(stage.pool, stage.office, drafted(account), listed(), 2)
+    shown = await preview_draft(stage.pool, stage.deployment, drafted(account), listed(), 2)
     assert (shown.address, shown.text) == ("person2@list.example", "Hello Person 2\n")
     assert read == [2, 3]
     unreadable = read_csv(io.BytesIO(b"email,name\na@list.example,Ann\nc@list.example,too,many\n"))
     with pytest.raises(InvalidInput) as caught:
-        await preview_draft(stage.pool, stage.office, drafted(account), unreadable, 2)
+        await preview_draft(stage.pool, stage.deployment, drafted(account), unreadable, 2)
     assert caught.value.faults[0].row == 3
 
 
@@ -234,7 +234,7 @@ async def test_what_is_wrong_with_a_draft_is_said_with_its_place(
         pool: Pool, changes: dict[str, str], field: str, words: str) -> None:
     account = (await accounts.create_account(pool, "Club")).id
     with pytest.raises(InvalidInput) as caught:
-        await preview_draft(pool, OFFICE, drafted(account, replace(CONTENT, **changes)), rows(1), 1)
+        await preview_draft(pool, DEPLOYMENT, drafted(account, replace(CONTENT, **changes)), rows(1), 1)
     [fault] = caught.value.faults
     assert fault.field == field
     assert words in fault.message
@@ -244,16 +244,17 @@ async def test_a_draft_to_the_contacts_takes_them_in_the_order_of_the_send(stage
     account = await stage.account()
     await contacts.import_contacts(stage.pool, account, [IncomingRow(2, "zoe@list.example", {"name": "Zoë"}),
                                                          IncomingRow(3, "ann@list.example", {"name": "Ann"})])
-    shown = [await preview_draft(stage.pool, stage.office, drafted(account), None, position) for position in (1, 2)]
+    shown = [await preview_draft(stage.pool, stage.deployment, drafted(account), None, position) for position in (1, 2)]
     assert [(one.address, one.text) for one in shown] == [
         ("zoe@list.example", "Hello Zoë\n"), ("ann@list.example", "Hello Ann\n")]
     with pytest.raises(InvalidInput, match="ends before that"):
-        await preview_draft(stage.pool, stage.office, drafted(account), None, 3)
+        await preview_draft(stage.pool, stage.deployment, drafted(account), None, 3)
 
 
 async def test_an_address_of_a_draft_that_cannot_be_mailed_is_the_reason(stage: Stage) -> None:
     account = await stage.account()
-    shown = await preview_draft(stage.pool, stage.office, drafted(account), [IncomingRow(2, "nobody", {"name": "N"})], 1)
+    shown = await preview_draft(stage.pool, stage.deployment, drafted(account), [IncomingRow(2, "nobody", {"name": "N"})], 1)
     assert (shown.address, shown.reason) == ("nobody", "There is no @ in the address.")
     with pytest.raises(InvalidInput, match="half a character"):
-        await preview_draft(stage.pool, stage.office, drafted(account), [IncomingRow(2, "a@b.example", {"name": "\ud800"})], 1)
+        await preview_draft(stage.pool, stage.deployment, drafted(account),
+                            [IncomingRow(2, "a@b.example", {"name": "\ud800"})], 1)

@@ -14,7 +14,7 @@ from postroom.domain.audience import IncomingRow
 from postroom.domain.job import Status
 from postroom.errors import Conflict, InvalidInput, NotFound, Unavailable
 from postroom.flow.account import accounts, domains
-from postroom.flow.account.office import Office
+from postroom.flow.account.deployment import Deployment
 from postroom.flow.account.secrets import SecretBox
 from postroom.flow.audience import suppressions
 from postroom.flow.audience.unsubscribe import addressee_of
@@ -33,7 +33,7 @@ TEN = [f"desk{n}@club.example" for n in range(1, 11)]
 
 
 async def tried(stage: Stage, account: int, job_id: int, to: list[str], position: int = 1) -> list[Tried]:
-    return await send_test(stage.pool, stage.office, account, job_id, position, to, by="tester")
+    return await send_test(stage.pool, stage.deployment, account, job_id, position, to, by="tester")
 
 
 async def changed_by(stage: Stage, before: dict[str, tuple[int, str]]) -> set[str]:
@@ -173,8 +173,9 @@ async def test_keys_that_cannot_be_opened_here_say_so_before_the_gateway_is_aske
     await domains.add_domain(stage.pool, SecretBox("test"), account, "club.example")
     job = await stage.submit(account, 100)
     before = await tables(stage)
+    other = Deployment(SecretBox("another"), helo_name="web.example")
     with pytest.raises(GatewayUnusable, match="POSTROOM_SECRET_KEY"):
-        await send_test(stage.pool, Office(SecretBox("another"), helo_name="web.example"), account, job.id, 1, TEN, by="tester")
+        await send_test(stage.pool, other, account, job.id, 1, TEN, by="tester")
     assert stage.sandbox.connections_total == 0
     assert await changed_by(stage, before) == set()
 

@@ -51,7 +51,7 @@ class NewTest(Strict):
 async def show_message(door: AtDoor, holder: Holder, job_id: Number, position: Number, form: Form = "json") -> Any:
     """In any status of the job; one that has not started is shown as it would go out now. `as=source` is the message to the
     byte; `as=html` may be put into a frame: it runs nothing and fetches nothing."""
-    return await _shown(await preview(door.pool, door.office, holder.account_id, job_id, position), form)
+    return await _shown(await preview(door.pool, door.deployment, holder.account_id, job_id, position), form)
 
 
 @router.post("/previews", response_model=PreviewShown, openapi_extra=openapi_of_new_job(), summary="Look at a draft",
@@ -60,7 +60,7 @@ async def show_draft(request: Request, door: AtDoor, holder: Holder, position: P
     """Takes what `POST /jobs` takes and creates nothing: the message of one recipient, or what is wrong with the draft. The list
     is read up to that recipient, and nobody is left out of it."""
     async with asked_for(request, account_id=holder.account_id, by=f"key {holder.name}") as asked:
-        return await _shown(await preview_draft(door.pool, door.office, asked.submission, asked.rows, position), form)
+        return await _shown(await preview_draft(door.pool, door.deployment, asked.submission, asked.rows, position), form)
 
 
 @router.post("/jobs/{job_id}/tests", response_model=TestShown, responses=OF_A_JOB | TOO_MANY, summary="Send a test message")
@@ -69,7 +69,7 @@ async def try_out(door: AtDoor, holder: Holder, job_id: Number, body: NewTest) -
     no ledger but in the job's trail, changes no count, and is never sent again by itself. 503: there is no session with the
     gateway."""
     try:
-        tried = await send_test(door.pool, door.office, holder.account_id, job_id, body.position, body.to,
+        tried = await send_test(door.pool, door.deployment, holder.account_id, job_id, body.position, body.to,
                                 by=f"key {holder.name}")
     except GatewayUnusable as error:  # it is the account's own gateway, so what is wrong with it may be told
         return problems.problem(503, str(error))

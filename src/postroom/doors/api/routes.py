@@ -144,7 +144,7 @@ async def create_job(request: Request, response: Response, door: AtDoor, holder:
     below, it starts at once or queues. With an `Idempotency-Key` the same request again answers with the same job."""
     key = idempotency_of(request)
     async with asked_for(request, account_id=holder.account_id, by=f"key {holder.name}") as asked, door.freezing:
-        job = await submit(door.pool, door.office, asked.submission, asked.rows, idempotency=bound_to(key, asked))
+        job = await submit(door.pool, door.deployment, asked.submission, asked.rows, idempotency=bound_to(key, asked))
     response.headers["Location"] = request.url_for("show_job", job_id=job.id).path
     return job_shown(await report(door.pool, holder.account_id, job.id))
 
@@ -257,7 +257,7 @@ async def continue_job(request: Request, response: Response, door: AtDoor, holde
     the same job."""
     key = bound_to_body(request, body)
     async with door.freezing:
-        made = await continue_the_rest(door.pool, door.office, holder.account_id, job_id, which=body.which,
+        made = await continue_the_rest(door.pool, door.deployment, holder.account_id, job_id, which=body.which,
                                        by=f"key {holder.name}", idempotency=key)
     response.headers["Location"] = request.url_for("show_job", job_id=made.id).path
     return job_shown(await report(door.pool, holder.account_id, made.id))
@@ -269,7 +269,7 @@ async def settle_job(request: Request, door: AtDoor, holder: Holder, job_id: Num
     that are sent again may get the message twice. With an `Idempotency-Key` the same request again settles nothing more."""
     key = bound_to_body(request, body)
     async with door.freezing:
-        told = await settle(door.pool, door.office, holder.account_id, job_id, body.decision, positions=body.positions,
+        told = await settle(door.pool, door.deployment, holder.account_id, job_id, body.decision, positions=body.positions,
                             by=f"key {holder.name}", note=body.note, idempotency=key)
     continuation = await report(door.pool, holder.account_id, told.continuation.id) if told.continuation else None
     return settlement_shown(told, await report(door.pool, holder.account_id, job_id), continuation)

@@ -219,10 +219,10 @@ async def _submit(postroom: Postroom, account: Account, gateway: str, recipients
                             files=((LOGO, _sample(LOGO).read_bytes()),))
     if recipients_file is None:
         rows = read_csv(io.BytesIO(_sample("recipients.csv").read_bytes()))
-        job = await submit(postroom.pool, postroom.office, submission, rows)
+        job = await submit(postroom.pool, postroom.deployment, submission, rows)
     else:
         with opened_list(str(recipients_file), encoding="utf-8") as rows:
-            job = await submit(postroom.pool, postroom.office, submission, rows)
+            job = await submit(postroom.pool, postroom.deployment, submission, rows)
     return await report.report(postroom.pool, account.id, job.id)
 
 

@@ -49,7 +49,7 @@ def add(
 
     async def act(postroom: Postroom) -> Publication:
         account_id = await account_id_of(postroom, account)
-        return await domains.add_domain(postroom.pool, postroom.office.secrets, account_id, domain, wanted)
+        return await domains.add_domain(postroom.pool, postroom.deployment.secrets, account_id, domain, wanted)
 
     made = with_postroom(act)
     if as_json:

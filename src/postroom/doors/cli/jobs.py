@@ -182,7 +182,7 @@ def continue_job(
     """Make a new job of those that a job left unsent when it ended: the same message, and the gate again. Everybody once."""
 
     async def act(postroom: Postroom, account_id: int) -> JobOverview:
-        return await continuation.continue_the_rest(postroom.pool, postroom.office, account_id, job_id,
+        return await continuation.continue_the_rest(postroom.pool, postroom.deployment, account_id, job_id,
                                                     which="failed" if failed else "unsent", by=actor())
 
     _move(act, job_id, account, as_json=as_json)
@@ -206,7 +206,7 @@ def settle_job(
     async def act(postroom: Postroom) -> tuple[Settlement, JobReport, JobReport | None]:
         account_id = await account_id_of_job(postroom, account, job_id)
         told = await settlement.settle(
-            postroom.pool, postroom.office, account_id, job_id, "assume_sent" if assume_sent else "send_again",
+            postroom.pool, postroom.deployment, account_id, job_id, "assume_sent" if assume_sent else "send_again",
             positions=position or None, by=actor(), note=note)
         made = await report.report(postroom.pool, account_id, told.continuation.id) if told.continuation else None
         return told, await report.report(postroom.pool, account_id, job_id), made

@@ -49,7 +49,7 @@ def show(
 
     async def act(postroom: Postroom) -> Preview:
         account_id = await account_id_of_job(postroom, account, job_id)
-        return await preview(postroom.pool, postroom.office, account_id, job_id, position)
+        return await preview(postroom.pool, postroom.deployment, account_id, job_id, position)
 
     shown = with_postroom(act)
     if as_json:
@@ -76,7 +76,7 @@ def try_out(
 
     async def act(postroom: Postroom) -> list[Tried]:
         account_id = await account_id_of_job(postroom, account, job_id)
-        return await send_test(postroom.pool, postroom.office, account_id, job_id, position, to, by=actor())
+        return await send_test(postroom.pool, postroom.deployment, account_id, job_id, position, to, by=actor())
 
     tried = with_postroom(act)
     if as_json:

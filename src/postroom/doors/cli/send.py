@@ -109,7 +109,7 @@ def send(
             account_id, actor(), content, duplicates=duplicates.value, unusable_addresses=unusable_addresses.value,
             gateway=gateway, field_policy=field_policy.value, files=files)
         with opened_list(file, encoding=encoding) as rows:
-            made = await submit(postroom.pool, postroom.office, submission, rows)
+            made = await submit(postroom.pool, postroom.deployment, submission, rows)
         return (account_id, await report.report(postroom.pool, account_id, made.id),
                 await report.exclusion_page(postroom.pool, account_id, made.id, limit=EXCLUSIONS_SHOWN))
 

@@ -156,7 +156,7 @@ def create_gateway(
 
     async def act(postroom: Postroom) -> tuple[int, list[Gateway]]:
         account_id = await account_id_of(postroom, account)
-        await postroom.office.look_up(host, port or gateways.PORTS[security.value])
+        await postroom.deployment.look_up(host, port or gateways.PORTS[security.value])
         made = await gateways.create_gateway(
             postroom.pool, postroom.secrets, account_id, name=name, host=host, port=port, security=security.value,
             username=username, password=password, connections=connections, signs_dkim=signs_dkim,

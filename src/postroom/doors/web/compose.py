@@ -59,7 +59,7 @@ async def send(request: Request, door: AtDoor, sessions: AtEntrance, session: Si
             rows = _rows(parts.named.get("recipients"), fields)
             key = _key(fields, parts)
             async with door.freezing:
-                job = await submit(door.pool, door.office, submission, rows, idempotency=key)
+                job = await submit(door.pool, door.deployment, submission, rows, idempotency=key)
         except InvalidInput as error:
             return await _form(door, session, account_id, fields, error.faults)
     return RedirectResponse(f"/accounts/{account_id}/jobs/{job.id}", 303)
@@ -74,7 +74,7 @@ async def look(request: Request, door: AtDoor, sessions: AtEntrance, session: Si
         try:
             submission = _submission(account_id, fields, parts.files)
             rows = _rows(parts.named.get("recipients"), fields)
-            shown = await preview_draft(door.pool, door.office, submission, rows, 1)
+            shown = await preview_draft(door.pool, door.deployment, submission, rows, 1)
         except InvalidInput as error:
             return await _form(door, session, account_id, fields, error.faults)
     answer = await account_page(door, session, account_id, "draft.html", html=await framed(shown), **seen(shown))

@@ -37,14 +37,14 @@ async def show_preview(door: AtDoor, session: SignedIn, account_id: Number, job_
 @router.get("/accounts/{account_id}/jobs/{job_id}/recipients/{position}/message")
 async def show_message(door: AtDoor, session: SignedIn, account_id: Number, job_id: Number, position: Number) -> Response:
     """The HTML for the frame."""
-    shown = await preview(door.pool, door.office, account_id, job_id, position)
+    shown = await preview(door.pool, door.deployment, account_id, job_id, position)
     return HTMLResponse(await framed(shown), headers={"Content-Security-Policy": PREVIEW_POLICY})
 
 
 @router.get("/accounts/{account_id}/jobs/{job_id}/recipients/{position}/source")
 async def download_source(door: AtDoor, session: SignedIn, account_id: Number, job_id: Number, position: Number) -> Response:
     """The message as a file, for a mail program."""
-    shown = await preview(door.pool, door.office, account_id, job_id, position)
+    shown = await preview(door.pool, door.deployment, account_id, job_id, position)
     if shown.reason is not None:
         raise Conflict(f"Recipient {position:,} gets no message. {shown.reason}", job_id=job_id)
     return Response(shown.source, media_type="message/rfc822", headers={
@@ -57,7 +57,7 @@ async def send(door: AtDoor, session: SignedIn, form: SentForm, account_id: Numb
     to = form.get("to", "")
     addresses = [one for one in BETWEEN_ADDRESSES.split(to) if one]
     try:
-        tried = await send_test(door.pool, door.office, account_id, job_id, position, addresses, by=OPERATOR)
+        tried = await send_test(door.pool, door.deployment, account_id, job_id, position, addresses, by=OPERATOR)
     except InvalidInput as error:
         return await _page(door, session, account_id, job_id, position, to=to, faults=error.faults, status=422)
     except Conflict as error:
@@ -70,7 +70,7 @@ async def send(door: AtDoor, session: SignedIn, form: SentForm, account_id: Numb
 async def _page(door: Door, session: Session, account_id: int, job_id: int, position: int, *, to: str = "",
                 tried: Sequence[Tried] = (), faults: Sequence[Fault] = (), status: int = 200) -> Response:
     job = (await report(door.pool, account_id, job_id)).job
-    shown = await preview(door.pool, door.office, account_id, job_id, position)
+    shown = await preview(door.pool, door.deployment, account_id, job_id, position)
     return await account_page(
         door, session, account_id, "preview.html", status=status, job=job, to=to, tried=tried, faults=faults, to_max=TO_MAX,
         tests_per_hour=TESTS_PER_HOUR, **seen(shown))

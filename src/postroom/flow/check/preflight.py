@@ -29,8 +29,8 @@ from postroom.domain.preflight import (
     told,
 )
 from postroom.errors import Fault, InvalidInput
-from postroom.flow.account.office import GatewayFacts, Office
-from postroom.flow.content.letters import compile_job, decode_fields, files_of
+from postroom.flow.account.deployment import Deployment, GatewayFacts
+from postroom.flow.content.outgoing import compile_job, decode_fields, files_of
 from postroom.ledger.check import preflight as ledger
 from postroom.ledger.check.preflight import ToCheck
 from postroom.ledger.content import contents
@@ -111,11 +111,11 @@ class _Found:
         return Look(tuple(findings), seen=tuple(sorted(self.seen)))
 
 
-async def of_a_small_job(conn: Connection, office: Office, stored: JobContent, files: dict[str, bytes], whole: Look, *,
+async def of_a_small_job(conn: Connection, deployment: Deployment, stored: JobContent, files: dict[str, bytes], whole: Look, *,
                          recipient_count: int) -> Look:
     """Looks at everybody of the list that is being frozen in this transaction. Raises InvalidInput where the policy refuses."""
     message = await asyncio.to_thread(compile_job, stored, files)
-    facts = await office.facts(stored)
+    facts = await deployment.facts(stored)
     looks, after = [whole], 0
     await ledger.make_ready_to_look(conn)
     while not looks[-1].is_too_slow and (rows := await ledger.rows_of_listing(conn, after, SLICE)):
@@ -147,8 +147,8 @@ def _recipients(count: int) -> str:
 class Checks:
     """A worker's looks at jobs that wait at the gate. `check` is what the engine runs."""
 
-    def __init__(self, pool: Pool, office: Office) -> None:
-        self._pool, self._office = pool, office
+    def __init__(self, pool: Pool, deployment: Deployment) -> None:
+        self._pool, self._deployment = pool, deployment
         self._compiled: OrderedDict[int, tuple[JobContent, Compiled]] = OrderedDict()
 
     async def check(self, account_id: int, job_id: int, may_stay: bool) -> bool:
@@ -160,7 +160,7 @@ class Checks:
             return False
         chunk_no, rows = claimed
         stored, message = await self._message(account_id, job_id)
-        facts = await self._office.facts(stored)
+        facts = await self._deployment.facts(stored)
         look = await asyncio.to_thread(look_at, message, rows, facts, len(stored.dkim_keys))
         async with self._pool.connection() as conn, conn.transaction():
             await ledger.record_chunk(conn, account_id, job_id, chunk_no, look, policy=stored.field_policy)

@@ -15,7 +15,7 @@ import msgspec
 from postroom.domain.preflight import FIELD_POLICIES
 from postroom.errors import InvalidInput
 from postroom.flow.account import domains
-from postroom.flow.account.office import Office
+from postroom.flow.account.deployment import Deployment
 from postroom.ledger.account import accounts, gateways
 from postroom.ledger.account.accounts import Account
 from postroom.ledger.account.gateways import Gateway
@@ -105,11 +105,11 @@ async def chosen_gateway(conn: Connection, submission: Submission) -> Gateway:
                        field="gateway")
 
 
-async def draft(conn: Connection, office: Office, submission: Submission, prepared: Prepared) -> JobContent:
+async def draft(conn: Connection, deployment: Deployment, submission: Submission, prepared: Prepared) -> JobContent:
     """The job as it would be if it were submitted now. Creates nothing. Raises InvalidInput, NotFound."""
     account = await accounts.account_by_id(conn, submission.account_id)
     gateway = await chosen_gateway(conn, submission)
-    values = await message_columns(conn, submission, prepared, account, identity_for(account, office.base_url))
+    values = await message_columns(conn, submission, prepared, account, identity_for(account, deployment.base_url))
     return unsaved_job(values | {"lanes": gateway.connections}, gateway)
 
 

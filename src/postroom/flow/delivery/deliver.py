@@ -27,13 +27,13 @@ import structlog
 from postroom.domain.outcome import Kind, Outcome
 from postroom.domain.pace import window_size
 from postroom.errors import Unavailable
-from postroom.flow.account.office import NotSetUp
-from postroom.flow.content.letters import Letter, Letters
-from postroom.flow.delivery.hands import Hands, Streak
+from postroom.flow.account.deployment import NotSetUp
+from postroom.flow.content.outgoing import OutgoingJob, OutgoingJobs
 from postroom.flow.delivery.lease import Lease
 from postroom.flow.delivery.pacing import Paces, quota_sentence
 from postroom.flow.delivery.sessions import NoSlot, Sessions
 from postroom.flow.delivery.waiting import wait
+from postroom.flow.delivery.window_source import Streak, WindowSource
 from postroom.flow.job import finish
 from postroom.gateway.journal import Intent, Journal, JournalFull, WindowKey
 from postroom.gateway.replies import Phase, Reply, Verdict, may_be_about_the_recipient
@@ -56,7 +56,7 @@ class Work:
     """One chunk in progress: what of it is not booked yet."""
 
     lease: Lease
-    letter: Letter
+    outgoing: OutgoingJob
     session: Session
     size: int  # of the next window
     window: Window | None = None
@@ -73,7 +73,7 @@ class Deliveries:
     """A worker process's deliveries. `deliver` is what the engine runs for each lane."""
 
     pool: Pool
-    letters: Letters
+    outgoing_jobs: OutgoingJobs
     sessions: Sessions
     paces: Paces
     journal: Journal
@@ -125,7 +125,7 @@ class Deliveries:
         for lease in self._held.values():
             if lease.claim.job_id == job_id:
                 lease.lost = True
-        self.letters.forget(job_id)
+        self.outgoing_jobs.forget(job_id)
         self._streaks.pop(job_id, None)
 
     # -- one chunk ----------------------------------------------------------------------------------------------------
@@ -133,8 +133,8 @@ class Deliveries:
     async def _deliver_chunk(self, lease: Lease, *, may_stay: bool) -> bool:
         claim = lease.claim
         try:
-            letter = await self.letters.of_job(claim.account_id, claim.job_id)
-            session = await self.sessions.take(letter.endpoint, letter.gateway_id)
+            outgoing = await self.outgoing_jobs.of_job(claim.account_id, claim.job_id)
+            session = await self.sessions.take(outgoing.endpoint, outgoing.gateway_id)
         except NoSlot:  # other workers have all the connections that the gateway takes
             await self._release(claim)
             return False
@@ -142,7 +142,7 @@ class Deliveries:
             await self._wait_for_gateway(claim, error)
             await self._release(claim)
             return False
-        work = Work(lease, letter, session, window_no=claim.window_no, size=letter.window_size)
+        work = Work(lease, outgoing, session, window_no=claim.window_no, size=outgoing.window_size)
         try:
             await self._hand_off_windows(work)
         except LeaseLost:
@@ -158,14 +158,14 @@ class Deliveries:
                         error=str(error))
             return False
         finally:
-            await self.sessions.give_back(letter.endpoint, work.session)
+            await self.sessions.give_back(outgoing.endpoint, work.session)
         if work.troubled:
             await self._release(claim)
             return False
-        return await self._go_on(claim, letter, may_stay=may_stay)
+        return await self._go_on(claim, outgoing, may_stay=may_stay)
 
     async def _hand_off_windows(self, work: Work) -> None:
-        gateway_id = work.letter.gateway_id
+        gateway_id = work.outgoing.gateway_id
         while not self.draining and not work.troubled and (permitted := await self._permitted(work)):
             try:
                 work.window = await self._turn(work, permitted)
@@ -187,7 +187,7 @@ class Deliveries:
 
     async def _permitted(self, work: Work) -> int:
         """How many messages the gateway's pace lets go now, when it lets any; 0: this lane may go on no longer."""
-        gateway_id = work.letter.gateway_id
+        gateway_id = work.outgoing.gateway_id
         while not self.draining and work.lease.may_go_on():
             permits = await self.paces.permits(gateway_id, min(work.size, self.sessions.room(work.session)))
             if permits.granted:
@@ -241,38 +241,38 @@ class Deliveries:
     async def _hand_off(self, work: Work) -> None:
         assert work.window is not None
         claim = work.lease.claim
-        hands = Hands(work.window, work.letter, work.lease.may_go_on, journal=self.journal, intent=work.unbooked[-1],
+        source = WindowSource(work.window, work.outgoing, work.lease.may_go_on, journal=self.journal, intent=work.unbooked[-1],
                       retry_base_s=self.retry_base_s, streak=self._streaks.setdefault(claim.job_id, Streak()),
                       takes_utf8=work.session.offers_utf8, size_max=work.session.size_max)
         began = time.monotonic()
         lost: SessionLost | None = None
-        self.paces.begins(work.letter.gateway_id, hands)
+        self.paces.begins(work.outgoing.gateway_id, source)
         try:
-            if work.letter.is_slow:
-                await asyncio.to_thread(hands.prepare)
-            await work.session.hand_off(hands)
+            if work.outgoing.is_slow:
+                await asyncio.to_thread(source.prepare)
+            await work.session.hand_off(source)
         except SessionLost as error:
             lost = error
         finally:
-            self.paces.ends(work.letter.gateway_id, hands)
-            work.outcomes = hands.outcomes()
+            self.paces.ends(work.outgoing.gateway_id, source)
+            work.outcomes = source.outcomes()
         elapsed = time.monotonic() - began
-        work.size = work.letter.window_size = window_size(len(work.outcomes) / max(elapsed, 1e-6))
-        if not work.moving and (hands.accepted or (hands.is_heard and hands.trouble is None)):
+        work.size = work.outgoing.window_size = window_size(len(work.outcomes) / max(elapsed, 1e-6))
+        if not work.moving and (source.accepted or (source.is_heard and source.trouble is None)):
             work.moving = True
             async with self.pool.connection() as conn:
                 await jobs.clear_conditions(conn, claim.account_id, claim.job_id)
-        work.accepted += hands.accepted
+        work.accepted += source.accepted
         # After some messages 421 is a gateway's way to say "enough on this connection"; only on a fresh one it means "slower".
-        had_enough = lost is not None and work.accepted > 0 and hands.trouble is not None and hands.trouble[2].code == 421
-        if hands.trouble is not None and not had_enough:
-            await self._heed(work, *hands.trouble)
+        had_enough = lost is not None and work.accepted > 0 and source.trouble is not None and source.trouble[2].code == 421
+        if source.trouble is not None and not had_enough:
+            await self._heed(work, *source.trouble)
         if not work.troubled and work.lease.may_go_on() and (lost is not None or self.sessions.room(work.session) == 0):
-            await self._reconnect(work, lost, was_told_why=hands.trouble is not None)
+            await self._reconnect(work, lost, was_told_why=source.trouble is not None)
 
     async def _reconnect(self, work: Work, lost: SessionLost | None, *, was_told_why: bool) -> None:
         """Goes on with a new session where this one did some good; one that only ever fails is a condition to wait on."""
-        endpoint, gateway_id = work.letter.endpoint, work.letter.gateway_id
+        endpoint, gateway_id = work.outgoing.endpoint, work.outgoing.gateway_id
         distrusted = lost is not None and lost.lost_count and self.sessions.distrust_pipelining(endpoint)
         if lost is not None and work.accepted == 0 and not was_told_why and not distrusted:
             work.troubled = True
@@ -291,7 +291,7 @@ class Deliveries:
         """What the gateway's reply asks of more than one recipient: a slower pace, patience, or a person."""
         claim, said = work.lease.claim, f"“{reply}”."
         if verdict is Verdict.THROTTLED and (
-                not await self.paces.throttled(work.letter.gateway_id, reply)
+                not await self.paces.throttled(work.outgoing.gateway_id, reply)
                 or (may_be_about_the_recipient(phase, reply) and await self._is_about_few(claim))):
             return  # the next window asks the slower pace
         work.troubled = True
@@ -312,7 +312,7 @@ class Deliveries:
         return few
 
     async def _wait_for_gateway(self, claim: Claim, reason: str | Exception) -> None:
-        self.letters.forget(claim.job_id)  # credentials may be changed meanwhile
+        self.outgoing_jobs.forget(claim.job_id)  # credentials may be changed meanwhile
         await wait(self.pool, claim, "gateway", str(reason), base_s=self.retry_base_s)
 
     # -- the end of a chunk -------------------------------------------------------------------------------------------
@@ -323,19 +323,19 @@ class Deliveries:
             await windows.release_chunk(conn, claim)
         await self._complete_if_done(claim.account_id, claim.job_id)
 
-    async def _go_on(self, claim: Claim, letter: Letter, *, may_stay: bool) -> bool:
+    async def _go_on(self, claim: Claim, outgoing: OutgoingJob, *, may_stay: bool) -> bool:
         """Releases the chunk. While other lanes wait, this one rejoins the tail in the same transaction, so that it is never
         lost in between, and leaves its connection to whoever takes it up; while none does, True: it keeps its place and spares
         the engine the way round."""
         async with self.pool.connection() as conn:
             somebody_waits, live, others_work = await engine.look_around(conn, claim.job_id)
-        stays = may_stay and not somebody_waits and not self.draining and live <= letter.lanes
+        stays = may_stay and not somebody_waits and not self.draining and live <= outgoing.lanes
         if not stays and others_work:
-            await self.sessions.close_one(letter.endpoint)
+            await self.sessions.close_one(outgoing.endpoint)
         async with self.pool.connection() as conn, conn.transaction():
             await windows.release_chunk(conn, claim)
             has_more = await windows.has_claimable_chunk(conn, claim.account_id, claim.job_id)
-            if has_more and not stays and live <= letter.lanes:  # or a rescue took a slow worker for dead: it is a copy
+            if has_more and not stays and live <= outgoing.lanes:  # or a rescue took a slow worker for dead: it is a copy
                 await engine.defer_lanes(conn, claim.account_id, claim.job_id, 1)
         if not has_more:
             await self._complete_if_done(claim.account_id, claim.job_id)

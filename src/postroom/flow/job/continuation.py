@@ -11,8 +11,8 @@ import asyncio
 from collections.abc import Sequence
 
 from postroom.errors import Conflict, InvalidInput
-from postroom.flow.account.office import Office
-from postroom.flow.content.letters import bodies_of, content_of, files_of
+from postroom.flow.account.deployment import Deployment
+from postroom.flow.content.outgoing import bodies_of, content_of, files_of
 from postroom.flow.content.preparing import Prepared, Submission
 from postroom.flow.job.submit import IdempotencyKey, earlier_job, freeze, remember
 from postroom.ledger.account import accounts, gateways
@@ -25,7 +25,7 @@ from postroom.message.liquid import template
 RESTS = ("unsent", "failed")
 
 
-async def continue_the_rest(pool: Pool, office: Office, account_id: int, job_id: int, *, which: str, by: str,
+async def continue_the_rest(pool: Pool, deployment: Deployment, account_id: int, job_id: int, *, which: str, by: str,
                             idempotency: IdempotencyKey | None = None) -> JobOverview:
     """The new job; `which` is one of RESTS.
 
@@ -40,7 +40,7 @@ async def continue_the_rest(pool: Pool, office: Office, account_id: int, job_id:
         await jobs.lock_rest(conn, job_id)
         job = await jobs.view_job(conn, account_id, job_id)
         _must_be_over(job)
-        made = await job_of_rest(conn, office, job, which, by=by)
+        made = await job_of_rest(conn, deployment, job, which, by=by)
         await remember(conn, account_id, idempotency, made)
         return await jobs.view_job(conn, account_id, made)
 
@@ -55,7 +55,7 @@ def _must_be_over(job: JobOverview) -> None:
                        job_id=job.id)
 
 
-async def job_of_rest(conn: Connection, office: Office, job: JobOverview, which: str, *, by: str,
+async def job_of_rest(conn: Connection, deployment: Deployment, job: JobOverview, which: str, *, by: str,
                       positions: Sequence[int] = ()) -> int:
     """The number of a new job of a job's rest, in the caller's transaction; `positions` name the doubtful ones of "unconfirmed".
 
@@ -73,4 +73,4 @@ async def job_of_rest(conn: Connection, office: Office, job: JobOverview, which:
             if one.which == which:
                 raise Conflict(f"Job {one.id} continues what job {job.id} left {which}.", job_id=one.id)
         raise Conflict(f"Job {job.id} has no {which} recipients to continue with.", job_id=job.id)
-    return await freeze(conn, office, submission, prepared, account, gateway)
+    return await freeze(conn, deployment, submission, prepared, account, gateway)

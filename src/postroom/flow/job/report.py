@@ -17,7 +17,7 @@ from postroom.domain.outcome import CLASSES, UNSENT, Kind
 from postroom.domain.pace import grown_to_per_s
 from postroom.domain.preflight import Preflight
 from postroom.errors import InvalidInput, storable
-from postroom.flow.content import letters
+from postroom.flow.content import outgoing
 from postroom.ledger.check import preflight
 from postroom.ledger.content import contents
 from postroom.ledger.database.db import Connection
@@ -150,7 +150,7 @@ async def reports(pool: Pool, account_id: int, *, status: Status | None = None, 
 async def content_of(pool: Pool, account_id: int, job_id: int) -> Content:
     """The message as it was written, with its merge fields. Raises NotFound, also for another account's job."""
     async with pool.connection() as conn:
-        return letters.content_of(await contents.job_content(conn, account_id, job_id))
+        return outgoing.content_of(await contents.job_content(conn, account_id, job_id))
 
 
 async def trail(pool: Pool, account_id: int, job_id: int) -> list[JobEvent]:

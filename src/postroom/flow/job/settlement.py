@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from postroom.domain.outcome import Kind
 from postroom.errors import Conflict, Fault, InvalidInput, storable
-from postroom.flow.account.office import Office
+from postroom.flow.account.deployment import Deployment
 from postroom.flow.job.continuation import job_of_rest
 from postroom.flow.job.submit import IdempotencyKey, earlier_job, remember
 from postroom.ledger.account.accounts import lock_account
@@ -45,7 +45,7 @@ class Settlement:
     continuation: JobOverview | None
 
 
-async def settle(pool: Pool, office: Office, account_id: int, job_id: int, decision: str, *,
+async def settle(pool: Pool, deployment: Deployment, account_id: int, job_id: int, decision: str, *,
                  positions: Sequence[int] | None = None, by: str, note: str | None = None,
                  idempotency: IdempotencyKey | None = None) -> Settlement:
     """All that are unconfirmed now, or those at `positions`: each of them or none. One transaction, so that a crash leaves either
@@ -69,7 +69,7 @@ async def settle(pool: Pool, office: Office, account_id: int, job_id: int, decis
             kind, reply, reason = Kind.RELEASED, f"Sent again by a decision of {by}.", "To be sent again"
         else:
             view = await jobs.view_job(conn, account_id, job_id)
-            made = await job_of_rest(conn, office, view, "unconfirmed", by=by, positions=[one.position for one in doubted])
+            made = await job_of_rest(conn, deployment, view, "unconfirmed", by=by, positions=[one.position for one in doubted])
             kind, reply = Kind.FAILED, f"Sent again by a person's decision, in job {made}."
             reason = f"To be sent again in job {made}"
         await settlements.settle(conn, account_id, job_id, doubted, kind, reply if note is None else f"{reply} {note}")

@@ -15,7 +15,7 @@ from postroom.domain.audience import IncomingRow
 from postroom.domain.job import Status, needs_approval
 from postroom.domain.pace import chunk_size
 from postroom.errors import Fault, InvalidInput
-from postroom.flow.account.office import Office
+from postroom.flow.account.deployment import Deployment
 from postroom.flow.audience.intake import fill_intake
 from postroom.flow.check import preflight
 from postroom.flow.content import requirements
@@ -51,7 +51,7 @@ class IdempotencyKey:
     fingerprint: bytes
 
 
-async def submit(pool: Pool, office: Office, submission: Submission, rows: Iterable[IncomingRow] | None, *,
+async def submit(pool: Pool, deployment: Deployment, submission: Submission, rows: Iterable[IncomingRow] | None, *,
                  idempotency: IdempotencyKey | None = None) -> JobOverview:
     """Creates a job: pending approval from the account's threshold on, else queued and started when it is first.
 
@@ -66,12 +66,12 @@ async def submit(pool: Pool, office: Office, submission: Submission, rows: Itera
         account = await accounts.account_by_id(conn, submission.account_id)
         gateway = await chosen_gateway(conn, submission)
         await _take_in(conn, account.id, rows)
-        job_id = await freeze(conn, office, submission, prepared, account, gateway)
+        job_id = await freeze(conn, deployment, submission, prepared, account, gateway)
         await remember(conn, account.id, idempotency, job_id)
         return await jobs.view_job(conn, account.id, job_id)
 
 
-async def freeze(conn: Connection, office: Office, submission: Submission, prepared: Prepared, account: Account,
+async def freeze(conn: Connection, deployment: Deployment, submission: Submission, prepared: Prepared, account: Account,
                  gateway: Gateway) -> int:
     """The new job's number: the intake is there, and what is left of it becomes the list. Raises InvalidInput."""
     listing = await recipients.draw_up(conn, account.id, duplicates=submission.duplicates,
@@ -79,7 +79,7 @@ async def freeze(conn: Connection, office: Office, submission: Submission, prepa
     if listing.recipient_count == 0:
         raise await _nobody_left(conn, listing)
     list_digest = await recipients.deal(conn, chunk_size(listing.recipient_count, gateway.connections))
-    return await _create(conn, office, submission, prepared, account, gateway, listing, list_digest)
+    return await _create(conn, deployment, submission, prepared, account, gateway, listing, list_digest)
 
 
 async def earlier_job(conn: Connection, account_id: int, idempotency: IdempotencyKey | None) -> int | None:
@@ -119,11 +119,11 @@ async def _nobody_left(conn: Connection, listing: Listing) -> InvalidInput:
     return InvalidInput(f"Nobody is left to send to: {told}.", faults=faults)
 
 
-async def _create(conn: Connection, office: Office, submission: Submission, prepared: Prepared, account: Account,
+async def _create(conn: Connection, deployment: Deployment, submission: Submission, prepared: Prepared, account: Account,
                   gateway: Gateway, listing: Listing, list_digest: bytes) -> int:
     count = listing.recipient_count
     waits = needs_approval(count, account.approval_threshold)
-    identity = identity_for(account, office.base_url)
+    identity = identity_for(account, deployment.base_url)
     values = await message_columns(conn, submission, prepared, account, identity) | {
         "gateway_id": gateway.id, "by": submission.by, "not_before": submission.not_before,
         "continues": submission.continues, "continued_class": submission.continued_class,
@@ -138,7 +138,7 @@ async def _create(conn: Connection, office: Office, submission: Submission, prep
     values["digest"] = digest_of(values, list_digest)
     if not waits:
         unsaved = unsaved_job(values, gateway)
-        whole = await preflight.of_a_small_job(conn, office, unsaved, prepared.files, whole, recipient_count=count)
+        whole = await preflight.of_a_small_job(conn, deployment, unsaved, prepared.files, whole, recipient_count=count)
         await accounts.lock_account(conn, account.id)
     await attachments.keep(conn, account.id, prepared.files)
     job_id = await jobs.insert_job(conn, values)

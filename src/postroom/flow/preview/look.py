@@ -25,8 +25,8 @@ import msgspec
 from postroom.domain.audience import IncomingRow, Unreadable
 from postroom.domain.outcome import Evidence
 from postroom.errors import InvalidInput, NotFound
-from postroom.flow.account.office import NotSetUp, Office
-from postroom.flow.content.letters import Writer, bodies_of, compile_job, content_of, decode_fields, files_of, signed
+from postroom.flow.account.deployment import Deployment, NotSetUp
+from postroom.flow.content.outgoing import Writer, bodies_of, compile_job, content_of, decode_fields, files_of, signed
 from postroom.flow.content.preparing import Submission, draft, prepare
 from postroom.ledger.audience import contacts
 from postroom.ledger.content import contents
@@ -111,7 +111,7 @@ async def framed_for_everyone(pool: Pool, account_id: int, job_id: int) -> str:
                                                    for one in content_of(stored).attachments])
 
 
-async def preview(pool: Pool, office: Office, account_id: int, job_id: int, position: int) -> Preview:
+async def preview(pool: Pool, deployment: Deployment, account_id: int, job_id: int, position: int) -> Preview:
     """The message of the recipient at `position` of a job's list, whatever became of it. Raises NotFound."""
     async with pool.connection() as conn:
         stored = await contents.job_content(conn, account_id, job_id)
@@ -119,10 +119,10 @@ async def preview(pool: Pool, office: Office, account_id: int, job_id: int, posi
         files = await files_of(conn, stored)
     if row.evidence == Evidence.FREEZE:
         return Preview(position, row.address, reason=row.reply)
-    return await _look(pool, office, stored, files, position, row.address, row.fields)
+    return await _look(pool, deployment, stored, files, position, row.address, row.fields)
 
 
-async def preview_draft(pool: Pool, office: Office, submission: Submission, rows: Iterable[IncomingRow] | None,
+async def preview_draft(pool: Pool, deployment: Deployment, submission: Submission, rows: Iterable[IncomingRow] | None,
                         position: int) -> Preview:
     """The message of the row at `position` of a list (None: of the account's contacts), before there is a job.
 
@@ -131,7 +131,7 @@ async def preview_draft(pool: Pool, office: Office, submission: Submission, rows
     """
     prepared = await asyncio.to_thread(prepare, submission)
     async with pool.connection() as conn:
-        stored = await draft(conn, office, submission, prepared)
+        stored = await draft(conn, deployment, submission, prepared)
         if rows is None:
             contact = await contacts.contact_at(conn, submission.account_id, position)
     if rows is not None:
@@ -143,7 +143,7 @@ async def preview_draft(pool: Pool, office: Office, submission: Submission, rows
         address = parse_address(address).address
     except InvalidInput as refused:
         return Preview(position, address, reason=str(refused))
-    return await _look(pool, office, stored, prepared.files, position, address, fields)
+    return await _look(pool, deployment, stored, prepared.files, position, address, fields)
 
 
 async def recipient_at(conn: Connection, account_id: int, job_id: int, position: int) -> RecipientRow:
@@ -167,12 +167,12 @@ def _row_at(rows: Iterable[IncomingRow], position: int) -> tuple[str, str] | Non
             rows.close()  # it lets go of its file, which whoever opened it closes next
 
 
-async def _look(pool: Pool, office: Office, stored: JobContent, files: dict[str, bytes], position: int, address: str,
+async def _look(pool: Pool, deployment: Deployment, stored: JobContent, files: dict[str, bytes], position: int, address: str,
                 fields: str) -> Preview:
     note = None
     try:
         async with pool.connection() as conn:
-            writer = Writer(*await signed(conn, office, stored, files))
+            writer = Writer(*await signed(conn, deployment, stored, files))
     except NotSetUp as error:
         note = f"Shown without its signature, which cannot be made here: {error}"
         writer = Writer(await asyncio.to_thread(compile_job, stored, files), None)

@@ -24,8 +24,8 @@ from enum import StrEnum
 import structlog
 
 from postroom.errors import Conflict, Fault, InvalidInput, Unavailable
-from postroom.flow.account.office import NotSetUp, Office
-from postroom.flow.content.letters import Writer, content_of, files_of, signed
+from postroom.flow.account.deployment import Deployment, NotSetUp
+from postroom.flow.content.outgoing import Writer, content_of, files_of, signed
 from postroom.flow.preview.look import recipient_at
 from postroom.gateway.replies import Phase, Reply, Verdict, classify
 from postroom.gateway.session import Deadlines, Envelope, GatewayError, Session, SessionLost, open_session
@@ -79,7 +79,7 @@ class Tried:
     enhanced_code: str | None = None
 
 
-async def send_test(pool: Pool, office: Office, account_id: int, job_id: int, position: int, to: Sequence[str], *,
+async def send_test(pool: Pool, deployment: Deployment, account_id: int, job_id: int, position: int, to: Sequence[str], *,
                     by: str) -> list[Tried]:
     """Sends what the recipient at `position` gets to each address of `to`, whatever the job's status.
 
@@ -90,9 +90,9 @@ async def send_test(pool: Pool, office: Office, account_id: int, job_id: int, po
         stored = await contents.job_content(conn, account_id, job_id)
         fields = (await recipient_at(conn, account_id, job_id, position)).fields
         await _refuse_suppressed(conn, account_id, addresses)
-        writer = await _writer(conn, office, stored)
+        writer = await _writer(conn, deployment, stored)
     try:
-        session = await open_session(office.endpoint(stored), PATIENCE)
+        session = await open_session(deployment.endpoint(stored), PATIENCE)
     except (GatewayError, NotSetUp) as error:
         raise GatewayUnusable(str(error)) from None
     try:
@@ -134,12 +134,12 @@ async def _refuse_suppressed(conn: Connection, account_id: int, addresses: Seque
         raise InvalidInput(faults[0].message, faults=faults)
 
 
-async def _writer(conn: Connection, office: Office, stored: JobContent) -> Writer:
+async def _writer(conn: Connection, deployment: Deployment, stored: JobContent) -> Writer:
     """Of messages as the job's are, signed now, under a name of their own."""
     own = replace(stored, message_key=f"test-{secrets.token_hex(8)}", started_at=None)
     content = content_of(stored)
     try:
-        return Writer(*await signed(conn, office, own, await files_of(conn, stored),
+        return Writer(*await signed(conn, deployment, own, await files_of(conn, stored),
                                     replace(content, subject=MARK + content.subject)))
     except NotSetUp as error:
         raise GatewayUnusable(str(error)) from None

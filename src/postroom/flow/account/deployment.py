@@ -48,7 +48,7 @@ class GatewayFacts:
     offers_login: bool = False
 
 
-class Office:
+class Deployment:
     """One of it per process. `base_url` is where people reach the pages, None where that is not known; `allowed` are the networks
     beside the Internet in which gateways may stand.
     """

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from postroom.domain.outcome import Evidence, Kind, Outcome
 from postroom.domain.pace import EQUAL_REFUSALS_MAX, retry_delay_s
 from postroom.errors import InvalidInput
-from postroom.flow.content.letters import SLOW_S, Letter
+from postroom.flow.content.outgoing import SLOW_S, OutgoingJob
 from postroom.gateway.journal import Intent, Journal
 from postroom.gateway.replies import Phase, Reply, Verdict, classify
 from postroom.gateway.session import Envelope
@@ -44,7 +44,7 @@ class Streak:
         self.refusal, self.times = None, 0
 
 
-class Hands:
+class WindowSource:
     """A session's source for one window. `outcomes()` afterwards: one for every recipient, given back where untouched.
 
     `may_go_on` is asked before each message and again before its content: False from a cancel or a lost lease on. `takes_utf8`
@@ -53,11 +53,11 @@ class Hands:
     be it no.
     """
 
-    def __init__(self, window: Window, letter: Letter, may_go_on: Callable[[], bool], *, journal: Journal, intent: Intent,
+    def __init__(self, window: Window, outgoing: OutgoingJob, may_go_on: Callable[[], bool], *, journal: Journal, intent: Intent,
                  retry_base_s: float, streak: Streak, takes_utf8: bool = False, size_max: int | None = None) -> None:
         self._waiting = iter(window.recipients)
         self._recipients = window.recipients
-        self._letter = letter
+        self._outgoing = outgoing
         self._may_go_on = may_go_on
         self._journal = journal
         self._intent = intent
@@ -73,7 +73,7 @@ class Hands:
         self.trouble: tuple[Phase, Verdict, Reply] | None = None
 
     def prepare(self) -> None:
-        """Makes every message of the window ahead, in a thread: for letters that are slow, so that other sessions go on."""
+        """Makes every message of the window ahead, in a thread: for jobs with slow messages, so that other sessions go on."""
         for one in self._recipients:
             if not self._may_go_on():
                 return
@@ -91,23 +91,23 @@ class Hands:
         return None
 
     def _timed(self, one: InHand) -> Envelope | Outcome:
-        """The first of the window tells whether the letter is slow, and whoever follows one that took its time: by CPU time, as
+        """The first of the window tells whether the job is slow, and whoever follows one that took its time: by CPU time, as
         a busy machine makes no template slow, and not always, as that clock costs a microsecond."""
         began, cpu_began = time.monotonic(), time.thread_time() if self._is_suspect else None
         made = self._made(one)
         self._is_suspect = time.monotonic() - began > SLOW_S
         if cpu_began is not None and time.thread_time() - cpu_began > SLOW_S:
-            self._letter.is_slow = True
+            self._outgoing.is_slow = True
         return made
 
     def _made(self, one: InHand) -> Envelope | Outcome:
         """The message, ready to go; or why this recipient fails: its own values are at fault, and the window goes on."""
-        letter, tail = self._letter, self._letter.message.tail
+        outgoing, tail = self._outgoing, self._outgoing.message.tail
         try:
             recipient = envelope_of(one.address)
-            content = letter.write(recipient, one.address, one.position, one.fields)
-            # `Letter` promises that no line begins with a dot, so there is nothing to stuff.
-            envelope = Envelope(letter.message.sender(one.position), recipient, (one, content), len(content) + len(tail),
+            content = outgoing.write(recipient, one.address, one.position, one.fields)
+            # `OutgoingJob` promises that no line begins with a dot, so there is nothing to stuff.
+            envelope = Envelope(outgoing.message.sender(one.position), recipient, (one, content), len(content) + len(tail),
                                 stuffed=True)
         except (Unrenderable, InvalidInput, ValueError) as error:
             return self._failed(one, f"The message could not be made: {error}")
@@ -125,7 +125,7 @@ class Hands:
         if not self._may_go_on():
             return None
         content: bytes = envelope.token[1]  # type: ignore[index]
-        tail = self._letter.message.tail
+        tail = self._outgoing.message.tail
         return (content, tail) if tail else content
 
     def handing_over(self, envelope: Envelope) -> None:
@@ -151,7 +151,7 @@ class Hands:
             self._streak.ends()
             kind = Kind.SENT
         elif verdict is Verdict.RECIPIENT_FAILED or (
-                verdict is Verdict.RETRY and one.refusals + 1 >= self._letter.retry_attempts_max):
+                verdict is Verdict.RETRY and one.refusals + 1 >= self._outgoing.retry_attempts_max):
             kind = Kind.FAILED
         else:
             # Still unsent. Only a refusal of this very recipient counts against it; slowing down and faults do not.

@@ -1,4 +1,4 @@
-"""The letters of the simulation: a message is the job and the position that it is for, and costs nothing to make."""
+"""The outgoing jobs of the simulation: a message is the job and the position that it is for, and costs nothing to make."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ENDPOINT = Endpoint("gateway.example", 25, security="implicit")
 GATEWAY = 1
 
 
-class Letter:
+class OutgoingJob:
     def __init__(self, job_id: int, lanes: int) -> None:
         self.job_id, self.lanes = job_id, lanes
         self.endpoint, self.gateway_id = ENDPOINT, GATEWAY
@@ -24,13 +24,13 @@ class Letter:
         return b"%d.%d\r\n" % (self.job_id, position)
 
 
-class Letters:
+class OutgoingJobs:
     def __init__(self, lanes: int) -> None:
         self._lanes = lanes
-        self._letters: dict[int, Letter] = {}
+        self._jobs: dict[int, OutgoingJob] = {}
 
-    async def of_job(self, account_id: int, job_id: int) -> Letter:
-        return self._letters.setdefault(job_id, Letter(job_id, self._lanes))
+    async def of_job(self, account_id: int, job_id: int) -> OutgoingJob:
+        return self._jobs.setdefault(job_id, OutgoingJob(job_id, self._lanes))
 
     def forget(self, job_id: int) -> None:
-        self._letters.pop(job_id, None)
+        self._jobs.pop(job_id, None)

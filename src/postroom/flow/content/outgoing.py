@@ -14,7 +14,7 @@ import msgspec
 from postroom.domain.pace import FIRST_WINDOW_SIZE
 from postroom.errors import Unavailable
 from postroom.flow.account import domains
-from postroom.flow.account.office import NotSetUp, Office
+from postroom.flow.account.deployment import Deployment, NotSetUp
 from postroom.gateway.session import Endpoint
 from postroom.ledger.content import attachments, contents
 from postroom.ledger.content.contents import JobContent
@@ -26,8 +26,8 @@ from postroom.message.wire.address import needs_utf8
 from postroom.message.wire.dkim import Dkim
 from postroom.message.wire.token import Tokens
 
-LETTERS_MAX = 32
-FILES_OCTETS_MAX = 64 * 2**20  # of all letters that are kept, so that a few jobs with large files do not fill the memory
+JOBS_MAX = 32
+FILES_OCTETS_MAX = 64 * 2**20  # of all jobs that are kept, so that a few jobs with large files do not fill the memory
 SLOW_S = 0.002  # of CPU: a message that takes longer is made in a thread, so that other sessions of the process go on
 
 decode_fields = msgspec.json.Decoder(dict[str, str | int | float | bool | None]).decode
@@ -59,7 +59,7 @@ class Writer:
         return message
 
 
-class Letter(Writer):
+class OutgoingJob(Writer):
     """One job, ready to go out: its message, the way to its gateway, and how often a recipient is tried there.
 
     `window_size` is what the latest window showed to be right, for whoever begins with a chunk.
@@ -75,44 +75,44 @@ class Letter(Writer):
         self.window_size = FIRST_WINDOW_SIZE
 
 
-class Letters:
-    """The letters of the jobs that this worker has lately sent for; the least recently used one goes first."""
+class OutgoingJobs:
+    """The jobs that this worker has lately sent for; the least recently used one goes first."""
 
-    def __init__(self, pool: Pool, office: Office) -> None:
-        self._pool, self._office = pool, office
-        self._cache: OrderedDict[int, Letter] = OrderedDict()
+    def __init__(self, pool: Pool, deployment: Deployment) -> None:
+        self._pool, self._deployment = pool, deployment
+        self._kept: OrderedDict[int, OutgoingJob] = OrderedDict()
 
-    async def of_job(self, account_id: int, job_id: int) -> Letter:
+    async def of_job(self, account_id: int, job_id: int) -> OutgoingJob:
         """Of a job that has started. Raises NotSetUp; Unavailable without a database, or with another secret key."""
-        if (letter := self._cache.get(job_id)) is not None:
-            self._cache.move_to_end(job_id)
-            return letter
-        letter = self._cache[job_id] = await letter_of(self._pool, self._office, account_id, job_id)
-        files = sum(len(one.message.tail) for one in self._cache.values())
-        while len(self._cache) > 1 and (len(self._cache) > LETTERS_MAX or files > FILES_OCTETS_MAX):
-            _, oldest = self._cache.popitem(last=False)
+        if (outgoing := self._kept.get(job_id)) is not None:
+            self._kept.move_to_end(job_id)
+            return outgoing
+        outgoing = self._kept[job_id] = await outgoing_job(self._pool, self._deployment, account_id, job_id)
+        files = sum(len(one.message.tail) for one in self._kept.values())
+        while len(self._kept) > 1 and (len(self._kept) > JOBS_MAX or files > FILES_OCTETS_MAX):
+            _, oldest = self._kept.popitem(last=False)
             files -= len(oldest.message.tail)
-        return letter
+        return outgoing
 
     def forget(self, job_id: int) -> None:
-        self._cache.pop(job_id, None)
+        self._kept.pop(job_id, None)
 
 
-async def letter_of(pool: Pool, office: Office, account_id: int, job_id: int) -> Letter:
+async def outgoing_job(pool: Pool, deployment: Deployment, account_id: int, job_id: int) -> OutgoingJob:
     """As it goes out; of a job that has not started, as it would go out now. Raises NotFound, NotSetUp, Unavailable."""
     async with pool.connection() as conn:
         stored = await contents.job_content(conn, account_id, job_id)
         files = await files_of(conn, stored)
-        message, dkim = await signed(conn, office, stored, files)
-    return Letter(message, dkim, office.endpoint(stored), gateway_id=stored.gateway_id, lanes=stored.lanes,
+        message, dkim = await signed(conn, deployment, stored, files)
+    return OutgoingJob(message, dkim, deployment.endpoint(stored), gateway_id=stored.gateway_id, lanes=stored.lanes,
                   retry_attempts_max=stored.retry_attempts_max)
 
 
-async def signed(conn: Connection, office: Office, stored: JobContent, files: Mapping[str, bytes],
+async def signed(conn: Connection, deployment: Deployment, stored: JobContent, files: Mapping[str, bytes],
                  content: Content | None = None) -> tuple[Compiled, Dkim | None]:
     """A job's message (`compile_job`) and what signs it; None where the account has no keys for its domain. Raises NotSetUp."""
     try:
-        signers = await domains.signers(conn, office.secrets, stored.account_id, stored.dkim_keys)
+        signers = await domains.signers(conn, deployment.secrets, stored.account_id, stored.dkim_keys)
     except Unavailable as error:  # sealed with another key than this installation's
         raise NotSetUp(str(error)) from None
     moment = moment_of(stored)

@@ -15,8 +15,8 @@ import pytest
 from postroom.domain.outcome import Kind
 from postroom.domain.pace import FIRST_WINDOW_SIZE
 from postroom.flow.account import domains
-from postroom.flow.content.letters import Letter, Letters, letter_of, signed
-from postroom.flow.delivery.hands import Hands, Streak
+from postroom.flow.content.outgoing import OutgoingJob, OutgoingJobs, outgoing_job, signed
+from postroom.flow.delivery.window_source import Streak, WindowSource
 from postroom.flow.job.finish import cancel
 from postroom.gateway.journal import Journal, WindowKey
 from postroom.gateway.sandbox.script import Answer, Script
@@ -57,7 +57,7 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
     journal.close()
 
 
-class Watched(Letter):
+class Watched(OutgoingJob):
     """Notes to whom it was written in the event loop's own thread, and to whom in another."""
 
     in_the_loop: set[int]
@@ -69,22 +69,22 @@ class Watched(Letter):
         return super().write(envelope, address, position, fields)
 
 
-class WatchedLetters(Letters):
-    """Has one letter, of the job that the test is about."""
+class WatchedJobs(OutgoingJobs):
+    """Has one job, the one that the test is about."""
 
-    letter: Watched
+    outgoing: Watched
 
-    async def of_job(self, account_id: int, job_id: int) -> Letter:
-        return self.letter
+    async def of_job(self, account_id: int, job_id: int) -> OutgoingJob:
+        return self.outgoing
 
 
 async def watched(stage: Stage, account: int, job_id: int) -> Watched:
     async with stage.pool.connection() as conn:
         stored = await contents.job_content(conn, account, job_id)
-        letter = Watched(*await signed(conn, stage.office, stored, {}), stage.office.endpoint(stored),
+        outgoing = Watched(*await signed(conn, stage.deployment, stored, {}), stage.deployment.endpoint(stored),
                          gateway_id=stored.gateway_id, lanes=stored.lanes, retry_attempts_max=stored.retry_attempts_max)
-    letter.in_the_loop, letter.in_threads = set(), set()
-    return letter
+    outgoing.in_the_loop, outgoing.in_threads = set(), set()
+    return outgoing
 
 
 @pytest.mark.parametrize(("algorithm", "content", "in_the_loop"), [
@@ -92,43 +92,44 @@ async def watched(stage: Stage, account: int, job_id: int) -> Watched:
 async def test_what_is_slow_is_made_in_threads_from_the_start_with_rsa_and_as_soon_as_a_template_shows_it(
         stage: Stage, algorithm: str, content, in_the_loop: set[int]) -> None:
     account = await stage.account(connections=1)
-    await domains.add_domain(stage.pool, stage.office.secrets, account, "club.example", [algorithm])
+    await domains.add_domain(stage.pool, stage.deployment.secrets, account, "club.example", [algorithm])
     job = await stage.started(account, COUNT, content=content)
-    letters = WatchedLetters(stage.pool, stage.office)
-    letters.letter = await watched(stage, account, job.id)
+    outgoing_jobs = WatchedJobs(stage.pool, stage.deployment)
+    outgoing_jobs.outgoing = await watched(stage, account, job.id)
     await stage.query("DELETE FROM procrastinate_jobs RETURNING 1")  # the test is the only lane
-    async with stage.deliveries(letters) as deliveries:
+    async with stage.deliveries(outgoing_jobs) as deliveries:
         while await deliveries.deliver(account, job.id, may_stay=True):
             pass
-    assert letters.letter.in_the_loop == in_the_loop
-    assert letters.letter.in_threads == EVERYBODY - in_the_loop
+    assert outgoing_jobs.outgoing.in_the_loop == in_the_loop
+    assert outgoing_jobs.outgoing.in_threads == EVERYBODY - in_the_loop
     assert (await stage.sides(account, job.id)).counts == (COUNT, 0, 0, 0, 0)
 
 
 async def test_a_window_that_is_made_ahead_ends_where_it_may_not_go_on_and_gives_everybody_back(
         stage: Stage, journal: Journal) -> None:
     account = await stage.account()
-    await domains.add_domain(stage.pool, stage.office.secrets, account, "club.example", ["rsa"])
+    await domains.add_domain(stage.pool, stage.deployment.secrets, account, "club.example", ["rsa"])
     job = await stage.started(account, COUNT)
-    letter = await watched(stage, account, job.id)
+    outgoing = await watched(stage, account, job.id)
     answers = iter([True, True, True])
     window = Window(1, tuple(InHand(n, 1, f"person{n}@list.example", '{"name": "Ann"}', 0) for n in range(1, 11)))
-    hands = Hands(window, letter, lambda: next(answers, False), journal=journal, intent=journal.intend(KEY, 50),
+    source = WindowSource(window, outgoing, lambda: next(answers, False), journal=journal, intent=journal.intend(KEY, 50),
                   retry_base_s=1, streak=Streak())
-    await asyncio.to_thread(hands.prepare)
-    assert letter.in_threads == {1, 2, 3}
-    assert hands.next() is None
-    assert [one.kind for one in hands.outcomes()] == [Kind.RELEASED] * 10
-    assert letter.in_the_loop == set()
+    await asyncio.to_thread(source.prepare)
+    assert outgoing.in_threads == {1, 2, 3}
+    assert source.next() is None
+    assert [one.kind for one in source.outcomes()] == [Kind.RELEASED] * 10
+    assert outgoing.in_the_loop == set()
 
 
 async def test_a_message_is_the_same_wherever_it_is_made(stage: Stage, journal: Journal) -> None:
     account = await stage.account()
-    await domains.add_domain(stage.pool, stage.office.secrets, account, "club.example", ["rsa"])
+    await domains.add_domain(stage.pool, stage.deployment.secrets, account, "club.example", ["rsa"])
     job = await stage.started(account, COUNT, content=SLOW)
-    letters = [await letter_of(stage.pool, stage.office, account, job.id) for _ in range(2)]
-    ahead, here = (Hands(Window(1, (InHand(7, 1, "person7@list.example", '{"name": "Ann"}', 0),)), letter, lambda: True,
-                         journal=journal, intent=journal.intend(KEY, 50), retry_base_s=1, streak=Streak()) for letter in letters)
+    outgoing = [await outgoing_job(stage.pool, stage.deployment, account, job.id) for _ in range(2)]
+    ahead, here = (WindowSource(Window(1, (InHand(7, 1, "person7@list.example", '{"name": "Ann"}', 0),)), one, lambda: True,
+                                journal=journal, intent=journal.intend(KEY, 50), retry_base_s=1, streak=Streak())
+                   for one in outgoing)
     await asyncio.to_thread(ahead.prepare)
     first, second = ahead.next(), here.next()
     assert first is not None
@@ -139,7 +140,7 @@ async def test_a_message_is_the_same_wherever_it_is_made(stage: Stage, journal: 
 async def test_a_cancel_in_the_middle_of_slow_messages_leaves_everybody_counted(stage: Stage) -> None:
     stage.sandbox.script = Script(dot=Answer(delay_s=0.02))
     account = await stage.account()
-    await domains.add_domain(stage.pool, stage.office.secrets, account, "club.example", ["rsa"])
+    await domains.add_domain(stage.pool, stage.deployment.secrets, account, "club.example", ["rsa"])
     async with stage.worker_process():
         job = await stage.started(account, 400, content=SLOW)
         await stage.until_accepted(60)

@@ -1,0 +1,167 @@
+"""What a gateway's answer makes of a recipient, and what becomes of those who were never begun."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from postroom.domain.outcome import Evidence, Kind
+from postroom.flow.content.outgoing import OutgoingJob
+from postroom.flow.delivery.window_source import Streak, WindowSource
+from postroom.gateway.journal import Journal, WindowKey
+from postroom.gateway.replies import Phase, Reply, Verdict
+from postroom.gateway.session import Endpoint, Envelope
+from postroom.ledger.delivery.windows import InHand, Window
+from postroom.message.prepare.source import prepare
+from postroom.message.render.compile import Stamp
+from postroom.message.render.compile import compile as compile_content
+from stage import CONTENT
+
+STAMP = Stamp("1-key", datetime(2030, 1, 1, tzinfo=UTC))
+ENDPOINT = Endpoint("127.0.0.1", 25, security="none")
+ATTEMPTS_MAX = 8
+OUTGOING = OutgoingJob(compile_content(CONTENT, prepare(CONTENT), STAMP, {"name": "Club"}), None, ENDPOINT, gateway_id=1, lanes=1,
+                retry_attempts_max=ATTEMPTS_MAX)
+RETRY_BASE_S = 0.5
+KEY = WindowKey(1, 1, 0, 1)
+SourceOf = Callable[..., WindowSource]
+
+
+def in_hand(position: int, *, name: str = "Ann", refusals: int = 0, attempt_no: int = 1) -> InHand:
+    return InHand(position, attempt_no, f"person{position}@list.example", f'{{"name": "{name}"}}', refusals)
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    journal = Journal.open(tmp_path, bytes(16), "tester", 0)
+    yield journal
+    journal.close()
+
+
+@pytest.fixture
+def source_of(journal: Journal) -> SourceOf:
+    def make(*recipients: InHand, may_go_on: Callable[[], bool] = lambda: True, streak: Streak | None = None) -> WindowSource:
+        return WindowSource(Window(1, recipients), OUTGOING, may_go_on, journal=journal, intent=journal.intend(KEY, 50),
+                            retry_base_s=RETRY_BASE_S, streak=streak or Streak())
+    return make
+
+
+def begun(source: WindowSource) -> Envelope:
+    envelope = source.next()
+    assert envelope is not None
+    return envelope
+
+
+def test_an_envelope_says_who_it_is_for_and_its_content_is_the_message_of_that_one(source_of: SourceOf) -> None:
+    source = source_of(in_hand(1, name="Ann"), in_hand(2, name="Bob"))
+    first, second = begun(source), begun(source)
+    assert (first.sender, first.recipient) == (b"news@club.example", b"person1@list.example")
+    assert second.recipient == b"person2@list.example"
+    content = source.content(second)
+    assert content is not None
+    assert b"\r\nSubject: News for Bob\r\n" in content
+    assert second.size == len(content)
+    assert source.next() is None
+
+
+def test_what_the_gateway_accepted_is_sent_with_its_own_words(source_of: SourceOf) -> None:
+    source = source_of(in_hand(1))
+    source.replied(begun(source), Phase.DOT, Reply(250, "2.0.0", "2.0.0 Ok: queued as 42"))
+    (one,) = source.outcomes()
+    assert (one.kind, one.evidence, one.code, one.enhanced_code, one.reply) == (
+        Kind.SENT, Evidence.REPLY, 250, "2.0.0", "2.0.0 Ok: queued as 42")
+    assert source.accepted == 1
+
+
+def test_a_permanent_refusal_fails_this_one_and_the_window_goes_on(source_of: SourceOf) -> None:
+    source = source_of(in_hand(1), in_hand(2))
+    source.replied(begun(source), Phase.RCPT, Reply(550, "5.1.1", "5.1.1 No such mailbox"))
+    source.replied(begun(source), Phase.DOT, Reply(250, "", "Ok"))
+    first, second = source.outcomes()
+    assert (first.kind, first.code, first.reply, first.retry_in_s) == (Kind.FAILED, 550, "5.1.1 No such mailbox", None)
+    assert second.kind is Kind.SENT
+    assert source.trouble is None
+
+
+def test_a_temporary_refusal_leaves_it_unsent_and_counts_against_it(source_of: SourceOf) -> None:
+    source = source_of(in_hand(1, refusals=2, attempt_no=3))
+    source.replied(begun(source), Phase.RCPT, Reply(450, "4.2.1", "4.2.1 Busy"))
+    (one,) = source.outcomes()
+    assert (one.kind, one.attempt_no, one.refusals) == (Kind.REFUSED, 3, 3)
+    assert one.retry_in_s is not None
+    assert 0 <= one.retry_in_s < RETRY_BASE_S * 2**3
+    assert source.trouble is None
+
+
+def test_the_last_temporary_refusal_that_is_put_up_with_fails_it(source_of: SourceOf) -> None:
+    source = source_of(in_hand(1, refusals=ATTEMPTS_MAX - 1))
+    source.replied(begun(source), Phase.RCPT, Reply(450, "4.2.1", "4.2.1 Busy"))
+    (one,) = source.outcomes()
+    assert (one.kind, one.reply) == (Kind.FAILED, "4.2.1 Busy"), "the gateway's words stay its own"
+
+
+def test_a_message_that_is_too_large_fails_its_own_recipient_until_nothing_else_comes(source_of: SourceOf) -> None:
+    streak = Streak()
+    too_large, fine = Reply(552, "5.3.4", "5.3.4 Message too big"), Reply(250, "", "Ok")
+    source = source_of(*[in_hand(position) for position in range(1, 12)], streak=streak)
+    for reply in [too_large] * 4 + [fine] + [too_large] * 5:
+        source.replied(begun(source), Phase.DOT, reply)
+    kinds = [one.kind for one in source.outcomes()]
+    assert kinds == [Kind.FAILED] * 4 + [Kind.SENT] + [Kind.FAILED] * 4 + [Kind.REFUSED, Kind.RELEASED]
+    assert source.trouble == (Phase.DOT, Verdict.JOB_FAULT, too_large), "the fifth in a row is the job's fault"
+
+
+@pytest.mark.parametrize(("phase", "reply", "verdict"), [
+    (Phase.DOT, Reply(454, "4.7.0", "4.7.0 Throttling failure"), Verdict.THROTTLED),
+    (Phase.MAIL, Reply(550, "5.7.1", "5.7.1 Sender refused"), Verdict.GATEWAY_FAULT),
+    (Phase.DOT, Reply(550, "5.7.26", "5.7.26 Unauthenticated sender"), Verdict.JOB_FAULT),
+])
+def test_what_is_no_recipients_fault_never_counts_against_one_and_ends_the_window(
+        source_of: SourceOf, phase: Phase, reply: Reply, verdict: Verdict) -> None:
+    source = source_of(in_hand(1, refusals=ATTEMPTS_MAX - 1), in_hand(2, refusals=4))
+    source.replied(begun(source), phase, reply)
+    assert source.next() is None, "nobody else is begun"
+    first, second = source.outcomes()
+    assert (first.kind, first.refusals) == (Kind.REFUSED, ATTEMPTS_MAX - 1)
+    assert (second.kind, second.refusals, second.retry_in_s) == (Kind.RELEASED, 4, 0)
+    assert source.trouble == (phase, verdict, reply)
+
+
+def test_a_connection_lost_after_the_dot_is_doubt_and_the_others_are_certain(source_of: SourceOf) -> None:
+    source = source_of(in_hand(1), in_hand(2))
+    source.lost(begun(source), "the connection broke")
+    first, second = source.outcomes()
+    assert (first.kind, first.evidence) == (Kind.UNCONFIRMED, Evidence.CONNECTION_LOST)
+    assert first.reply == "No answer to the end of the message: the connection broke."
+    assert (second.kind, second.evidence) == (Kind.RELEASED, Evidence.WORKER)
+
+
+def test_one_that_was_announced_and_never_answered_goes_back(source_of: SourceOf) -> None:
+    source = source_of(in_hand(1))
+    begun(source)
+    (one,) = source.outcomes()
+    assert (one.kind, one.retry_in_s) == (Kind.RELEASED, 0)
+
+
+def test_after_a_cancel_nobody_is_begun_and_content_is_withheld(source_of: SourceOf) -> None:
+    going = [True]
+    source = source_of(in_hand(1), in_hand(2), may_go_on=lambda: going[0])
+    envelope = begun(source)
+    going[0] = False
+    assert source.content(envelope) is None
+    assert source.next() is None
+    assert {one.kind for one in source.outcomes()} == {Kind.RELEASED}
+
+
+def test_values_that_no_message_can_hold_fail_their_own_recipient_only(source_of: SourceOf) -> None:
+    source = source_of(in_hand(1, name="two\\nlines"), in_hand(2))
+    envelope = begun(source)
+    assert envelope.recipient == b"person2@list.example"
+    first, second = source.outcomes()
+    assert (first.kind, first.evidence) == (Kind.FAILED, Evidence.WORKER)
+    assert first.reply
+    assert first.reply.startswith("The message could not be made: The Subject contains")
+    assert second.kind is Kind.RELEASED
