@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -16,6 +15,7 @@ from postroom.domain.preflight import BULK_FROM, FindingKind, Preflight
 from postroom.errors import Conflict, InvalidInput
 from postroom.flow.account import accounts, domains
 from postroom.flow.account.deployment import GatewayFacts
+from postroom.flow.check import preflight
 from postroom.flow.check.preflight import Checks, look_at
 from postroom.flow.delivery.recover import sweep
 from postroom.flow.job import report
@@ -310,7 +310,7 @@ HOSTILE = [
 @pytest.mark.parametrize("text", HOSTILE)
 async def test_an_adversarial_template_refuses_itself_and_no_other_job_waits_for_it(stage: Stage, text: str) -> None:
     account, other, third = await stage.account(), await stage.account("Other"), await stage.account("Third")
-    hostile = await stage.submit(account, 4_000, content=replace(CONTENT, text=text))
+    hostile = await stage.submit(account, 1_000, content=replace(CONTENT, text=text))
     large = await stage.submit(third, 500)
     async with stage.worker():
         good = await stage.submit(other, 50)
@@ -330,13 +330,17 @@ SLOW = ("{% for i in (1..1500) %}{{ name | upcase | downcase | capitalize }}{{ i
 
 
 @pytest.mark.parametrize("text", SLOW)
-def test_a_template_that_takes_long_is_looked_at_for_a_second_of_cpu_and_no_more(text: str) -> None:
+def test_a_template_that_takes_long_ends_the_look_when_its_cpu_is_used_up(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How many ms a template takes is the machine's affair, so the limit is set where no machine can stay below it: 50 messages
+    in 25 ms of CPU."""
+    monkeypatch.setattr(preflight, "MEAN_MAX_S", 0.0005)
     content = replace(CONTENT, html=None, text=text * 4)
     message = compile(content, Bodies(None, content.text), Stamp("1-k", datetime(2030, 1, 1, tzinfo=UTC)), {})
-    began = time.thread_time()
     look = look_at(message, [ToCheck(n, f"p{n}@x.example", '{"name": "Ann"}') for n in range(1, 1_001)], GatewayFacts(), 0)
-    assert FindingKind.TOO_SLOW in {one.kind for one in look.findings}
-    assert time.thread_time() - began < 5, "a second, and the message that crossed it; never the minute that all would take"
+    assert look.is_too_slow
+    [crossed] = [one.examples[0].position for one in look.findings if one.kind is FindingKind.TOO_SLOW]
+    assert crossed < preflight.LOOKED_AT_MIN
+    assert max(one.count for one in look.findings) <= crossed, "nobody after it was looked at"
 
 
 async def test_a_gateway_that_says_nothing_holds_a_small_submit_no_longer_than_its_transaction_may_stand(stage: Stage) -> None:
