@@ -232,11 +232,8 @@ async def test_what_moves_again_waits_for_nothing(stage: Stage, deliveries: Deli
     assert (view.waits_for, view.sent > 0) == (None, True)
 
 
-async def test_a_worker_that_lost_its_chunk_books_what_it_knows_and_opens_nothing(stage: Stage, deliveries: Deliveries) -> None:
-    """Its lease is over and another has taken the chunk, which it learns when it turns the window."""
-    stage.sandbox.script = Script(dot=Answer(delay_s=0.02))
-    account, job_id = await started(stage, 40)
-
+async def losing_its_chunk(stage: Stage, deliveries: Deliveries, account: int, job_id: int) -> None:
+    """A delivery in the middle of which the lease is over and another takes the chunk."""
     async def take_it_away() -> bool:
         if stage.sandbox.accepted < 2:
             return False
@@ -245,10 +242,43 @@ async def test_a_worker_that_lost_its_chunk_books_what_it_knows_and_opens_nothin
         return (await claimed(stage.pool, account, job_id, "another")) is not None
 
     await asyncio.gather(deliveries.deliver(account, job_id), eventually(take_it_away, every_s=0.005))
+
+
+async def test_a_worker_that_lost_its_chunk_books_what_it_knows_and_opens_nothing(stage: Stage, deliveries: Deliveries) -> None:
+    """Its lease is over and another has taken the chunk, which it learns when it turns the window."""
+    stage.sandbox.script = Script(dot=Answer(delay_s=0.02))
+    account, job_id = await started(stage, 40)
+
+    await losing_its_chunk(stage, deliveries, account, job_id)
     sides = await stage.sides(account, job_id)
     assert sides.numbers.unconfirmed == 0, "what was in doubt for a moment is settled by who knows it"
     assert sides.numbers.sent == len(sides.taken) == 10
     assert await stage.query("SELECT owner FROM chunk WHERE owner IS NOT NULL") == [("another",)]
+
+
+BREAKS = """
+    CREATE SEQUENCE breaks;
+    CREATE FUNCTION break_down() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        IF nextval('breaks') <= 3 THEN
+            RAISE 'a page is damaged' USING ERRCODE = 'XX001';
+        END IF;
+        RETURN NEW;
+    END $$;
+    CREATE TRIGGER breaks BEFORE INSERT ON outcome FOR EACH ROW WHEN (NEW.evidence = 'reply') EXECUTE FUNCTION break_down()
+"""
+
+
+async def test_what_the_gateway_said_is_booked_whatever_error_the_database_gives_first(
+        stage: Stage, deliveries: Deliveries) -> None:
+    stage.sandbox.script = Script(dot=Answer(delay_s=0.02))
+    account, job_id = await started(stage, 40)
+    async with stage.pool.connection() as conn:
+        await conn.execute(BREAKS)
+    await losing_its_chunk(stage, deliveries, account, job_id)
+    sides = await stage.sides(account, job_id)
+    assert (sides.numbers.unconfirmed, sides.numbers.sent) == (0, len(sides.taken))
+    assert await stage.query("SELECT last_value > 3 FROM breaks") == [(True,)]
 
 
 async def test_what_is_still_on_its_way_on_a_lost_connection_opens_no_window_behind_the_workers_back(stage: Stage) -> None:

@@ -859,3 +859,16 @@ async def test_in_any_order_the_counters_are_what_the_outcomes_say(
         await at.counts()
         if await status_of(at) is Status.COMPLETED:
             assert (await at.counts())[-1] == 0
+
+
+@pytest.mark.parametrize(("session", "in_force"), [("off", "on"), ("local", "on"), ("remote_apply", "remote_apply")])
+async def test_the_commit_that_opens_a_window_waits_for_the_disk_whatever_the_session_says(
+        desk: Desk, session: str, in_force: str) -> None:
+    account = await desk.account()
+    at = Counter(desk, await desk.submit(account, 12))
+    claim = await at.claim()
+    assert claim
+    async with desk.pool.connection() as conn, conn.transaction():
+        await conn.execute(f"SET LOCAL synchronous_commit = {session}")
+        await windows.turn_window(conn, claim, [], 5)
+        assert await (await conn.execute("SHOW synchronous_commit")).fetchone() == (in_force,)

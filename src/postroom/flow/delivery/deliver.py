@@ -16,7 +16,6 @@ that cannot be written lets nothing go out, and the job says so. A worker that d
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -379,8 +378,10 @@ class Deliveries:
     async def _insist(self, act: Callable[[Connection], Awaitable[bool]]) -> None:
         """Until it is done, and the database back: what the gateway said is known nowhere else."""
         while True:
-            with contextlib.suppress(Unavailable, psycopg.OperationalError):
+            try:
                 async with self.pool.connection() as conn:
                     if await act(conn):
                         return
+            except (Unavailable, psycopg.Error) as error:  # whatever the database says: no error of its makes this less true
+                log.warning("what the gateway said could not be booked; trying again", error=str(error))
             await asyncio.sleep(DATABASE_RETRY_S)

@@ -4,7 +4,9 @@ Promises:
 - A connection from here is in autocommit, so one statement is one transaction; where several belong together the caller
   says `async with connection.transaction()`. Its time zone is UTC, and it is alive as far as this host has heard.
 - A server that cannot keep our promises is refused at once: older than PostgreSQL 15, read-only, not UTF-8, or set so
-  that a crash could lose what it had committed.
+  that a crash could lose what it had committed. So is a pooler that gives each transaction another connection: locks, LISTEN and
+  settings of a session would be somebody else's there.
+- What our settings are is asked of the server, not believed: a pooler may drop what a client says when it connects.
 - A database that is not there becomes errors.Unavailable, which names host, port and database and never the password.
   Every other driver error (a violated constraint, a deadlock) passes unchanged: whoever wrote the statement knows its
   meaning.
@@ -16,7 +18,7 @@ import asyncio
 import contextlib
 import random
 import select
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -43,6 +45,18 @@ KEEPALIVE = {"keepalives_idle": 30, "keepalives_interval": 5, "keepalives_count"
 # SQLSTATEs that mean "not now" of the whole server: connection, resources, shutdown, a standby that takes no writes, and
 # that it hung up on a transaction that stood still.
 UNAVAILABLE_CLASSES = ("08", "53", "57P", "28", "3D000", "25006", "25P03")
+
+# remote_apply promises more than on; what promises less, for this role or database, is no matter of an operator's here.
+SETTLE_IN = """
+    SELECT set_config('synchronous_commit',
+                      CASE current_setting('synchronous_commit') WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END, false),
+           set_config('timezone', 'UTC', false), set_config('default_transaction_isolation', 'read committed', false),
+           set_config('idle_in_transaction_session_timeout', %(idle_s)s, false),
+           set_config('plan_cache_mode', %(plan_cache_mode)s, false)
+"""
+SAFE_COMMITS = ("on", "remote_apply")
+PROBES = 5  # looks for transaction pooling
+PROBE_S = 5.0
 
 Connection = psycopg.AsyncConnection[TupleRow]
 
@@ -84,17 +98,17 @@ async def open_pool(url: str, *, size_max: int, name: str, size_min: int = 1, un
     async with await connect(url, name=name) as connection:
         require_version(connection)
         await require_writable(connection, unsafe=unsafe)
+    plan_cache_mode = "force_generic_plan" if generic_plans else "auto"
     pool = Pool(
         url,
-        kwargs=_arguments(url, name, "-c plan_cache_mode=force_generic_plan" if generic_plans else ""),
+        kwargs=_arguments(url, name),
         min_size=min(size_min, size_max),
         max_size=size_max,
         name=name,
         open=False,
         timeout=CHECKOUT_TIMEOUT_S,
         check=lambda connection: pool.check_alive(connection),
-        # Not among the keyword arguments: the engine opens its own listening connection with those, and sets it again.
-        configure=lambda connection: connection.set_autocommit(True),
+        configure=lambda connection: _settle_in(connection, plan_cache_mode),
     )
     with translate(url):
         await pool.open(wait=True, timeout=CHECKOUT_TIMEOUT_S)  # closes itself when it fails
@@ -102,9 +116,66 @@ async def open_pool(url: str, *, size_max: int, name: str, size_min: int = 1, un
 
 
 async def connect(url: str, *, name: str) -> Connection:
-    """One connection outside the pool, with the same settings. Raises Unavailable."""
+    """One connection outside the pool, with the same settings. Raises Unavailable, also for a pooler that keeps no session."""
     with translate(url):
-        return await psycopg.AsyncConnection.connect(url, autocommit=True, **_arguments(url, name))
+        connection = await psycopg.AsyncConnection.connect(url, **_arguments(url, name))
+        try:
+            await _settle_in(connection)
+            await _require_session(connection, url, name)
+        except BaseException:
+            await connection.close()
+            raise
+        return connection
+
+
+async def _settle_in(connection: Connection, plan_cache_mode: str = "auto") -> None:
+    """Gives a new connection our settings. Said by statements, since a pooler passes these on: what stands in the startup packet
+    it may refuse or drop. Raises Unavailable where the server does not do as it is told."""
+    await connection.set_autocommit(True)
+    row = await (await connection.execute(SETTLE_IN, {
+        "plan_cache_mode": plan_cache_mode, "idle_s": f"{IDLE_IN_TRANSACTION_S_MAX}s"})).fetchone()
+    assert row is not None
+    if row[0] not in SAFE_COMMITS:
+        raise Unavailable(f"{_where(connection)} keeps synchronous_commit={row[0]}: a crash could make it forget mail that was "
+                          "handed off, and it would be sent again. Let this role set it.")
+
+
+async def _require_session(connection: Connection, url: str, name: str) -> None:
+    """Refuse a pooler that may run two statements of a connection in two sessions of the server.
+
+    It is told by what it does: while another client is in a transaction, the server's process must still be the same. Only who is
+    behind a pooler is asked twice: the process that was named when we connected is then not the one that answers.
+    """
+    if await _backend(connection) == connection.info.backend_pid:
+        return
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True, **_arguments(url, name)) as other:
+        await _answer(_backend(other), connection)
+        for _ in range(PROBES):
+            ours = await _answer(_backend(connection), connection)
+            try:
+                async with other.transaction():
+                    await _backend(other)
+                    now = await asyncio.wait_for(_backend(connection), PROBE_S)
+            except (TimeoutError, psycopg.errors.DatabaseError):  # it has one session for both, or takes no transactions
+                now = None
+            if now != ours:
+                raise Unavailable(
+                    f"{_where(connection)} is reached through a pooler that may give each statement another session (transaction "
+                    "or statement pooling). Set pool_mode = session for it, or name the server itself in POSTROOM_DATABASE_URL.")
+
+
+async def _backend(connection: Connection) -> int:
+    row = await (await connection.execute("SELECT pg_backend_pid()")).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+async def _answer(asking: Coroutine[Any, Any, int], connection: Connection) -> int:
+    try:
+        return await asyncio.wait_for(asking, PROBE_S)
+    except TimeoutError:
+        raise Unavailable(f"{_where(connection)} is reached through a pooler that had no connection free for {PROBE_S:.0f} s. "
+                          "Give it more (default_pool_size), or run fewer workers.") from None
 
 
 def require_version(connection: Connection) -> None:
@@ -200,17 +271,14 @@ def _sentence(url: str, error: psycopg.Error) -> str:
     return f"{describe(url)} {remedy.rstrip('?.')}{'?' if remedy.endswith('?') else '.'} It said: {words}"
 
 
-def _arguments(url: str, name: str, options: str = "") -> dict[str, Any]:
-    """Our connection settings; what the URL says of timeouts and keepalives stays."""
+def _arguments(url: str, name: str) -> dict[str, Any]:
+    """What is settled before there is a connection; what the URL says of timeouts and keepalives stays."""
     describe(url)
     given = conninfo_to_dict(url)
     defaults = KEEPALIVE | {"connect_timeout": CONNECT_TIMEOUT_S}
     return {
         "prepare_threshold": PREPARE_AFTER_EXECUTIONS,
         "application_name": name,
-        "options": f"-c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_S_MAX}s {given.get('options') or ''} "
-                   "-c timezone=UTC -c synchronous_commit=on -c default_transaction_isolation=read\\ committed "
-                   f"{options}",
         **{key: value for key, value in defaults.items() if key not in given},
     }
 

@@ -36,13 +36,16 @@ WHERE account_id = %(account_id)s AND job_id = %(job_id)s AND chunk_no = %(chunk
 -- outcomes, lets the counters follow, renews the lease, and opens the next window of recipients that no window has held.
 -- Whoever was suppressed since the freeze is booked as skipped here. No row back: the lease is lost, nothing was written.
 -- Position and window fence too: in a database that was restored under a running worker the epoch may be the same again.
+-- The commit waits for the disk, whatever became of the session's settings: mail goes out on the strength of it.
 WITH booked AS MATERIALIZED (
     SELECT * FROM unnest(%(positions)s::integer[], %(attempts)s::smallint[], %(kinds)s::outcome_kind[],
                          %(evidences)s::outcome_evidence[], %(codes)s::smallint[], %(enhanced_codes)s::text[],
                          %(replies)s::text[]) AS b(p, a, k, e, c, x, r)
 ), tally AS MATERIALIZED (
     SELECT count(*) FILTER (WHERE k = 'sent') AS sent, count(*) FILTER (WHERE k = 'failed') AS failed,
-           count(*) FILTER (WHERE k = 'skipped') AS skipped, count(*) FILTER (WHERE k = 'unconfirmed') AS unconfirmed
+           count(*) FILTER (WHERE k = 'skipped') AS skipped, count(*) FILTER (WHERE k = 'unconfirmed') AS unconfirmed,
+           set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'remote_apply' THEN 'remote_apply'
+                      ELSE 'on' END, true)
     FROM booked
 ), fresh AS MATERIALIZED (
     SELECT r.position, r.address, r.fields::text AS fields, s.reason AS suppressed
