@@ -2,7 +2,7 @@
 # Makes a checkout ready to run.
 #
 #   tools/setup.sh run      to use Postroom          requirements.lock
-#   tools/setup.sh dev      to test it               requirements-dev.lock, Chromium, smtp-sink, Email::MIME, dkimpy
+#   tools/setup.sh dev      to test it               requirements-dev.lock, Chromium, smtp-sink, PgBouncer, Email::MIME, dkimpy
 #   tools/setup.sh bench    to measure it            requirements-bench.lock, smtp-sink, redis-server
 #
 # Each lock holds all of the one before, every file of it pinned and hashed, so one .venv serves all three. The stamp in
@@ -29,6 +29,9 @@ install_packages() {
     if [ "$*" = postfix ] && command -v debconf-set-selections >/dev/null; then
         # Only its test tools are wanted: without a configuration it does not start at the next boot either.
         echo 'postfix postfix/main_mailer_type select No configuration' | debconf-set-selections
+    fi
+    if [ "$*" = pgbouncer ] && [ -d /etc/systemd/system ]; then
+        ln -sf /dev/null /etc/systemd/system/pgbouncer.service  # only the program is wanted, not a service at the next boot
     fi
     if [ -z "$apt_updated" ]; then
         apt-get -qq -o DPkg::Lock::Timeout=300 update >"$log" 2>&1 || say "apt-get update failed; trying with the old lists."
@@ -125,6 +128,7 @@ dev)
     install_locked requirements-dev.lock dev run
     need Chromium chromium chromium chromium-browser google-chrome
     need "smtp-sink, Postfix's test server," postfix smtp-sink
+    need "PgBouncer, the pooler of the tests," pgbouncer pgbouncer
     need_working "Email::MIME, a parser of mail that is not Python's," libemail-mime-perl perl -MEmail::MIME -e 1
     need_working "dkimpy, a verifier of signatures that is not ours," "python3-dkim python3-nacl" \
         /usr/bin/python3 -c 'import dkim, nacl'
