@@ -175,19 +175,28 @@ def settle_window(tables: Tables, now: float, given: Parameters) -> Rows:
     is_its_own = window is not None and window.owner == given["owner"]
     intended = set(window.attempts) if window is not None and is_its_own else set()
     in_hand = dict(tables.window[chunk.job_id, chunk.chunk_no, chunk.window_no].attempts) if chunk.window_open else {}
-    too_early = 0
+    too_early = contradicted = 0
     for one in _booked(given, now):
         if (one.position, one.told.attempt_no) in intended and _is_stronger(tables, chunk.job_id, one):
             if in_hand.get(one.position, 0) > one.told.attempt_no:
                 too_early += 1
             else:
+                contradicted += _contradicts(tables, chunk.job_id, one)
                 chunk = _settle(tables, chunk, one, now, still_sending=given["still_sending"])
     if is_its_own and before.window_open and before.window_no == given["window_no"]:
         chunk = chunk._replace(window_open=False)
         if before.lease_epoch != given["epoch"]:
             chunk = chunk._replace(owner=None, lease_until=None)
     tables.put(chunk)
-    return [(too_early,)]
+    return [(too_early, contradicted)]
+
+
+def _contradicts(tables: Tables, job_id: int, one: Booked) -> bool:
+    """Whether a person had settled this recipient otherwise."""
+    was = tables.latest(job_id, one.position)
+    if was is None or was.evidence is not Evidence.PERSON or was.attempt_no != one.told.attempt_no:
+        return False
+    return was.kind is not (Kind.FAILED if was.kind is Kind.FAILED and one.told.kind in AGAIN else one.told.kind)
 
 
 def _of_attempt(tables: Tables, job_id: int, position: int, attempt_no: int) -> Told | None:

@@ -41,10 +41,10 @@ class Evidence(StrEnum):
     LEASE_LOST = "lease_lost"
     CRASH_AFTER_DOT = "crash_after_dot"
     CONNECTION_LOST = "connection_lost"
-    WORKER = "worker"
     FREEZE = "freeze"
     SUPPRESSION = "suppression"
     PERSON = "person"
+    WORKER = "worker"
     REPLY = "reply"
 
 
@@ -52,10 +52,10 @@ EVIDENCE_MEANINGS = {
     Evidence.LEASE_LOST: "the worker that had it in hand went away, and nobody can say whether it was handed off",
     Evidence.CRASH_AFTER_DOT: "the worker died after the end of the message and before the gateway's answer, as its journal says",
     Evidence.CONNECTION_LOST: "the connection was lost after the end of the message and before the gateway's answer",
-    Evidence.WORKER: "the worker that had it in hand says that it was never handed off, or could not be made",
     Evidence.FREEZE: "decided when the list was frozen",
     Evidence.SUPPRESSION: "the address opted out or was suppressed after the freeze",
     Evidence.PERSON: "a person settled the doubt",
+    Evidence.WORKER: "the worker that had it in hand, or its journal, says that it was never handed off, or could not be made",
     Evidence.REPLY: "the gateway's own answer",
 }
 

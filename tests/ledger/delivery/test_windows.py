@@ -18,6 +18,7 @@ from postroom.flow.job import finish
 from postroom.flow.job.pause import pause, resume
 from postroom.ledger.delivery import windows
 from postroom.ledger.delivery.windows import Claim, DoubtfulWindow, InHand, LeaseLost, Window
+from postroom.ledger.job import recipients
 from postroom.ledger.job.jobs import JobOverview, hold_status, view_job
 
 # What every recipient's state is, counted from the rows alone: the best evidence of its last attempt.
@@ -723,6 +724,48 @@ async def test_a_reply_beats_a_person_who_assumed_that_it_was_sent(desk: Desk, k
     assert await at.settle(claim, window, outcomes(window, kind))
     assert await at.counts() == counts
     assert (await at.retries(other, []) is not None) == (kind is Kind.REFUSED)
+
+
+async def contradictions(desk: Desk) -> list[tuple[str]]:
+    return await desk.query("SELECT reason FROM job_event WHERE verb = 'contradict'")
+
+
+OTHERWISE = "What a person had settled of 1 was otherwise, as is known now: the list shows both."
+
+
+async def test_who_knows_that_it_never_went_out_beats_a_person_who_assumed_that_it_was_sent(desk: Desk) -> None:
+    at, claim, window, other = await doubted(desk)
+    await at.decide("assume", 1)
+    assert await at.counts() == (1, 0, 0, 0, 3)
+    assert await at.settle(claim, window, outcomes(window, Kind.RELEASED, Evidence.WORKER))
+    assert await at.counts() == (0, 0, 0, 0, 4)
+    again = await at.retries(other, [])
+    assert again is not None, "and so it is sent after all"
+    assert await contradictions(desk) == [(OTHERWISE,)]
+    rows = await desk.query("SELECT kind::text, evidence::text FROM outcome WHERE attempt_no = 1 ORDER BY evidence")
+    assert rows == [("unconfirmed", "lease_lost"), ("sent", "person"), ("released", "worker")], "both stand there"
+
+
+async def test_in_a_completed_job_who_never_got_it_is_failed_and_can_be_continued(desk: Desk) -> None:
+    at, claim, window, _ = await doubted(desk)
+    await at.decide("assume", 1)
+    while (rest := await at.claim("three")) is not None:
+        opened = await at.turn(rest, [], 50)
+        await at.turn(rest, outcomes(opened, Kind.SENT) if opened else [], 0)
+    await finish.complete(desk.pool, at.job.account_id, at.job.id)
+    assert (await status_of(at)) is Status.COMPLETED
+    assert await at.settle(claim, window, outcomes(window, Kind.RELEASED, Evidence.WORKER))
+    assert await at.counts() == (3, 1, 0, 0, 0)
+    assert await contradictions(desk) == [(OTHERWISE,)]
+    async with desk.pool.connection() as conn, conn.transaction():
+        assert await recipients.intake_of_rest(conn, at.job.account_id, at.job.id, "failed") == 1
+
+
+async def test_what_a_person_settled_rightly_is_no_contradiction(desk: Desk) -> None:
+    at, claim, window, _ = await doubted(desk)
+    await at.decide("assume", 1)
+    assert await at.settle(claim, window, outcomes(window, Kind.SENT))
+    assert (await at.counts(), await contradictions(desk)) == ((1, 0, 0, 0, 3), [])
 
 
 @pytest.mark.parametrize("kind", [Kind.SENT, Kind.FAILED, Kind.REFUSED])

@@ -1,7 +1,8 @@
 """Settling what is unconfirmed, by a person: assume that the gateway has it, or send it again.
 
 Postroom itself never does either. A person's word is evidence like any other, kept with the recipient and in the job's trail; if
-the gateway's own answer comes to light later, that stands above it. Who is in somebody's hands cannot be settled.
+it comes to light later what the gateway answered, or that it was never asked, that stands above it. Who is in somebody's hands
+cannot be settled.
 
     assume_sent      unconfirmed -> sent
     send_again       in a sending job: unconfirmed -> unsent, due now

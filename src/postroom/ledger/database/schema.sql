@@ -373,7 +373,7 @@ CREATE TABLE hand_off_window (
 -- In life and in strength order: a recipient's state is that of its last attempt's strongest evidence.
 CREATE TYPE outcome_kind AS ENUM ('refused', 'released', 'unconfirmed', 'skipped', 'failed', 'sent');
 CREATE TYPE outcome_evidence AS ENUM
-    ('lease_lost', 'crash_after_dot', 'connection_lost', 'worker', 'freeze', 'suppression', 'person', 'reply');
+    ('lease_lost', 'crash_after_dot', 'connection_lost', 'freeze', 'suppression', 'person', 'worker', 'reply');
 
 CREATE TABLE outcome (
     account_id     bigint NOT NULL,
@@ -387,10 +387,9 @@ CREATE TABLE outcome (
     reply          text,
     at             timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT one_outcome_per_attempt_and_evidence PRIMARY KEY (account_id, job_id, position, attempt_no, evidence),
-    -- Between 'suppression' and 'reply' stands 'person': who settles a doubt may say "assume sent".
+    -- A person who settles a doubt may say "assume sent".
     CONSTRAINT sent_is_only_what_the_gateway_accepted
-        CHECK (kind <> 'sent' OR (evidence > 'suppression' AND evidence < 'reply')
-               OR (evidence = 'reply' AND code IS NOT NULL AND code BETWEEN 200 AND 299))
+        CHECK (kind <> 'sent' OR evidence = 'person' OR (evidence = 'reply' AND code IS NOT NULL AND code BETWEEN 200 AND 299))
 );
 
 CREATE INDEX outcome_other_than_sent ON outcome (account_id, job_id, kind, position) WHERE kind <> 'sent';

@@ -202,7 +202,8 @@ async def settle_window(conn: Connection, claim: Claim, window_no: int, outcomes
     """Books what a fenced or dead worker knows of its own window, as evidence. It may open nothing new.
 
     A window that the ledger does not know of this owner is passed over. The chunk's open window ends with it, and the lease of
-    a worker that was fenced since. False: one recipient is in hand again, so come once more when that attempt is over.
+    a worker that was fenced since. What a person had settled otherwise stands in the job's trail. False: one recipient is in hand
+    again, so come once more when that attempt is over.
     """
     reach("ledger.before_settlement")
     async with conn.transaction():
@@ -213,9 +214,13 @@ async def settle_window(conn: Connection, claim: Claim, window_no: int, outcomes
         row = await (await conn.execute(SQL.settle_window, {
             **claim.key, **_columns(outcomes), **_retry_columns(outcomes), "window_no": window_no,
             "still_sending": status is Status.SENDING})).fetchone()
+        too_early, contradicted = row or (0, 0)
+        if contradicted:
+            await jobs.record_event(conn, claim.account_id, claim.job_id, "contradict", by="postroom", reason=(
+                f"What a person had settled of {contradicted:,} was otherwise, as is known now: the list shows both."))
         reach("ledger.in_settlement")
     reach("ledger.after_settlement")
-    return row is None or row[0] == 0
+    return bool(too_early == 0)
 
 
 def _never_sent(outcome: Outcome) -> Outcome:

@@ -162,7 +162,8 @@ WHERE account_id = %(account_id)s AND job_id = %(job_id)s AND chunk_no = %(chunk
 -- stronger than what that attempt already has, and the counters follow exactly what was taken. A recipient is what its last
 -- attempt says: where a later one has an outcome, the row is only kept, and where a later one is in somebody's hands, it has
 -- to come again (their number is the answer). One that only waited for its next attempt needs none once it is sent or failed.
--- A recipient that failed is never given back: by then its rest may be continued elsewhere.
+-- A recipient that failed is never given back: by then its rest may be continued elsewhere. The second number is how many a
+-- person had settled otherwise.
 WITH intended AS MATERIALIZED (
     SELECT unnest(positions) AS p, unnest(attempts) AS a FROM hand_off_window
     WHERE account_id = %(account_id)s AND job_id = %(job_id)s AND chunk_no = %(chunk_no)s AND window_no = %(window_no)s
@@ -222,7 +223,8 @@ UPDATE chunk c SET sent = c.sent + t.sent, failed = c.failed + t.failed, skipped
                    available_at = CASE WHEN t.again > 0 THEN NULL ELSE c.available_at END
 FROM tally t, ended
 WHERE c.account_id = %(account_id)s AND c.job_id = %(job_id)s AND c.chunk_no = %(chunk_no)s
-RETURNING (SELECT count(*) FROM stronger WHERE too_early)
+RETURNING (SELECT count(*) FROM stronger WHERE too_early),
+          (SELECT count(*) FROM stronger WHERE was_evidence = 'person' AND k <> was AND is_last AND NOT too_early)
 
 -- name: abandoned_windows
 -- Windows that are still open in jobs that are over or paused, and whose worker is gone: nobody else claims these chunks.

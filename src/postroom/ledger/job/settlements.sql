@@ -27,8 +27,8 @@ WHERE c.account_id = %(account_id)s AND c.job_id = %(job_id)s AND c.unconfirmed 
 ORDER BY doubt.position
 
 -- name: settle
--- A person's word becomes the evidence of that attempt, and the counters follow; whoever is sent again is due now. Only what the
--- gateway itself says, however late, stands above it.
+-- A person's word becomes the evidence of that attempt, and the counters follow; whoever is sent again is due now. What the
+-- gateway says, or the worker that had it in hand, stands above it, however late it comes.
 WITH doubt AS MATERIALIZED (
     SELECT * FROM unnest(%(chunks)s::integer[], %(positions)s::integer[], %(attempts)s::smallint[]) AS d(chunk_no, p, a)
 ), written AS (
