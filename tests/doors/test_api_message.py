@@ -117,3 +117,10 @@ async def test_a_job_is_not_approved_before_everyone_was_looked_at_nor_where_tha
     refused = await api.put(f"/jobs/{job['id']}/approval")
     assert (refused.status_code, "The field “name” is blank." in refused.json()["detail"]) == (409, True)
     assert (await api.get(f"/jobs/{job['id']}")).json()["preflight"]["can_be_approved"] is False
+
+
+async def test_parts_that_nobody_knows_fill_no_memory(site):
+    api = await site.api(await site.account())
+    parts = {f"unknown_{n}": (None, b"x" * (2 * 2**20 - 1)) for n in range(5)}
+    answer = await api.post("/jobs", files=parts)
+    assert (answer.status_code, "8 MiB together" in answer.json()["detail"]) == (413, True)

@@ -238,12 +238,13 @@ async def test_signing_out_ends_the_session_in_this_browser(site):
 FORM = {"subject": "News", "from_address": "news@club.example", "text": "Hello", "source": "file"}
 
 
-async def send(operator, account_id: int, recipients: bytes | None = None, page=None, files=(("", b""),), **fields: str):
+async def send(operator, account_id: int, recipients: bytes | None = None, page=None, files=(("", b""),), to: str = "send",
+               **fields: str):
     """As a browser sends it: also where no file was chosen there is a part for it."""
     page = page or await operator.get(f"/accounts/{account_id}/send")
     hidden = dict(re.findall(r'name="(form_\w+)" value="([^"]+)"', page.text))
     parts = [(name, (None, value)) for name, value in {**FORM, **hidden, **fields}.items()]
-    return await operator.post(f"/accounts/{account_id}/send", files=[
+    return await operator.post(f"/accounts/{account_id}/{to}", files=[
         *parts, *(("attachment", file) for file in files), ("recipients", ("list.csv", recipients or b"", "text/csv"))])
 
 
@@ -320,6 +321,12 @@ async def test_a_small_send_that_its_check_refuses_says_what_was_found_at_the_re
     await change_account(site.pool, account_id, requires_unsubscribe=True)
     answer = await send(operator, account_id, rows, field_policy="blank")
     assert "no address to unsubscribe at" in re.search(r'id="message-complaints">(.*?)</ul>', answer.text, re.DOTALL)[1]
+
+
+async def test_a_look_ahead_takes_lists_as_large_as_a_send_does(site):
+    account_id = await site.account()
+    answer = await send(await site.operator(), account_id, csv_of(5_000), to="send/preview")
+    assert (answer.status_code, "Preview" in answer.text) == (200, True)
 
 
 async def test_files_that_are_too_large_together_are_refused_while_they_come_in(site):

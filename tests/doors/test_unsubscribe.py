@@ -105,6 +105,11 @@ async def test_a_body_that_is_too_large_is_refused_and_changes_nothing(site):
     assert await suppressed(site) == []
 
 
+async def test_no_end_of_its_path_lets_a_body_be_as_large_as_a_list(site):
+    answer = await site.client().post("/u/send", data={"more": "x" * 70_000})
+    assert answer.status_code == 413
+
+
 async def test_every_token_that_is_none_gets_one_and_the_same_answer(site):
     tokens, chance, client = await tokens_of_a_job(site), random.Random(20261124), site.client()
     genuine = tokens.unsubscribe(5)

@@ -5,13 +5,16 @@ A refused request is read on a little and thrown away, whoever refuses it, so th
 
 from __future__ import annotations
 
+import re
+
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 SMALL_BYTES_MAX = 64 * 1024
 READ_ON_BYTES_MAX = 8 * 2**20
-# The addresses at which lists come in: the API's POST /jobs and POST /previews, and the page's form.
-LISTS_END_WITH = ("/api/v1/jobs", "/api/v1/previews", "/send")
+# The addresses at which lists come in: the API's POST /jobs and POST /previews, the page's form and its look ahead. Whole paths:
+# who is not signed in may choose the end of another one, such as /u/send.
+TAKES_A_LIST = re.compile(r"/api/v1/(?:jobs|previews)|/accounts/[0-9]+/send(?:/preview)?")
 
 
 class BodyLimit:
@@ -25,7 +28,7 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        takes_a_list = scope["method"] == "POST" and scope["path"].endswith(LISTS_END_WITH)
+        takes_a_list = scope["method"] == "POST" and TAKES_A_LIST.fullmatch(scope["path"])
         bytes_max = self._upload_bytes_max if takes_a_list else SMALL_BYTES_MAX
         declared = dict(scope["headers"]).get(b"content-length", b"")
         too_large = declared.isdigit() and int(declared) > bytes_max

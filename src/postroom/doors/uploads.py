@@ -24,6 +24,7 @@ from postroom.flow.content.preparing import FILES_BYTES_MAX
 ATTACHMENT = "attachment"  # the one name that several parts may have
 PARTS_MAX = 64
 SMALL_PART_BYTES_MAX = 2 * 1024 * 1024
+SMALL_PARTS_BYTES_MAX = 8 * 1024 * 1024  # together, whatever their names
 HEADER_BYTES_MAX = 1024
 
 
@@ -114,6 +115,7 @@ class _Reader:
         self._headers: dict[bytes, bytes] = {}
         self._field, self._value = b"", b""
         self._part: Part | None = None
+        self._in_memory = 0
         self.ended = False
 
     def begin(self) -> None:
@@ -159,8 +161,12 @@ class _Reader:
         if self._part.name == ATTACHMENT:
             if sum(part.size for part in self._parts.attachments) > FILES_BYTES_MAX:
                 raise HTTPException(413, f"The attachments are larger than {FILES_BYTES_MAX // 2**20} MiB together.")
-        elif self._part.file is None and self._part.size > SMALL_PART_BYTES_MAX:
-            raise HTTPException(413, f'The part "{self._part.name}" is larger than {SMALL_PART_BYTES_MAX // 1024} KiB.')
+        elif self._part.file is None:
+            self._in_memory += end - start
+            if self._part.size > SMALL_PART_BYTES_MAX:
+                raise HTTPException(413, f'The part "{self._part.name}" is larger than {SMALL_PART_BYTES_MAX // 2**20} MiB.')
+            if self._in_memory > SMALL_PARTS_BYTES_MAX:
+                raise HTTPException(413, f"The parts beside files are larger than {SMALL_PARTS_BYTES_MAX // 2**20} MiB together.")
 
     def end(self) -> None:
         self.ended = True
