@@ -2,7 +2,8 @@
 # Makes a checkout ready to run.
 #
 #   tools/setup.sh run      to use Postroom          requirements.lock
-#   tools/setup.sh dev      to test it               requirements-dev.lock, Chromium, smtp-sink, PgBouncer, Email::MIME, dkimpy
+#   tools/setup.sh dev      to test it               requirements-dev.lock, Chromium, libatomic, smtp-sink, PgBouncer,
+#                                                    Email::MIME, dkimpy
 #   tools/setup.sh bench    to measure it            requirements-bench.lock, smtp-sink, redis-server
 #
 # Each lock holds all of the one before, every file of it pinned and hashed, so one .venv serves all three. The stamp in
@@ -127,6 +128,9 @@ run)
 dev)
     install_locked requirements-dev.lock dev run
     need Chromium chromium chromium chromium-browser google-chrome
+    # The driver that steers it is a program of its own inside Playwright's wheel: it is asked whether it starts.
+    need_working "libatomic, which Playwright's driver loads," libatomic1 \
+        sh -c '.venv/lib/python3*/site-packages/playwright/driver/node --version'
     need "smtp-sink, Postfix's test server," postfix smtp-sink
     need "PgBouncer, the pooler of the tests," pgbouncer pgbouncer
     need_working "Email::MIME, a parser of mail that is not Python's," libemail-mime-perl perl -MEmail::MIME -e 1
