@@ -91,7 +91,8 @@ make_venv() {
     if ! python=$(find_python); then
         can_install && install_packages python3 python3-venv || true
         python=$(find_python) ||
-            die "Postroom needs Python 3.11 or newer, and none is on the PATH: install python3 and python3-venv."
+            die "Postroom needs Python 3.11 or newer, and none is on the PATH:" \
+                "install it as root with 'apt-get install python3 python3-venv'."
     fi
     if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
         package=$("$python" -c 'import sys; print("python3.%d-venv" % sys.version_info[1])')
