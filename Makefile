@@ -10,7 +10,7 @@ bin := .venv/bin
 lock := env -u UV_FIND_LINKS $(bin)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header \
         $(if $(UPGRADE),--upgrade)
 
-.PHONY: help demo serve test lint fuzz prove bench lock clean
+.PHONY: help demo serve test lint fuzz prove bench bare lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-8s %s\n", $$1, $$2 }'
@@ -47,6 +47,9 @@ bench: ## Run every benchmark of bench/ (JSON=1: one object per figure and line)
 	@failed=; for file in $$(grep -l '__main__' bench/[a-z]*.py); do \
 		$(bin)/python "$$file" $(if $(JSON),--json) || failed="$$failed $$file"; \
 	done; if [ -n "$$failed" ]; then echo "Failed:$$failed" >&2; exit 1; fi
+
+bare: ## Both commands on bare Debian 12 and 13, as root and as a user; needs root and debootstrap (ONLY="trixie user demo")
+	@tools/bare.sh $(ONLY)
 
 lock: ## Write the lock files again from pyproject.toml (UPGRADE=1 takes newer versions)
 	@tools/setup.sh dev
