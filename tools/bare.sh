@@ -138,16 +138,16 @@ use_root() {
 
 # install_told run|dev: what tools/setup.sh tells the user to install, until it tells of nothing more.
 install_told() {
-    local turn said packages
-    for turn in Python "the rest" nothing; do
+    local said packages
+    for _ in first second third; do # Python at first, then what Python finds missing; the third time nothing is left.
         said=$(as user tools/setup.sh "$1" 2>&1) || true
         if [ -n "$said" ]; then say "$said"; fi
         packages=$(sed -n "s/.*'apt-get install \([^']*\)'.*/\1/p" <<<"$said")
         if [ -z "$packages" ]; then return 0; fi
-        # shellcheck disable=SC2086
+        # shellcheck disable=SC2086  # several packages
         install $packages || return
     done
-    say "tools/setup.sh still misses what was installed as it said, where $turn should be left to install."
+    say "tools/setup.sh still misses something, though all that it told was installed."
     return 1
 }
 
