@@ -200,3 +200,9 @@ async def test_the_description_has_an_example_for_every_operation(site):
     assert set(taken) == {"application/json", "multipart/form-data"}
     assert set(taken["multipart/form-data"]["schema"]["properties"]) == {"message", "recipients", "attachment"}
     assert "$ref" not in str(described["paths"]["/jobs"]["post"]["requestBody"])
+
+
+async def test_no_address_is_led_to_whatever_host_the_client_named(site):
+    for path in ("/sign-in/?token=t", "/api/v1", "/api/v1/jobs/", "/accounts/1/jobs/?token=t", "/static"):
+        answer = await site.client(headers={"Host": "elsewhere.example"}).get(path)
+        assert (answer.status_code in (401, 404), "location" in answer.headers) == (True, False), path

@@ -41,7 +41,8 @@ def create_app(postroom: Postroom, *, sign_in_token: str) -> FastAPI:
     settings = postroom.settings
     door = Door(postroom, Live(postroom.pool))
     api = create_api()
-    app = FastAPI(title="Postroom", openapi_url=None, docs_url=None, redoc_url=None)
+    # Starlette's redirects to the address with or without its last slash go to whatever Host was named, query and all.
+    app = FastAPI(title="Postroom", openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.door = api.state.door = door
     app.state.sessions = Sessions(wiring.secret_key(settings), sign_in_token, settings.base_url)
     app.mount("/api/v1", api)

@@ -292,6 +292,7 @@ def _link_next(request: Request, response: Response, cursor: str | None) -> None
 def create_api() -> FastAPI:
     """The API as an application of its own, to be mounted. Its description is served beside it, offline: openapi.json."""
     api = FastAPI(title="Postroom", version=__version__, docs_url=None, redoc_url=None, openapi_url="/openapi.json",
+                  redirect_slashes=False,
                   description="Sends one message to a large group and accounts for every single recipient.",
                   separate_input_output_schemas=False)
     api.include_router(router)
