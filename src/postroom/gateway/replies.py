@@ -2,8 +2,8 @@
 
 Promises: bytes become replies whatever the pieces they arrive in; nothing that a gateway sends can grow without limit,
 hang the reader, smuggle control characters into the ledger or repeat a session's login there (secrecy.py); every refusal is
-judged here and nowhere else, from
-(phase, code, enhanced code), never from the text, and the judgement is named by its blast radius: how much it stops.
+judged here and nowhere else, from (phase, code, enhanced code), never from the text, and the judgement is named by its blast
+radius: how much it stops.
 
 Fails: bytes that are no reply, or exceed a limit, raise `ProtocolError`. Whoever reads a session must then close it,
 because from there on replies can no longer be counted.
