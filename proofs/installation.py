@@ -244,7 +244,7 @@ class Place:
         found = sides.faults(unconfirmed_max) + self.sampling.found[:5]
         found += journal_faults(self.journals, await self._installation(), sides)
         key = await keys.create_key(self.pool, job.account_id, f"of job {job.id}")
-        app = create_app(Postroom(self.settings, self.pool, self.deployment), sign_in_token="prover")
+        app = create_app(Postroom(self.settings, self.pool, self.deployment))
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://postroom") as client:
             answer = await client.get(f"/api/v1/jobs/{job.id}", headers={"Authorization": f"Bearer {key}"})
         return found + api_faults(answer.raise_for_status().json(), sides)

@@ -37,7 +37,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         description="Where the embedded database, its password, the generated secret key, and the journals of this machine's "
                     "workers are kept: a directory on a local disk, the same for every process here.")] = Path(".postroom")
     secret_key: Annotated[str | None, Meta(
-        description="Seals gateway passwords and signs sessions. Without it one is generated under POSTROOM_HOME. "
+        description="Seals gateway passwords and DKIM keys. Without it one is generated under POSTROOM_HOME. "
                     "Every machine of an installation needs the same.")] = None
     base_url: Annotated[str | None, Meta(
         description="The address under which people reach the pages, and recipients the page to unsubscribe at; by default "

@@ -18,13 +18,12 @@ from loopback import NETWORKS
 from postroom.config import Settings
 from postroom.doors.app import create_app
 from postroom.doors.wiring import Postroom, deployment
-from postroom.flow.account import accounts, gateways, keys
+from postroom.flow.account import accounts, gateways, keys, operator
 from postroom.flow.account.secrets import SecretBox
 from postroom.flow.check.preflight import Checks
 from postroom.ledger.database.db import Pool
 
 SECRET_KEY = "test"
-TOKEN = "the-sign-in-token"
 MESSAGE = {"subject": "News for {{ name }}", "text": "Hello {{ name }}\n", "html": "<p>Hello {{ name }}</p>",
            "from": {"address": "news@club.example", "name": "The Club"}}
 PNG = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg==")
@@ -53,7 +52,7 @@ class Site:
         return f"http://127.0.0.1:{self.port}"
 
     async def start(self) -> None:
-        self.app = create_app(Postroom(self.settings, self.pool, deployment(self.settings)), sign_in_token=TOKEN)
+        self.app = create_app(Postroom(self.settings, self.pool, deployment(self.settings)))
         listener = socket.create_server(("127.0.0.1", self.port), reuse_port=False)
         self.port = listener.getsockname()[1]
         self._server = _Server(uvicorn.Config(
@@ -86,8 +85,12 @@ class Site:
     async def operator(self) -> httpx.AsyncClient:
         """The operator, signed in. Redirects are not followed, so that tests see them."""
         client = self.client()
-        assert (await client.get("/sign-in", params={"token": TOKEN})).status_code == 303
+        assert (await client.get(await self.link())).status_code == 303
         return client
+
+    async def link(self) -> str:
+        """A new one that signs in."""
+        return f"{self.url}/sign-in?token={await operator.new_link(self.pool)}"
 
     async def account(self, name: str = "Club", *, threshold: int = 100, port: int = 9) -> int:
         """An account with a gateway; by default one to which nobody connects, because no worker runs."""

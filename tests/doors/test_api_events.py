@@ -7,8 +7,10 @@ import json
 from collections.abc import AsyncIterator
 
 from postroom.doors import live
+from postroom.flow.account import keys
 
 from .serving import job_of
+from .test_pages import token_in
 
 
 async def events_of(answer) -> AsyncIterator[tuple[str, dict]]:
@@ -106,3 +108,28 @@ async def test_a_database_that_comes_back_finds_its_viewers_still_there(site, mo
     job_id = (await api.post("/jobs", json=job_of(100))).json()["id"]
     async with asyncio.timeout(30), api.stream("GET", f"/jobs/{job_id}/events") as answer:
         assert (await anext(events_of(answer)))[1]["id"] == job_id
+
+
+async def test_a_stream_ends_with_its_key_and_hears_nothing_of_what_happens_then(site):
+    account_id = await site.account()
+    api, job = await site.api(account_id), await site.job(account_id)
+    [key] = [one for one in await keys.keys(site.pool) if one.name == "website"]
+    async with api.stream("GET", f"/jobs/{job['id']}/events") as answer:
+        events = events_of(answer)
+        await anext(events)
+        await keys.revoke_key(site.pool, key.id)
+        async with asyncio.timeout(2.5):
+            assert [one async for one in events] == []
+
+
+async def test_a_stream_of_a_page_ends_with_the_sign_out(site):
+    account_id = await site.account()
+    operator, job = await site.operator(), await site.job(account_id)
+    path = f"/accounts/{account_id}/jobs/{job['id']}"
+    page = await operator.get(path)
+    async with operator.stream("GET", f"{path}/events") as answer:
+        events = events_of(answer)
+        await anext(events)
+        await operator.post("/sign-out", data={"form_token": token_in(page)})
+        async with asyncio.timeout(2.5):
+            assert [one async for one in events] == []

@@ -10,7 +10,7 @@ import pytest
 from postroom.doors.api import routes
 from postroom.ledger.database import db
 
-from .serving import TOKEN, Site, job_of, served
+from .serving import Site, job_of, served
 
 
 @pytest.fixture
@@ -137,7 +137,7 @@ async def test_whoever_hangs_up_in_the_middle_of_an_upload_leaves_nothing_behind
     api = await site.api(await site.account())
     for path in ("/api/v1/jobs", "/accounts/1/send"):
         reader, writer = await asyncio.open_connection("127.0.0.1", site.port)
-        cookie = (await site.client().get("/sign-in", params={"token": TOKEN})).headers["set-cookie"].split(";")[0]
+        cookie = (await site.client().get(await site.link())).headers["set-cookie"].split(";")[0]
         head = (f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: {api.headers['authorization']}\r\nCookie: {cookie}\r\n"
                 "Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 1000\r\n\r\n")
         writer.write(head.encode() + b'--b\r\nContent-Disposition: form-data; name="recipients"\r\n\r\nemail\r\n')
@@ -200,3 +200,9 @@ async def test_the_description_has_an_example_for_every_operation(site):
     assert set(taken) == {"application/json", "multipart/form-data"}
     assert set(taken["multipart/form-data"]["schema"]["properties"]) == {"message", "recipients", "attachment"}
     assert "$ref" not in str(described["paths"]["/jobs"]["post"]["requestBody"])
+
+
+async def test_no_address_is_led_to_whatever_host_the_client_named(site):
+    for path in ("/sign-in/?token=t", "/api/v1", "/api/v1/jobs/", "/accounts/1/jobs/?token=t", "/static"):
+        answer = await site.client(headers={"Host": "elsewhere.example"}).get(path)
+        assert (answer.status_code in (401, 404), "location" in answer.headers) == (True, False), path

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
+import sys
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from loopback import local_endpoint
 from postroom.config import as_markdown
 from postroom.domain.job import Status
 from postroom.doors.cli.listing import opened_list
@@ -15,13 +19,14 @@ from postroom.doors.cli.main import app
 from postroom.doors.logs import masked
 from postroom.flow.job import report
 from postroom.gateway.sandbox.server import Sandbox
+from postroom.gateway.session import GatewayRefused, open_session
 from stage import Stage
 
-from .command import Ended, free_port, here, in_terminal, postroom
+from .command import Ended, environment, free_port, here, in_terminal, postroom
 from .serving import PNG
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = ["demo", "serve", "worker", "send", "jobs", "jobs list", "jobs show", "jobs recipients", "jobs approve",
+COMMANDS = ["demo", "serve", "sign-in", "worker", "send", "jobs", "jobs list", "jobs show", "jobs recipients", "jobs approve",
             "jobs cancel", "jobs pause", "jobs resume", "jobs continue", "jobs settle", "account create", "account list",
             "account set", "account show", "gateway create", "gateway list", "key create", "key list", "key revoke",
             "contacts import", "suppress", "sandbox", "check", "settings", "migrate", "version"]
@@ -350,11 +355,27 @@ async def test_check_finds_a_database_that_is_away(home: Path) -> None:
     assert "s3cret" not in ended.out
 
 
-@pytest.mark.parametrize("login", ["club", "club:", ":secret"])
-async def test_a_sandbox_whose_login_has_no_user_or_password_is_refused(home: Path, login: str) -> None:
-    ended = await here(home, "sandbox", "--login", login)
-    assert ended.status == 2
-    one_sentence(ended, "A login is USER:PASSWORD.")
+async def test_a_sandbox_takes_no_password_as_an_argument(home: Path) -> None:
+    one_sentence(await here(home, "sandbox", "--login", "club:secret"), "--login takes the user alone")
+    one_sentence(await here(home, "sandbox", "--login", "club"), "--password-stdin")
+    one_sentence(await here(home, "sandbox", "--login", "club", "--password-stdin"), "no password on standard input")
+
+
+async def test_a_sandbox_takes_the_password_from_standard_input(home: Path) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "postroom.doors.cli.main", "sandbox", "--login", "club", "--password-stdin", "--port", "0",
+        "--json", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, env=environment(home, PYTHONUNBUFFERED="1"))
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        process.stdin.write(b"secret\n")
+        told = json.loads(await process.stdout.readuntil(b"}"))
+        for password, welcome in (("secret", True), ("wrong", False)):
+            with contextlib.nullcontext() if welcome else pytest.raises(GatewayRefused):
+                await (await open_session(local_endpoint("127.0.0.1", told["port"], "none", "club", password))).close()
+    finally:
+        process.kill()
+        await process.wait()
 
 
 async def test_migrate_says_what_it_did(home: Path, bare_database: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from html import escape, unescape
 
@@ -11,7 +12,7 @@ from postroom.flow.job.approve import approve
 from postroom.flow.job.finish import cancel
 from postroom.flow.job.report import content_of, history, report
 
-from .serving import MESSAGE, PNG, TOKEN, csv_of, job_of, served
+from .serving import MESSAGE, PNG, csv_of, job_of, served
 
 
 def token_in(answer) -> str:
@@ -27,26 +28,59 @@ async def test_who_is_not_signed_in_is_told_how(site):
     assert (await client.post("/accounts/1/jobs/1/approval")).status_code == 401
 
 
-async def test_only_the_printed_link_lets_in_and_the_cookie_cannot_be_forged(site):
+async def test_a_link_lets_in_once_and_the_cookie_cannot_be_guessed(site):
     await site.account()
-    client = site.client()
-    assert (await client.get("/sign-in", params={"token": TOKEN + "x"})).status_code == 401
+    client, link = site.client(), await site.link()
+    assert (await client.get(link + "x")).status_code == 401
     assert "set-cookie" not in (await client.get("/sign-in")).headers
-    answer = await client.get("/sign-in", params={"token": TOKEN})
+    answer = await client.get(link)
     cookie = answer.headers["set-cookie"]
     assert answer.status_code == 303
     assert "HttpOnly" in cookie
     assert "samesite=lax" in cookie.lower()
+    assert (await client.get(link)).status_code == 303, "whoever is in may load it again"
+    await site.stop()
+    await site.start()
+    again = await site.client().get(link)
+    assert (again.status_code, "set-cookie" in again.headers) == (401, False), "nobody else may, not even after a restart"
     name, value = cookie.split(";")[0].split("=", 1)
-    expires, nonce, signature = value.split(".")
-    for forged in (f"{int(expires) + 1}.{nonce}.{signature}", f"{expires}.{nonce}.", "..", "x", f"{expires}.{nonce}.ü"):
+    for forged in (value[:-1], value + "x", "", "ü"):
         assert (await site.client(headers={"Cookie": f"{name}={forged}".encode("latin-1")}).get("/")).status_code == 401
     assert (await site.client(headers={"Cookie": f"{name}={value}"}).get("/")).status_code == 303
 
 
+async def test_of_many_that_bring_the_same_link_one_is_let_in(site):
+    link = await site.link()
+    answers = await asyncio.gather(*(site.client().get(link) for _ in range(8)))
+    assert sorted(answer.status_code for answer in answers) == [303] + 7 * [401]
+
+
+async def test_a_link_and_a_cookie_are_dead_when_their_time_is_over(site):
+    operator, link = await site.operator(), await site.link()
+    async with site.pool.connection() as conn:
+        await conn.execute("UPDATE sign_in_link SET until = clock_timestamp()")
+        await conn.execute("UPDATE operator_session SET until = clock_timestamp()")
+    assert (await operator.get("/")).status_code == 401
+    assert (await site.client().get(link)).status_code == 401
+
+
+async def test_a_copy_of_the_cookie_is_dead_after_the_sign_out_on_every_process(pool, database, site):
+    await site.account()
+    operator = await site.operator()
+    copies = dict(operator.cookies)
+    async with served(pool, database) as other:
+        copy = other.client(cookies=copies)
+        page = await copy.get("/accounts/1/jobs")
+        assert (await operator.post("/sign-out", data={"form_token": token_in(page)})).status_code == 200
+        assert (await copy.get("/accounts/1/jobs")).status_code == 401
+    await site.stop()
+    await site.start()
+    assert (await site.client(cookies=copies).get("/accounts/1/jobs")).status_code == 401
+
+
 async def test_behind_https_the_cookie_goes_nowhere_else(pool, database):
     async with served(pool, database, base_url="https://post.example") as site:
-        cookie = (await site.client().get("/sign-in", params={"token": TOKEN})).headers["set-cookie"]
+        cookie = (await site.client().get(await site.link())).headers["set-cookie"]
     assert cookie.startswith("__Host-")
     assert "Secure" in cookie
 

@@ -19,7 +19,7 @@ from postroom.ledger.job.jobs import JobOverview
 from stage import Stage
 
 from .browsing import shot
-from .serving import TOKEN, Site
+from .serving import Site
 
 COMES_BACK = """text => {
     document.dispatchEvent(new Event("visibilitychange"));
@@ -32,7 +32,7 @@ REASON = "The date is <b>wrong</b>."
 async def context(browser: Browser, site: Site) -> AsyncIterator[BrowserContext]:
     """The operator's browser."""
     context = await browser.new_context(viewport={"width": 1280, "height": 900})
-    await (await context.new_page()).goto(f"{site.url}/sign-in?token={TOKEN}")
+    await (await context.new_page()).goto(await site.link())
     yield context
     await context.close()
 
@@ -47,7 +47,7 @@ async def plain(browser: Browser, site: Site) -> AsyncIterator[Page]:
     """A tab without scripts."""
     context = await browser.new_context(java_script_enabled=False, viewport={"width": 1280, "height": 900})
     page = await context.new_page()
-    await page.goto(f"{site.url}/sign-in?token={TOKEN}")
+    await page.goto(await site.link())
     yield page
     await context.close()
 

@@ -14,7 +14,7 @@ from postroom.ledger.job.jobs import JobOverview
 from stage import CONTENT, Stage, rows
 
 from .browsing import Canary, shot
-from .serving import TOKEN, Site
+from .serving import Site
 
 STEPS = 16  # chunks of a job to 160 recipients over four connections
 
@@ -27,7 +27,7 @@ async def page(browser: Browser, site: Site) -> AsyncIterator[Page]:
     troubles: list[str] = []
     page.on("pageerror", lambda error: troubles.append(str(error)))
     page.on("console", lambda said: troubles.append(said.text) if "Content Security Policy" in said.text else None)
-    await page.goto(f"{site.url}/sign-in?token={TOKEN}")
+    await page.goto(await site.link())
     yield page
     await context.close()
     assert troubles == []

@@ -15,7 +15,7 @@ from postroom.gateway.sandbox.script import Answer, Script
 from stage import Stage, staged
 
 from .browsing import shot
-from .serving import MESSAGE, PNG, TOKEN, job_of
+from .serving import MESSAGE, PNG, job_of
 
 QUEUE_SENTENCE = "Your send is queued. Sending will start automatically when the current send finishes."
 STATES = ("sent", "failed", "skipped", "unconfirmed", "unsent")
@@ -35,7 +35,7 @@ async def page(browser, site) -> AsyncIterator[Page]:
     troubles: list[str] = []
     page.on("pageerror", lambda error: troubles.append(str(error)))
     page.on("console", lambda said: troubles.append(said.text) if "Content Security Policy" in said.text else None)
-    await page.goto(f"{site.url}/sign-in?token={TOKEN}")
+    await page.goto(await site.link())
     yield page
     await context.close()
     assert troubles == []
@@ -139,7 +139,7 @@ async def test_the_preview_runs_nothing_and_fetches_nothing(site, browser):
     account_id = await site.account()
     context = await browser.new_context()
     tab = await context.new_page()
-    await tab.goto(f"{site.url}/sign-in?token={TOKEN}")
+    await tab.goto(await site.link())
     async with await asyncio.start_server(tracker, "127.0.0.1", 0) as elsewhere:
         port = elsewhere.sockets[0].getsockname()[1]
         html = ('<h1 style="color: green">Hello</h1><script>top.document.title = "taken"</script>'
@@ -158,7 +158,7 @@ async def test_a_message_is_sent_from_the_form_to_the_gate_without_scripts(site,
     account_id = await site.account()
     context = await browser.new_context(java_script_enabled=False)
     tab = await context.new_page()
-    await tab.goto(f"{site.url}/sign-in?token={TOKEN}")
+    await tab.goto(await site.link())
     await tab.get_by_role("link", name="Send message").first.click()
     await tab.get_by_label("Subject").fill("Spring")
     await tab.get_by_label("From: address").fill("news@club.example")

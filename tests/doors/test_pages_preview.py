@@ -16,7 +16,7 @@ from postroom.message.content import Content
 from stage import CONTENT, SECRET_KEY, Stage, rows
 
 from .browsing import Canary, shot
-from .serving import TOKEN, Site
+from .serving import Site
 
 PNG = b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg==")
 EVIL = '</title></bdi></pre></textarea><script>top.taken = parent.taken = 1</script><img src=x onerror="top.taken = 1">'
@@ -30,7 +30,7 @@ LETTER = """<!doctype html><html><head><style>h1 { color: #1a7f4b }</style></hea
 async def page(browser: Browser, site: Site) -> AsyncIterator[Page]:
     context = await browser.new_context(viewport={"width": 1200, "height": 900})
     page = await context.new_page()
-    await page.goto(f"{site.url}/sign-in?token={TOKEN}")
+    await page.goto(await site.link())
     yield page
     await context.close()
 
@@ -104,7 +104,7 @@ async def test_a_person_walks_through_the_list_and_sends_a_test_without_scripts(
     job = await stage.submit(account, rows(100), content=content, files=(("dot.png", PNG), ("Programm für Frühling.txt", b"x\n")))
     context = await browser.new_context(java_script_enabled=False, viewport={"width": 1200, "height": 900})
     tab = await context.new_page()
-    await tab.goto(f"{site.url}/sign-in?token={TOKEN}")
+    await tab.goto(await site.link())
     await tab.goto(f"{site.url}/accounts/{account}/jobs/{job.id}")
     await tab.get_by_role("link", name="Look at it as a recipient gets it").click()
     await expect(tab.locator("dd").first).to_have_text("person1@list.example")
@@ -159,7 +159,7 @@ async def test_a_draft_is_looked_at_in_a_page_of_its_own_without_scripts_and_not
     account = await stage.account("The Club")
     context = await browser.new_context(java_script_enabled=False, viewport={"width": 1200, "height": 900})
     tab = await context.new_page()
-    await tab.goto(f"{site.url}/sign-in?token={TOKEN}")
+    await tab.goto(await site.link())
     await fill_in(tab, site, account, LETTER, files=(("dot.png", PNG), ("rules.txt", b"Be kind.\n")))
     looked = await looked_at(tab)
     await expect(looked.locator("dd").nth(0)).to_have_text("ann@list.example")

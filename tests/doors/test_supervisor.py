@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from postroom.errors import Unavailable
 from postroom.gateway.sandbox.script import Answer, Script
 from stage import Stage, eventually
 
-from .command import free_port, is_alive, postroom, running
+from .command import free_port, in_terminal, is_alive, postroom, running
 
 
 def children_of(pid: int) -> dict[int, str]:
@@ -42,12 +43,26 @@ async def child(pid: int, module: str) -> int:
     return number
 
 
-async def test_serve_prints_a_link_that_signs_in_and_stops_on_sigterm(home: Path, url_settings: dict[str, str]) -> None:
-    async with running(home, "serve", "--port", "0", until="Sign in:", **url_settings) as (process, lines):
-        link = lines[-1].removeprefix("Sign in:").strip()
+async def test_serve_in_a_terminal_prints_a_link_that_signs_in(home: Path, url_settings: dict[str, str]) -> None:
+    async with in_terminal(home, "serve", "--port", "0", "--workers", "0", **url_settings) as terminal:
+        await terminal.until("No worker runs here")
+        [link] = re.findall(r"Sign in:  (http\S+)", terminal.said)
         async with httpx.AsyncClient(timeout=30) as client:
             assert (await client.get(link)).status_code == 303
-            assert (await client.get(link.replace("token=", "token=x"))).status_code == 401
+        terminal.type("\x03")
+        assert await terminal.ended() == 0
+
+
+async def test_serve_in_a_log_says_which_command_prints_a_link_and_stops_on_sigterm(
+        home: Path, url_settings: dict[str, str]) -> None:
+    async with running(home, "serve", "--port", "0", until="Sign in:", **url_settings) as (process, lines):
+        assert "token" not in "".join(lines)
+        _, *command = lines[-1].removeprefix("Sign in:").split()
+        refused = await postroom(home, *command, **url_settings)
+        assert (refused.status, refused.out) == (2, "")
+        link = (await postroom(home, *command, "--pipe", **url_settings)).out.strip()
+        async with httpx.AsyncClient(timeout=30) as client:
+            assert (await client.get(link)).status_code == 303
         web = await child(process.pid, "web_process")
         worker = await child(process.pid, "doors.worker")
         process.send_signal(signal.SIGTERM)

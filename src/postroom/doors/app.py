@@ -8,7 +8,6 @@ from fastapi import APIRouter, FastAPI
 from starlette.responses import JSONResponse
 from starlette.staticfiles import StaticFiles
 
-from postroom.doors import wiring
 from postroom.doors.api.problems import problem
 from postroom.doors.api.routes import create_api
 from postroom.doors.door import AtDoor, Door
@@ -36,14 +35,15 @@ async def is_healthy(door: AtDoor) -> JSONResponse:
     return JSONResponse({"status": "ok", "database": "ok"})
 
 
-def create_app(postroom: Postroom, *, sign_in_token: str) -> FastAPI:
-    """The application on an open installation. Whoever brings `sign_in_token` to /sign-in is the operator."""
+def create_app(postroom: Postroom) -> FastAPI:
+    """The application on an open installation."""
     settings = postroom.settings
     door = Door(postroom, Live(postroom.pool))
     api = create_api()
-    app = FastAPI(title="Postroom", openapi_url=None, docs_url=None, redoc_url=None)
+    # Starlette's redirects to the address with or without its last slash go to whatever Host was named, query and all.
+    app = FastAPI(title="Postroom", openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.door = api.state.door = door
-    app.state.sessions = Sessions(wiring.secret_key(settings), sign_in_token, settings.base_url)
+    app.state.sessions = Sessions(postroom.pool, settings.base_url)
     app.mount("/api/v1", api)
     app.mount("/static", StaticFiles(directory=STATIC))
     for router in (health, entrance.router, pages.router, preview.router, compose.router, unsubscribe.router):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Annotated, Any
@@ -13,9 +13,10 @@ from fastapi import Depends, Path
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.requests import Request
 
-from postroom.doors.live import Live
+from postroom.doors.live import RETRY_AFTER_S, Live
 from postroom.doors.shown import job_shown
 from postroom.doors.wiring import Postroom
+from postroom.errors import Unavailable
 from postroom.flow.account.deployment import Deployment
 from postroom.flow.job.report import JobReport, Pool, report
 
@@ -54,10 +55,13 @@ def _door(request: Request) -> Door:
 AtDoor = Annotated[Door, Depends(_door)]
 
 
-async def events(door: Door, account_id: int, job_id: int, *, without: Mapping[str, Any] | None = None) -> EventSourceResponse:
+async def events(door: Door, account_id: int, job_id: int, *, may_go_on: Callable[[], Awaitable[bool]],
+                 without: Mapping[str, Any] | None = None) -> EventSourceResponse:
     """The job as server-sent events: `job`, whole, at once and at each change, and `end` when it is over.
 
-    `without` names keys that are left out, as pydantic's `exclude` does. Raises NotFound before anything is sent.
+    `may_go_on` is asked before each state and every second: a key that was revoked or a session that was signed out gets no more
+    of it, and no `end`. `without` names keys that are left out, as pydantic's `exclude` does. Raises NotFound before anything is
+    sent.
     """
     await report(door.pool, account_id, job_id)
 
@@ -67,9 +71,22 @@ async def events(door: Door, account_id: int, job_id: int, *, without: Mapping[s
     async def stream() -> AsyncIterator[ServerSentEvent]:
         last: JobReport | None = None
         async with aclosing(door.live.follow(account_id, job_id)) as states:
-            async for last in states:
-                yield said("job", job_shown(last).model_dump(mode="json", exclude=without))
+            async for state in states:
+                if not await _answered(may_go_on):
+                    return
+                if state is not None:
+                    last = state
+                    yield said("job", job_shown(last).model_dump(mode="json", exclude=without))
         if last is not None:
             yield said("end", {"id": last.job.id, "status": last.job.status.value})
 
     return EventSourceResponse(stream(), ping=PING_S, send_timeout=SEND_TIMEOUT_S)
+
+
+async def _answered(question: Callable[[], Awaitable[bool]]) -> bool:
+    """While the database is away there is no answer, and a stream stays quiet."""
+    while True:
+        try:
+            return await question()
+        except Unavailable:
+            await asyncio.sleep(RETRY_AFTER_S)

@@ -19,6 +19,7 @@ from postroom.flow.job.report import JobReport, Pool, watch
 from postroom.tasks import end
 
 RETRY_AFTER_S = 2.0
+QUIET_S = 1.0
 
 log = structlog.get_logger(__name__)
 
@@ -48,8 +49,11 @@ class Live:
         self._pool = pool
         self._watched: dict[tuple[int, int], _Watched] = {}
 
-    async def follow(self, account_id: int, job_id: int) -> AsyncGenerator[JobReport, None]:
-        """The job now, then each newer state, until it is over. Use it within `contextlib.aclosing`. Raises NotFound."""
+    async def follow(self, account_id: int, job_id: int) -> AsyncGenerator[JobReport | None, None]:
+        """The job now, then each newer state, until it is over; None when there was none for QUIET_S.
+
+        Use it within `contextlib.aclosing`. Raises NotFound.
+        """
         watched = self._join(account_id, job_id)
         seen = 0
         try:
@@ -63,7 +67,11 @@ class Live:
                 elif watched.over:
                     return
                 else:
-                    await changed.wait()
+                    try:
+                        async with asyncio.timeout(QUIET_S):
+                            await changed.wait()
+                    except TimeoutError:
+                        yield None
         finally:
             await self._leave((account_id, job_id), watched)
 

@@ -1,7 +1,7 @@
 """The log: lines for people when standard error is a terminal, one JSON object a line otherwise.
 
 Promises: no secret is written. Values under names that mean one are masked, and so are the password in any
-URL and the token of an unsubscribe link, which is the right to use it.
+URL and the tokens of links that sign in or unsubscribe, which are the right to use them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MASK = "********"
 _SECRET_NAME = re.compile(r"password|secret|token|authorization|cookie|api_key", re.IGNORECASE)
 _URL_PASSWORD = re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s:/@]*):[^\s@/]+@", re.IGNORECASE)
 _NAMED_PASSWORD = re.compile(r"(\bpassword\s*=\s*)('[^']*'|\S+)", re.IGNORECASE)
-_LINK_TOKEN = re.compile(r"(/u/)[^\s/?#'\"]+")
+_LINK_TOKEN = re.compile(r"(/u/|/sign-in\?token=)[^\s/?#&'\"]+")
 
 
 def configure(level: int = logging.INFO) -> None:

@@ -17,9 +17,8 @@ from typing import Any, TypeVar
 DRAIN_WITHOUT_PARENT_S = 55.0
 UNTIL_STDIN_ENDS = "--until-stdin-ends"
 
-# By environment from the supervisor to the web process; other users of the machine cannot read it there.
-SIGN_IN_TOKEN = "POSTROOM_SIGN_IN_TOKEN"  # noqa: S105 - the name of a variable
-LISTENER = "POSTROOM_LISTENER"  # the number of the file descriptor of a listening socket
+# By environment from the supervisor to the web process: the number of the file descriptor of a listening socket.
+LISTENER = "POSTROOM_LISTENER"
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 

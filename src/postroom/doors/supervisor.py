@@ -12,21 +12,19 @@ import asyncio
 import contextlib
 import errno
 import os
-import secrets
 import socket
 import sys
 import time
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
-from urllib.parse import quote
 
 import structlog
 from msgspec.structs import replace
 
 from postroom.config import PREFIX, Settings
 from postroom.doors import wiring
-from postroom.doors.process import LISTENER, SIGN_IN_TOKEN, UNTIL_STDIN_ENDS, stop_on_signals
+from postroom.doors.process import LISTENER, UNTIL_STDIN_ENDS, stop_on_signals
 from postroom.errors import InvalidInput, Unavailable
 
 BACKOFF_MIN_S = 0.5
@@ -104,16 +102,11 @@ class Children:
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """One that runs: where its pages are, and the link that signs the operator in. `settings` hold its database's URL."""
+    """One that runs, and where its pages are. `settings` hold its database's URL."""
 
     settings: Settings
     address: str
-    sign_in_token: str
     children: Children
-
-    def link(self, path: str = "/") -> str:
-        """The operator's link: signs in and leads to `path`."""
-        return f"{self.address}/sign-in?token={self.sign_in_token}&next={quote(path)}"
 
 
 @contextlib.asynccontextmanager
@@ -125,17 +118,16 @@ async def installation(settings: Settings, stop: Stop, *, is_for_this_machine: b
     with listen(settings.host, settings.port) as listener:
         async with wiring.database(settings) as url:
             wiring.secret_key(settings)  # made once, here, so that its children find the same
-            address = _address(settings, listener)
+            address = address_of(settings, listener.getsockname()[1])
             running = replace(settings, database_url=url, home=settings.home.absolute(),
                               base_url=address if is_for_this_machine else settings.base_url)
-            token = secrets.token_urlsafe(24)
             children = Children(stop)
             try:
                 children.keep("web", "postroom.doors.web_process", pass_fds=(listener.fileno(),), environment={
-                    **environment_of(running), SIGN_IN_TOKEN: token, LISTENER: str(listener.fileno())})
+                    **environment_of(running), LISTENER: str(listener.fileno())})
                 for number in range(1, settings.workers + 1):
                     children.keep(f"worker {number}", "postroom.doors.worker", environment=environment_of(running))
-                yield Installation(running, address, token, children)
+                yield Installation(running, address, children)
             finally:
                 await children.stop()
 
@@ -173,14 +165,14 @@ def environment_of(settings: Settings) -> dict[str, str]:
     return inherited | settings.environment()
 
 
-def _address(settings: Settings, listener: socket.socket) -> str:
+def address_of(settings: Settings, port: int) -> str:
     """How a browser gets there: as the operator says, or at the port that was really taken."""
     if settings.base_url:
         return settings.base_url.rstrip("/")
     host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)  # noqa: S104 - only shown
     if ":" in host and not host.startswith("["):
         host = f"[{host}]"
-    return f"http://{host}:{listener.getsockname()[1]}"
+    return f"http://{host}:{port}"
 
 
 async def _all(tasks: Sequence[asyncio.Task[None]]) -> bool:

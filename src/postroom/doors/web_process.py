@@ -19,7 +19,7 @@ import uvicorn
 from postroom.config import read_settings
 from postroom.doors import logs, wiring
 from postroom.doors.app import create_app
-from postroom.doors.process import LISTENER, SIGN_IN_TOKEN, run, stop_on_signals, stop_with_parent
+from postroom.doors.process import LISTENER, run, stop_on_signals, stop_with_parent
 from postroom.errors import PostroomError
 
 OPEN_STREAMS_S = 3  # how long pages that watch a job may take to let go
@@ -37,7 +37,7 @@ class PageServer(uvicorn.Server):
 
 async def serve_pages() -> None:
     async with wiring.opened(read_settings(), name="web") as postroom:
-        app = create_app(postroom, sign_in_token=os.environ[SIGN_IN_TOKEN])
+        app = create_app(postroom)
         server = PageServer(uvicorn.Config(
             app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=OPEN_STREAMS_S))
         # Through handle_exit, because that is where streams of events hear of it.

@@ -2,7 +2,7 @@
 
 Promises: TLS (1.2 or newer, the name verified) is in force before a user name or password leaves, but on loopback;
 encryption that was asked for is never given up; nothing that was said before the handshake is believed after it; no host is
-dialled that the installation does not allow (dialer.py).
+dialled that the installation does not allow (dialer.py); what a gateway repeats of the login goes no further (secrecy.py).
 
 Fails with one of two errors, both whole sentences with host, port and what was said:
 
@@ -32,6 +32,7 @@ from postroom.errors import InvalidInput, Unavailable
 from postroom.gateway.conversation import Conversation, Deadlines
 from postroom.gateway.dialer import Dialer, NotAllowed
 from postroom.gateway.replies import Phase, Reply, Verdict, accepts, classify
+from postroom.gateway.secrecy import Hide, hiding, nothing
 from postroom.gateway.tls import Tls
 from postroom.points import reach
 
@@ -87,6 +88,11 @@ class Endpoint:
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}"
+
+    @property
+    def hide(self) -> Hide:
+        """Takes the login out of whatever the gateway says."""
+        return hiding((self.username or "").encode(), self.password.encode()) if self.password else nothing
 
 
 class GatewayError(Unavailable):
@@ -217,7 +223,8 @@ class _Setup:
                 await self.step(Phase.AUTH, line, goes_on=True)
             await self.step(Phase.AUTH, base64.b64encode(password))
         else:
-            detail = f"it offers no login that Postroom can use (PLAIN or LOGIN), but “{' '.join(offered) or 'none'}”"
+            told = _extensions(tuple(map(self.endpoint.hide, self.conversation.lines[1:]))).get("AUTH", "none")
+            detail = f"it offers no login that Postroom can use (PLAIN or LOGIN), but “{told}”"
             raise self._unreachable(Phase.AUTH, detail, Verdict.GATEWAY_FAULT)
 
     async def step(self, phase: Phase, line: bytes | None, *, goes_on: bool = False) -> None:

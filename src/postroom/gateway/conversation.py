@@ -10,6 +10,7 @@ import asyncio
 from dataclasses import dataclass
 
 from postroom.gateway.replies import Phase, ProtocolError, Reply, ReplyParser, printable
+from postroom.gateway.secrecy import Hide, nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +55,13 @@ class Conversation(asyncio.Protocol):
     The transport only ever ends by `drop`, so that a reason is always known, and the first one stays.
     """
 
-    def __init__(self, deadlines: Deadlines) -> None:
+    def __init__(self, deadlines: Deadlines, hide: Hide = nothing) -> None:
         self.ended = ""
         self._deadlines = deadlines
         self._seconds = deadlines.by_phase()
         self._loop = asyncio.get_running_loop()
-        self._parser = ReplyParser()
+        self.hide = hide  # our login, in whatever the gateway says
+        self._parser = ReplyParser(hide)
         self._transport: asyncio.Transport
         self._closed: asyncio.Future[None] = self._loop.create_future()
         # The greeting may come before anybody listens, so it counts as asked for from the beginning.
@@ -88,7 +90,7 @@ class Conversation(asyncio.Protocol):
         if self.ended:
             return
         if self._asked is None or self._asked.done():
-            self.drop(f"the gateway spoke without being asked: “{printable(data[:200]).strip()}”")
+            self.drop(f"the gateway spoke without being asked: “{printable(self.hide(data)[:200]).strip()}”")
             return
         self._parser.feed(data)
         try:

@@ -1,8 +1,9 @@
 """What a gateway says, and what it means: the reply parser and the one classifier.
 
 Promises: bytes become replies whatever the pieces they arrive in; nothing that a gateway sends can grow without limit,
-hang the reader or smuggle control characters into the ledger; every refusal is judged here and nowhere else, from
-(phase, code, enhanced code), never from the text, and the judgement is named by its blast radius: how much it stops.
+hang the reader, smuggle control characters into the ledger or repeat a session's login there (secrecy.py); every refusal is
+judged here and nowhere else, from (phase, code, enhanced code), never from the text, and the judgement is named by its blast
+radius: how much it stops.
 
 Fails: bytes that are no reply, or exceed a limit, raise `ProtocolError`. Whoever reads a session must then close it,
 because from there on replies can no longer be counted.
@@ -15,6 +16,8 @@ from __future__ import annotations
 import re
 from enum import Enum
 from typing import Final, NamedTuple
+
+from postroom.gateway.secrecy import Hide, nothing
 
 LINE_OCTETS_MAX: Final = 8 * 1024
 REPLY_LINES_MAX: Final = 128
@@ -169,6 +172,7 @@ def refuses(code: int) -> bool:
 
 _LINE: Final = re.compile(rb"([2-5][0-9]{2})(?:([ -])(.*))?", re.DOTALL)
 _ENHANCED: Final = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}(?![^ \n])")
+_ENHANCED_OCTETS_MAX: Final = 12
 _GOOD_GROUP: Final = re.compile(
     rb"(2[0-9]{2}) ([^\r\n]{0,2000})\r\n"  # the final dot
     rb"2[0-9]{2} [^\r\n]{0,2000}\r\n"  # MAIL
@@ -177,13 +181,13 @@ _GOOD_GROUP: Final = re.compile(
 )
 
 
-def good_group(data: bytes) -> Reply | None:
+def good_group(data: bytes, hide: Hide = nothing) -> Reply | None:
     """The fast path: four single-line replies, all good, to "final dot, MAIL, RCPT, DATA", and not an octet more.
 
     Returns the reply to the final dot. None means "not exactly that": read it line by line.
     """
     found = _GOOD_GROUP.fullmatch(data)
-    return _reply(int(found[1]), found[2]) if found else None
+    return _reply(int(found[1]), found[2], hide) if found else None
 
 
 def printable(said: bytes) -> str:
@@ -194,9 +198,9 @@ def printable(said: bytes) -> str:
     return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
 
 
-def _reply(code: int, said: bytes) -> Reply:
-    text = printable(said[: 4 * REPLY_TEXT_MAX])  # UTF-8 takes at most four octets a character
-    enhanced = _ENHANCED.match(text)
+def _reply(code: int, said: bytes, hide: Hide) -> Reply:
+    enhanced = _ENHANCED.match(printable(said[:_ENHANCED_OCTETS_MAX]))  # before anything is hidden in it
+    text = printable(hide(said)[: 4 * REPLY_TEXT_MAX])  # UTF-8 takes at most four octets a character
     # An enhanced code whose class contradicts the code is worth nothing (RFC 2034 section 4).
     told = enhanced[0] if enhanced and ord(enhanced[0][0]) - 48 == code // 100 else ""
     return Reply(code, told, text[:REPLY_TEXT_MAX])
@@ -207,12 +211,13 @@ class ReplyParser:
 
     Lines end in CRLF; a bare LF ends a line too, because then counting stays well defined with sloppy gateways (our
     own side never sends one). Pull, not push: the caller takes as many replies as it is owed and sees by `pending`
-    whether the gateway said more than it was asked.
+    whether the gateway said more than it was asked. `hide` takes out of its words what must not be repeated.
     """
 
-    __slots__ = ("_buffer", "_code", "_lines", "_octets", "_scanned", "lines")
+    __slots__ = ("_buffer", "_code", "_lines", "_octets", "_scanned", "hide", "lines")
 
-    def __init__(self) -> None:
+    def __init__(self, hide: Hide = nothing) -> None:
+        self.hide = hide
         self._buffer = bytearray()
         self._scanned = 0  # octets of the buffer that are known to hold no LF
         self._lines: list[bytes] = []  # lines so far of a reply that goes on
@@ -247,7 +252,7 @@ class ReplyParser:
     def _line(self, line: bytes) -> Reply | None:
         found = _LINE.fullmatch(line)
         if found is None or (self._lines and found[1] != self._code):
-            raise ProtocolError(f"the gateway sent what is no reply: “{printable(line[:200])}”")
+            raise ProtocolError(f"the gateway sent what is no reply: “{printable(self.hide(line)[:200])}”")
         self._code = found[1]
         self._lines.append(found[3] or b"")
         self._octets += len(line)
@@ -259,4 +264,4 @@ class ReplyParser:
         self.lines = tuple(self._lines)
         self._lines.clear()
         self._octets = 0
-        return _reply(int(self._code), b"\n".join(self.lines))
+        return _reply(int(self._code), b"\n".join(self.lines), self.hide)

@@ -32,6 +32,7 @@ from postroom.gateway.connect import Endpoint, GatewayError, GatewayRefused, Gat
 from postroom.gateway.conversation import Conversation, Deadlines
 from postroom.gateway.pieces import Pieces, in_pieces
 from postroom.gateway.replies import Phase, ProtocolError, Reply, accepts, good_group, refuses
+from postroom.gateway.secrecy import Hide, nothing
 from postroom.gateway.source import Envelope, Source
 
 __all__ = ["Deadlines", "Endpoint", "Envelope", "GatewayError", "GatewayRefused", "GatewayUnreachable", "Session", "SessionLost",
@@ -59,7 +60,7 @@ class SessionLost(Unavailable):
 async def open_session(endpoint: Endpoint, deadlines: Deadlines | None = None) -> Session:
     """A session that may take messages. GatewayRefused or GatewayUnreachable says why there is none."""
     deadlines = deadlines or Deadlines()
-    session = Session(deadlines)
+    session = Session(deadlines, endpoint.hide)
     extensions = await establish(endpoint, session, deadlines)
     session.ready(extensions, pipelining=endpoint.pipelining)
     return session
@@ -68,8 +69,8 @@ async def open_session(endpoint: Endpoint, deadlines: Deadlines | None = None) -
 class Session(Conversation):
     """One connection that is logged in. `hand_off` for each window, then `close`; `abort` when there is no time."""
 
-    def __init__(self, deadlines: Deadlines) -> None:
-        super().__init__(deadlines)
+    def __init__(self, deadlines: Deadlines, hide: Hide = nothing) -> None:
+        super().__init__(deadlines, hide)
         self.extensions: dict[str, str] = {}
         self.handed_off = 0  # final dots given to the kernel
         self._pipelining = False
@@ -162,7 +163,7 @@ class Session(Conversation):
                 self._owed is _AFTER_DOT
                 and self._counted == 0
                 and not self._parser.pending
-                and (reply := good_group(data)) is not None
+                and (reply := good_group(data, self.hide)) is not None
             ):
                 envelope, self._in_doubt = self._in_doubt, None
                 assert envelope is not None

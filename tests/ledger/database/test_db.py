@@ -128,3 +128,12 @@ async def test_who_listens_is_told_to_read_again_after_a_lost_connection(databas
         again = await anext(said)
         assert isinstance(again, psycopg.Notify)
         assert again.payload == "c"
+
+
+@pytest.mark.parametrize("url", ["postgresql://me:s3@cret/x@db.example/mail", "postgresql://me:12/s3cret@db.example/mail",
+                                 "postgresql://me:s3/cret@db.example/mail", "postgresql://me:s3@cret@db.example/mail"])
+def test_a_password_with_bare_signs_is_not_told_as_a_host_port_or_database(url: str) -> None:
+    with pytest.raises(Unavailable, match="%40") as caught:
+        db.describe(url)
+    assert "s3" not in str(caught.value)
+    assert "cret" not in str(caught.value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from fastapi import Depends
@@ -12,6 +13,8 @@ from starlette.requests import Request
 
 from postroom.doors.door import AtDoor
 from postroom.flow.account.keys import KeyHolder, holder_of
+
+KeyLasts = Callable[[], Awaitable[bool]]
 
 bearer = HTTPBearer(auto_error=False, description="A key of the account: postroom key create NAME.")
 
@@ -30,6 +33,18 @@ def _nobody(detail: str) -> HTTPException:
 
 
 Holder = Annotated[KeyHolder, Depends(_holder)]
+
+
+def _lasts(door: AtDoor, holder: Holder, given: Annotated[HTTPAuthorizationCredentials, Depends(bearer)]) -> KeyLasts:
+    """Whether the key still speaks for its holder, for an answer that goes on for long."""
+
+    async def lasts() -> bool:
+        return await holder_of(door.pool, given.credentials) == holder
+
+    return lasts
+
+
+Lasts = Annotated[KeyLasts, Depends(_lasts)]
 
 
 async def _takes_its_query(request: Request, holder: Holder) -> None:

@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from postroom import __version__
 from postroom.domain.job import Status
 from postroom.doors.api import previews, problems
-from postroom.doors.api.holder import Holder, takes_its_query
+from postroom.doors.api.holder import Holder, Lasts, takes_its_query
 from postroom.doors.api.requests import (
     BodyInvalid,
     Line,
@@ -214,10 +214,10 @@ EVENTS: dict[int | str, dict[str, Any]] = {200: {
 
 @router.get("/jobs/{job_id}/events", responses=OF_A_JOB | EVENTS, response_class=EventSourceResponse,
             summary="The job, live (server-sent events)")
-async def follow_job(door: AtDoor, holder: Holder, job_id: Number) -> Response:
+async def follow_job(door: AtDoor, holder: Holder, lasts: Lasts, job_id: Number) -> Response:
     """The job at once and again at each change. Every event is the whole job, so a stream that was lost and opened again is
-    right with its first event."""
-    return await events(door, holder.account_id, job_id)
+    right with its first event. It ends without `end` when its key is revoked."""
+    return await events(door, holder.account_id, job_id, may_go_on=lasts)
 
 
 @router.put("/jobs/{job_id}/approval", responses=MOVES_A_JOB, summary="Approve a job")
@@ -292,6 +292,7 @@ def _link_next(request: Request, response: Response, cursor: str | None) -> None
 def create_api() -> FastAPI:
     """The API as an application of its own, to be mounted. Its description is served beside it, offline: openapi.json."""
     api = FastAPI(title="Postroom", version=__version__, docs_url=None, redoc_url=None, openapi_url="/openapi.json",
+                  redirect_slashes=False,
                   description="Sends one message to a large group and accounts for every single recipient.",
                   separate_input_output_schemas=False)
     api.include_router(router)

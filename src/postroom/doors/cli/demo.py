@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import io
 import json
+import sys
 import time
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from postroom.domain.job import Status
 from postroom.doors import wiring
 from postroom.doors.cli.jobs import print_exclusions, print_findings
 from postroom.doors.cli.listing import opened_list
-from postroom.doors.cli.operate import PortOption, with_changes
+from postroom.doors.cli.operate import PortOption, way_in, with_changes
 from postroom.doors.cli.terminal import err, out
 from postroom.doors.cli.watching import print_accounting, watch_the_check, watch_to_the_end
 from postroom.doors.process import run
@@ -85,7 +86,10 @@ async def _demo(settings: Settings, auto: bool, recipients_file: Path | None, sc
         console, job = out(), stage.told.job
         console.print(f"Job {job.id}: {job.recipient_count:,} recipients.", style="bold")
         print_exclusions(console, stage.told, [])
-        console.print(f"\nOpen this page: {stage.running.link(f'/accounts/{job.account_id}/jobs/{job.id}')}", soft_wrap=True)
+        path = f"/accounts/{job.account_id}/jobs/{job.id}"
+        console.print(f"\nOpen this page: {await way_in(stage.running, path)}", soft_wrap=True)
+        if not sys.stdout.isatty():
+            console.print(f"with POSTROOM_HOME={stage.running.settings.home} and no POSTROOM_DATABASE_URL", soft_wrap=True)
         console.file.flush()
         if auto:
             return await _run_to_the_end(stage, stop)

@@ -46,6 +46,7 @@ app = typer.Typer(
 
 app.command("demo")(demo.demo)
 app.command("serve")(operate.serve)
+app.command("sign-in")(operate.sign_in)
 app.command("worker")(operate.worker)
 app.command("send")(send.send)
 app.command("preview")(preview.show)

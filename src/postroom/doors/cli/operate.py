@@ -1,10 +1,12 @@
-"""Running an installation: `postroom serve`, `worker`, `check`, `settings`, `migrate`, `version`."""
+"""Running an installation: `postroom serve`, `sign-in`, `worker`, `check`, `settings`, `migrate`, `version`."""
 
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterable
 from typing import Annotated
+from urllib.parse import quote, urlsplit
 
 import msgspec
 import typer
@@ -15,10 +17,13 @@ from postroom.config import SECRETS, Settings, as_markdown, described, read_sett
 from postroom.domain.checking import Finding, Level
 from postroom.doors import logs, supervisor, wiring
 from postroom.doors.check import check_all
-from postroom.doors.cli.terminal import JsonOption, err, out, plain, print_json, table
+from postroom.doors.cli.terminal import JsonOption, err, out, plain, print_json, table, with_postroom
 from postroom.doors.process import run
+from postroom.doors.supervisor import Installation
+from postroom.doors.wiring import Postroom
 from postroom.doors.worker import work
 from postroom.errors import InvalidInput
+from postroom.flow.account import operator
 
 PortOption = Annotated[int | None, typer.Option(
     "--port", min=0, max=65535, help="Instead of POSTROOM_PORT; 0 takes any free one.")]
@@ -32,8 +37,9 @@ def serve(
 ) -> None:
     """Run Postroom: the pages, the API and the workers; with them a PostgreSQL of its own, if no POSTROOM_DATABASE_URL is set.
 
-    Prints the address and a link that signs the operator in. SIGTERM or Ctrl-C stops it: workers finish what the gateway has in
-    hand, and the database stops last. A second one does not wait for the gateway.
+    Prints the address and, in a terminal, a link that signs the operator in, once: `postroom sign-in` prints others.
+    SIGTERM or Ctrl-C stops it: workers finish what the gateway has in hand, and the database stops last. A second one does not
+    wait for the gateway.
     """
     logs.configure(logging.INFO)
     settings = with_changes(read_settings(), port=port, workers=workers)
@@ -44,12 +50,36 @@ async def _serve(settings: Settings) -> None:
     stop = supervisor.Stop()
     async with supervisor.installation(settings, stop) as running:
         console = out()
-        console.print(f"Postroom is at {running.address}\nSign in:  {running.link()}", soft_wrap=True)
+        console.print(f"Postroom is at {running.address}\nSign in:  {await way_in(running)}", soft_wrap=True)
         console.file.flush()
         if settings.workers == 0:
             err().print("No worker runs here (POSTROOM_WORKERS=0): jobs move when `postroom worker` runs somewhere.")
         await stop.asked.wait()
         err().print("Stopping: the workers finish what the gateway has in hand.")
+
+
+def sign_in(
+    port: PortOption = None,
+    to_a_pipe: Annotated[bool, typer.Option("--pipe", help="Print the link even where standard output is no terminal.")] = False,
+    leads_to: Annotated[str, typer.Option("--next", metavar="PATH", help="The page that it leads to.")] = "/",
+) -> None:
+    """Print a link that signs the operator in to the pages of `postroom serve`: once, and within half an hour."""
+    if not (sys.stdout.isatty() or to_a_pipe):
+        raise InvalidInput("The link is for a terminal: whoever reads a log could use it. With --pipe it is printed anyway.")
+    settings = with_changes(read_settings(), port=port)
+    typer.echo(with_postroom(lambda postroom: _link(postroom, supervisor.address_of(settings, settings.port), leads_to)))
+
+
+async def _link(postroom: Postroom, address: str, path: str) -> str:
+    return f"{address}/sign-in?token={await operator.new_link(postroom.pool)}&next={quote(path)}"
+
+
+async def way_in(running: Installation, path: str = "/") -> str:
+    """A link for whoever sits at this terminal; where there is none, and a log keeps all that is said, the command for one."""
+    if not sys.stdout.isatty():
+        return f"postroom sign-in --port {urlsplit(running.address).port or running.settings.port} --next {path}"
+    async with wiring.opened(running.settings, name="sign-in", connections=1) as postroom:
+        return await _link(postroom, running.address, path)
 
 
 def worker() -> None:

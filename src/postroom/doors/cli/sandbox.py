@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from postroom.doors import wiring
-from postroom.doors.cli.terminal import JsonOption, out, print_json
+from postroom.doors.cli.terminal import JsonOption, asked_password, out, print_json
 from postroom.doors.process import UNTIL_STDIN_ENDS, run, stop_on_signals, stop_with_parent
 from postroom.errors import InvalidInput
 
@@ -26,7 +26,8 @@ def sandbox(
     tls: Annotated[Path | None, typer.Option(metavar="CERT.pem", help="Offer STARTTLS with this certificate.")] = None,
     tls_key: Annotated[Path | None, typer.Option(metavar="KEY.pem", help="Its key, if that is a file of its own.")] = None,
     implicit_tls: Annotated[bool, typer.Option("--implicit-tls", help="Speak TLS from the first byte.")] = False,
-    login: Annotated[str, typer.Option(metavar="USER:PASSWORD", help="Take mail only after this login.")] = "",
+    login: Annotated[str, typer.Option(metavar="USER", help="Take mail only after this login. The password is asked for.")] = "",
+    password_stdin: Annotated[bool, typer.Option("--password-stdin", help="Read the password from standard input.")] = False,
     as_json: JsonOption = False,
     until_stdin_ends: Annotated[bool, typer.Option(UNTIL_STDIN_ENDS, hidden=True)] = False,
 ) -> None:
@@ -43,7 +44,7 @@ def sandbox(
 
     The phases are connect, ehlo, auth, mail, rcpt, data and dot; temp and perm may be followed by a reply of your own.
     """
-    context, credentials = _context(tls, tls_key), _credentials(login)
+    context, credentials = _context(tls, tls_key), _credentials(login, password_stdin)
 
     def started(host: str, taken: int) -> None:
         if as_json:
@@ -80,8 +81,9 @@ def _context(certificate: Path | None, key: Path | None) -> ssl.SSLContext | Non
     return context
 
 
-def _credentials(login: str) -> tuple[str, str] | None:
-    user, colon, password = login.partition(":")
-    if login and not (user and colon and password):
-        raise InvalidInput("A login is USER:PASSWORD.", field="login")
-    return (user, password) if login else None
+def _credentials(user: str, password_stdin: bool) -> tuple[str, str] | None:
+    """Raises InvalidInput, also for a password as an argument, where other users of the machine could read it."""
+    if ":" in user:
+        raise InvalidInput("--login takes the user alone; the password is asked for, or read by --password-stdin.",
+                           field="login")
+    return (user, asked_password(password_stdin)) if user else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from enum import StrEnum
 from typing import Annotated
 
@@ -13,6 +12,7 @@ from postroom.doors.cli.terminal import (
     AccountOption,
     JsonOption,
     account_id_of,
+    asked_password,
     group,
     out,
     plain,
@@ -21,7 +21,6 @@ from postroom.doors.cli.terminal import (
     with_postroom,
 )
 from postroom.doors.wiring import Postroom
-from postroom.errors import InvalidInput
 from postroom.flow.account import accounts, gateways
 from postroom.flow.account.accounts import Account
 from postroom.flow.account.gateways import Gateway, Limits
@@ -152,7 +151,7 @@ def create_gateway(
 
     Example: `postroom gateway create --host smtp.example.com --username club`
     """
-    password = _password(password_stdin) if username is not None else None
+    password = asked_password(password_stdin) if username is not None else None
 
     async def act(postroom: Postroom) -> tuple[int, list[Gateway]]:
         account_id = await account_id_of(postroom, account)
@@ -231,18 +230,6 @@ def suppress(
         print_json({"suppressed": added, "already": len(addresses) - added})
     else:
         out().print(f"Suppressed: {added:,}. Already suppressed: {len(addresses) - added:,}.")
-
-
-def _password(from_stdin: bool) -> str:
-    if from_stdin:
-        password = sys.stdin.readline().rstrip("\r\n")
-        if not password:
-            raise InvalidInput("There is no password on standard input.", field="password")
-        return password
-    if not sys.stdin.isatty():
-        raise InvalidInput("A username needs a password: give it with --password-stdin, or run this in a terminal.",
-                           field="password")
-    return str(typer.prompt("Password", hide_input=True, err=True))
 
 
 def _show(account: Account, as_json: bool) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import getpass
 import json
+import sys
 import unicodedata
 from collections.abc import Awaitable, Callable
 from datetime import datetime
@@ -22,7 +23,7 @@ from postroom.config import read_settings
 from postroom.doors import wiring
 from postroom.doors.process import run
 from postroom.doors.wiring import Postroom
-from postroom.errors import NotFound
+from postroom.errors import InvalidInput, NotFound
 from postroom.flow.account import accounts
 from postroom.flow.job import report
 
@@ -105,6 +106,19 @@ async def account_id_of_job(postroom: Postroom, name: str | None, job_id: int) -
             continue
         return account.id
     raise NotFound(f"There is no job {job_id}.")
+
+
+def asked_password(from_stdin: bool) -> str:
+    """A password, which is never an argument. Raises InvalidInput where there is none, and nobody to ask."""
+    if from_stdin:
+        password = sys.stdin.readline().rstrip("\r\n")
+        if not password:
+            raise InvalidInput("There is no password on standard input.", field="password")
+        return password
+    if not sys.stdin.isatty():
+        raise InvalidInput("A username needs a password: give it with --password-stdin, or run this in a terminal.",
+                           field="password")
+    return str(typer.prompt("Password", hide_input=True, err=True))
 
 
 def print_json(document: Any) -> None:

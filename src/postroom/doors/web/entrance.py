@@ -1,4 +1,4 @@
-"""The way in and out: the link that `serve` prints, and which account comes first."""
+"""The way in and out: the link that `postroom sign-in` prints, and which account comes first."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from typing import Annotated
 
 from fastapi import APIRouter, Query
+from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from postroom.doors.door import NUMBER_MAX, AtDoor
@@ -19,22 +20,22 @@ OUR_PAGE = re.compile(r"/(?:[A-Za-z0-9_-]+/)*[A-Za-z0-9_-]*")
 
 
 @router.get("/sign-in")
-async def sign_in(sessions: AtEntrance, token: str = "", go_to: Annotated[str, Query(alias="next")] = "/") -> Response:
-    """The token is worth what the terminal it was printed on is worth; it is not kept anywhere after this.
+async def sign_in(request: Request, sessions: AtEntrance, token: str = "",
+                  go_to: Annotated[str, Query(alias="next")] = "/") -> Response:
+    """The token is used up by this; whoever is signed in and loads the link again is led on all the same.
 
     `next` is a page of ours: an address of another site would make the link a way to lead people there.
     """
-    if not sessions.opens(token):
-        return page("sign_in.html", status=401, wrong=bool(token))
     response = RedirectResponse(go_to if OUR_PAGE.fullmatch(go_to) else "/", 303)
-    sessions.begin(response)
-    return response
+    if await sessions.begin(token, response) or (token and await sessions.of(request)):
+        return response
+    return page("sign_in.html", status=401, wrong=bool(token))
 
 
 @router.post("/sign-out")
-async def sign_out(sessions: AtEntrance, form: SentForm) -> Response:
+async def sign_out(sessions: AtEntrance, session: SignedIn, form: SentForm) -> Response:
     response = page("sign_in.html", out=True)
-    sessions.end(response)
+    await sessions.end(session, response)
     return response
 
 

@@ -17,7 +17,7 @@ from postroom.domain.outcome import CLASSES, EVIDENCE_MEANINGS, Kind
 from postroom.doors.door import NUMBER_MAX, POSITION_MAX, AtDoor, Number, events
 from postroom.doors.shown import attempt_shown, job_shown, preflight_shown, recipient_shown
 from postroom.doors.web.rendering import account_page
-from postroom.doors.web.session import OPERATOR, SentForm, SignedIn
+from postroom.doors.web.session import OPERATOR, AtEntrance, SentForm, SignedIn
 from postroom.errors import InvalidInput
 from postroom.flow.job.approve import approve
 from postroom.flow.job.continuation import continue_the_rest
@@ -86,8 +86,8 @@ async def show_job(door: AtDoor, session: SignedIn, account_id: Number, job_id: 
 
 
 @router.get("/accounts/{account_id}/jobs/{job_id}/events")
-async def follow_job(door: AtDoor, session: SignedIn, account_id: Number, job_id: Number) -> Response:
-    return await events(door, account_id, job_id, without=WITHOUT)
+async def follow_job(door: AtDoor, sessions: AtEntrance, session: SignedIn, account_id: Number, job_id: Number) -> Response:
+    return await events(door, account_id, job_id, may_go_on=lambda: sessions.lasts(session), without=WITHOUT)
 
 
 @router.get("/accounts/{account_id}/jobs/{job_id}/message")

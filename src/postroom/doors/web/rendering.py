@@ -106,7 +106,7 @@ TITLES = {400: "That request cannot be read", 403: "That form has expired", 404:
 
 
 def _trouble(request: Request, status: int, detail: str, back: str = "/") -> HTMLResponse:
-    session = request.app.state.sessions.of(request)
+    session = getattr(request.state, "session", None)
     title = TITLES.get(status, "That did not work")
     return page("trouble.html", session=session, status=status, title=title, detail=detail, back=back)
 

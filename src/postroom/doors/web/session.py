@@ -1,16 +1,14 @@
-"""Who may see the pages: one operator, let in by the link that `serve` prints, then known by a signed cookie.
+"""Who may see the pages: one operator, let in by a link that works once, then known by a cookie.
 
-Promises: nothing is kept on the server; a cookie that was not signed here, or is too old, is nobody; every form carries a
-token of its session, and a form that was sent from elsewhere is refused.
+Promises: a cookie that was not given out here, is too old or signed out is nobody, in every process and whoever has a copy of it;
+every form carries a token of its session, and a form that was sent from elsewhere is refused.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-import secrets
-import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -18,8 +16,10 @@ from fastapi import Depends
 from starlette.requests import Request
 from starlette.responses import Response
 
+from postroom.flow.account import operator
+from postroom.flow.job.report import Pool
+
 OPERATOR = "operator"  # who did it, in the trail
-SESSION_S = 7 * 24 * 3600
 
 
 class SignInNeeded(Exception):
@@ -32,39 +32,42 @@ class Forged(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """`form_token` stands in every form of this session."""
+    """The operator's, by its cookie. `form_token` stands in every form of it."""
 
-    form_token: str
+    cookie: str = field(repr=False)
+
+    @property
+    def form_token(self) -> str:
+        return hashlib.sha256(b"form\0" + self.cookie.encode()).hexdigest()
 
 
 class Sessions:
-    """Makes and reads the cookie. `base_url` None: the pages are on plain HTTP, on this machine."""
+    """Sets and reads the cookie. `base_url` None: the pages are on plain HTTP, on this machine."""
 
-    def __init__(self, secret_key: str, sign_in_token: str, base_url: str | None) -> None:
-        self._key = hashlib.sha256(b"postroom sessions\0" + secret_key.encode()).digest()
-        self._sign_in_token = sign_in_token.encode()
+    def __init__(self, pool: Pool, base_url: str | None) -> None:
+        self._pool = pool
         self._origin = None if base_url is None else _origin(base_url)
         self._secure = bool(self._origin and self._origin.startswith("https:"))
         self.cookie = "__Host-postroom_session" if self._secure else "postroom_session"
 
-    def opens(self, token: str) -> bool:
-        return hmac.compare_digest(token.encode("utf-8", "surrogatepass"), self._sign_in_token)
+    async def begin(self, token: str, response: Response) -> bool:
+        """Whether the token of a link let somebody in; `response` has the cookie then."""
+        cookie = await operator.sign_in(self._pool, token)
+        if cookie is not None:
+            response.set_cookie(self.cookie, cookie, max_age=operator.SESSION_S, httponly=True, samesite="lax",
+                                secure=self._secure, path="/")
+        return cookie is not None
 
-    def begin(self, response: Response) -> None:
-        body = f"{int(time.time()) + SESSION_S}.{secrets.token_urlsafe(16)}"
-        response.set_cookie(self.cookie, f"{body}.{self._sign('session', body)}", max_age=SESSION_S, httponly=True,
-                            samesite="lax", secure=self._secure, path="/")
-
-    def end(self, response: Response) -> None:
+    async def end(self, session: Session, response: Response) -> None:
+        await operator.sign_out(self._pool, session.cookie)
         response.delete_cookie(self.cookie, httponly=True, samesite="lax", secure=self._secure, path="/")
 
-    def of(self, request: Request) -> Session | None:
-        body, _, signature = request.cookies.get(self.cookie, "").rpartition(".")
-        if not hmac.compare_digest(signature.encode("utf-8", "replace"), self._sign("session", body).encode()):
-            return None
-        if int(body.partition(".")[0]) < time.time():
-            return None
-        return Session(self._sign("form", body))
+    async def of(self, request: Request) -> Session | None:
+        session = Session(request.cookies.get(self.cookie, ""))
+        return session if await self.lasts(session) else None
+
+    async def lasts(self, session: Session) -> bool:
+        return await operator.is_signed_in(self._pool, session.cookie)
 
     def check_form(self, request: Request, session: Session, form_token: str) -> None:
         """Raises Forged."""
@@ -78,9 +81,6 @@ class Sessions:
             return site in ("same-origin", "none")
         origin = request.headers.get("origin")
         return origin is None or origin in (self._origin, _origin(str(request.base_url)))
-
-    def _sign(self, purpose: str, body: str) -> str:
-        return hmac.new(self._key, f"{purpose}\0{body}".encode("utf-8", "replace"), hashlib.sha256).hexdigest()
 
 
 def _origin(url: str) -> str:
@@ -96,10 +96,11 @@ def _sessions(request: Request) -> Sessions:
 AtEntrance = Annotated[Sessions, Depends(_sessions)]
 
 
-def _signed_in(request: Request, sessions: AtEntrance) -> Session:
-    session = sessions.of(request)
+async def _signed_in(request: Request, sessions: AtEntrance) -> Session:
+    session = await sessions.of(request)
     if session is None:
         raise SignInNeeded
+    request.state.session = session  # for a page that tells of trouble, perhaps that of a database that is away
     return session
 
 

@@ -240,7 +240,11 @@ def describe(url: str) -> str:
         raise Unavailable(
             "POSTROOM_DATABASE_URL is no PostgreSQL URL. It looks like postgresql://user:password@host:5432/database."
         ) from None
-    host, port = parts.get("host") or "localhost", parts.get("port") or "5432"
+    host, port = str(parts.get("host") or "localhost"), str(parts.get("port") or "5432")
+    is_cut = "@" in str(parts.get("dbname")) or ("@" in host and host[0] != "/") or not port.replace(",", "").isdecimal()
+    if "://" in url and is_cut:
+        # A password with a bare @ or / is cut there, and its rest would be told as the host, port or database.
+        raise Unavailable("POSTROOM_DATABASE_URL is no PostgreSQL URL. In its password, write @ as %40, / as %2F and : as %3A.")
     return f'PostgreSQL at {host}:{port}, database "{parts.get("dbname") or parts.get("user") or "postgres"}"'
 
 

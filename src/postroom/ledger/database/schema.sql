@@ -85,6 +85,18 @@ CREATE TABLE api_key (
     CONSTRAINT api_key_name_is_taken UNIQUE (account_id, name)
 );
 
+-- Links that sign the operator in, once. Only the hashes of their tokens are here.
+CREATE TABLE sign_in_link (
+    token_hash  bytea PRIMARY KEY,
+    until       timestamptz NOT NULL
+);
+
+-- Sessions of the operator. Only the hashes of their cookies are here.
+CREATE TABLE operator_session (
+    cookie_hash  bytea PRIMARY KEY,
+    until        timestamptz NOT NULL
+);
+
 CREATE TABLE suppression (
     account_id   bigint NOT NULL REFERENCES account,
     address_key  text NOT NULL,

@@ -1,0 +1,52 @@
+"""What a gateway says back of a login never goes further than here.
+
+Some gateways quote the command that they refuse, and with it the password. A session hides its own login in everything that it
+was told, before a word of it becomes a reply, an error or a reason: in clear and in base64, alone or with what stood beside it,
+in one line or broken over several, in whatever case. Hiding too much (a word that happens to be the password) is no harm.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Callable
+from typing import Final
+
+Hide = Callable[[bytes], bytes]
+
+_HIDDEN: Final = b"********"
+# Where a reply goes on in its next line, or in a command that was folded: white space, and the code again.
+_BREAK: Final = rb"(?:\s+(?:[2-5][0-9]{2}[ -])?(?:[245](?:\.[0-9]{1,3}){2}\s+)?)?"
+_BASE64: Final = re.compile(rb"[A-Za-z0-9+/]{4,}={0,2}")
+_CORE_MIN: Final = 4  # characters of base64; fewer are in any word
+
+
+def nothing(said: bytes) -> bytes:
+    """For a session without a login."""
+    return said
+
+
+def hiding(user: bytes, password: bytes) -> Hide:
+    """What hides this login in what a gateway said."""
+    encoded = [base64.b64encode(whole).rstrip(b"=") for whole in (b"\0" + user + b"\0" + password, password)]
+    cores = [core for before in range(3) if len(core := _core(password, before)) >= _CORE_MIN]
+    told = b"|".join([rb"[A-Za-z0-9+/]*" + _broken(form) + rb"[A-Za-z0-9+/]*={0,2}" for form in (*encoded, *cores)]
+                     + [_broken(password)])
+    pattern, pieces = re.compile(told, re.IGNORECASE), [form.lower() for form in encoded]
+
+    def piece(found: re.Match[bytes]) -> bytes:
+        """A gateway may quote only the beginning of a command."""
+        text = found[0].rstrip(b"=").lower()
+        return _HIDDEN if any(text in form for form in pieces) else found[0]
+
+    return lambda said: _BASE64.sub(piece, pattern.sub(_HIDDEN, said))
+
+
+def _core(password: bytes, before: int) -> bytes:
+    """The characters of base64 that are the same whatever stands around the password, after `before` octets modulo 3."""
+    encoded = base64.b64encode(bytes(before) + password).rstrip(b"=")
+    return encoded[(8 * before + 5) // 6: 8 * (before + len(password)) // 6]
+
+
+def _broken(form: bytes) -> bytes:
+    return _BREAK.join(re.escape(bytes([octet])) for octet in form)
