@@ -19,6 +19,7 @@ _HIDDEN: Final = b"********"
 _BREAK: Final = rb"(?:\s+(?:[2-5][0-9]{2}[ -])?(?:[245](?:\.[0-9]{1,3}){2}\s+)?)?"
 _BASE64: Final = re.compile(rb"[A-Za-z0-9+/]{4,}={0,2}")
 _CORE_MIN: Final = 4  # characters of base64; fewer are in any word
+_BEGINNING: Final = 4  # characters of what is hidden that a line must have, or it is not looked at closely
 
 
 def nothing(said: bytes) -> bytes:
@@ -33,13 +34,19 @@ def hiding(user: bytes, password: bytes) -> Hide:
     told = b"|".join([rb"[A-Za-z0-9+/]*" + _broken(form) + rb"[A-Za-z0-9+/]*={0,2}" for form in (*encoded, *cores)]
                      + [_broken(password)])
     pattern, pieces = re.compile(told, re.IGNORECASE), [form.lower() for form in encoded]
+    beginnings = {form[:_BEGINNING].lower() for form in (*encoded, *cores, password)}
 
     def piece(found: re.Match[bytes]) -> bytes:
         """A gateway may quote only the beginning of a command."""
         text = found[0].rstrip(b"=").lower()
         return _HIDDEN if any(text in form for form in pieces) else found[0]
 
-    return lambda said: _BASE64.sub(piece, pattern.sub(_HIDDEN, said))
+    def hide(said: bytes) -> bytes:
+        if b"\n" not in said and not any(map(said.lower().__contains__, beginnings)):
+            return said  # nearly every reply of a session, and each message has one
+        return _BASE64.sub(piece, pattern.sub(_HIDDEN, said))
+
+    return hide
 
 
 def _core(password: bytes, before: int) -> bytes:
