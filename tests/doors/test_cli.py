@@ -70,6 +70,7 @@ def test_the_documented_settings_are_the_settings() -> None:
     ("postgresql://me:s3cret@db/postroom refused", "postgresql://me:********@db/postroom refused"),
     ("host=db password=s3cret user=me", "host=db password=******** user=me"),
     ("https://post.example/u/AAAAAAcAACo-_x and on", "https://post.example/u/******** and on"),
+    ("http://127.0.0.1:8025/sign-in?token=Ab-_c&next=/", "http://127.0.0.1:8025/sign-in?token=********&next=/"),
     ("GET '/u/AAAAAAcAACo%20x?a=b'", "GET '/u/********?a=b'"),
 ])
 def test_the_log_holds_no_password_and_no_token(given: str, shown: str) -> None:

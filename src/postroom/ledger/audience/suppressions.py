@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from psycopg.rows import class_row
 
@@ -19,7 +19,7 @@ class Addressee:
 
     account_id: int
     account_name: str
-    token_key: bytes
+    token_key: bytes = field(repr=False)
     address: str
     address_key: str
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from psycopg.rows import class_row
@@ -26,7 +26,7 @@ class JobContent:
     identity: str
     account_fields: str
     message_key: str
-    token_key: bytes
+    token_key: bytes = field(repr=False)
     dkim_keys: list[int]
     field_policy: str
     started_at: datetime | None
