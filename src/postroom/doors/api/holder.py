@@ -13,7 +13,7 @@ from starlette.requests import Request
 from postroom.doors.door import AtDoor
 from postroom.flow.account.keys import KeyHolder, holder_of
 
-bearer = HTTPBearer(auto_error=False, description="A key of the account: postroom key create NAME.")
+bearer = HTTPBearer(auto_error=False, description="A key of the account: postroom key create --name NAME.")
 
 
 async def _holder(door: AtDoor, given: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> KeyHolder:
