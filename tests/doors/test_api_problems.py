@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from postroom.doors.api import routes
 from postroom.ledger.database import db
@@ -122,7 +123,7 @@ IN_PLAIN_WORDS = [
         "#/message/odd": "message.odd: There is nothing of this name here.",
         "#/message/from/name": "message.from.name: The text contains a NUL character."}),
     ([], {"#": "The body: An object is needed here."}),
-    ({"duplicates": "guess", "contacts": "maybe", "not_before": "soon", "gateway": "x" * 1001, "recipients": 1}, {
+    ({"duplicates": "guess", "contacts": "true", "not_before": "soon", "gateway": "x" * 1001, "recipients": 1}, {
         "#/message": "message: This is missing.", "#/duplicates": "duplicates: It is one of 'exclude', 'skip' or 'send'.",
         "#/contacts": "contacts: It is either true or false.", "#/recipients": "recipients: A list is needed here.",
         "#/gateway": "gateway: It is too long: at most 1,000.",
@@ -138,7 +139,7 @@ async def test_what_is_wrong_with_a_body_or_a_parameter_is_said_in_plain_words_a
                          ("status=odd", "It is one of 'pending_approval', 'queued',"), ("since=2030-01-01T00:00:00", "its zone"),
                          ("cursor=x", "does not have the form")):
         assert words in (await api.get(f"/jobs?{query}")).json()["detail"], query
-    answer = await api.post("/jobs/1/settlements", json={"decision": "guess", "positions": [0, 1.5, "x"]})
+    answer = await api.post("/jobs/1/settlements", json={"decision": "guess", "positions": [0, 1.5, "3"]})
     assert [one["detail"] for one in answer.json()["errors"]] == [
         "decision: It is one of 'assume_sent' or 'send_again'.", "positions.0: The smallest that it can be is 1.",
         "positions.1: A whole number is needed here.", "positions.2: A whole number is needed here."]
@@ -263,3 +264,7 @@ async def test_the_description_names_what_is_sent_and_answered_and_where_a_key_i
         assert {"400", "413"} <= set(operation["responses"])
         assert ("header", "Idempotency-Key") in [(one["in"], one["name"]) for one in operation["parameters"]]
     assert "415" in described["paths"]["/jobs"]["post"]["responses"]
+
+
+async def test_the_description_is_valid(site):
+    OpenAPIV31SpecValidator((await site.client().get("/api/v1/openapi.json")).json()).validate()

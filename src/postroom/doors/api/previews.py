@@ -42,7 +42,7 @@ class NewTest(Strict):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"to": ["office@example.com"], "position": 12}]})
 
     to: Annotated[list[Line], Field(min_length=1, max_length=TO_MAX)]
-    position: Annotated[int, Field(ge=1, le=NUMBER_MAX)] = 1
+    position: Annotated[int, Field(strict=True, ge=1, le=NUMBER_MAX)] = 1
 
 
 @router.get("/jobs/{job_id}/recipients/{position}/message", response_model=PreviewShown,

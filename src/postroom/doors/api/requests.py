@@ -125,14 +125,14 @@ class ListedRecipient(Strict):
     """One recipient. Whether the address can be mailed is decided for each, and said in the job."""
 
     email: str | None = None
-    fields: dict[str, str | int | float | bool | None] = {}
+    fields: dict[str, str | int | float | bool | None] | None = {}
 
 
 class JobOptions(Strict):
     """`not_before` is a time with its zone. `gateway` is a name; without it the account's first."""
 
     message: Message
-    contacts: Annotated[bool, Field(description="Send to all contacts of the account, in place of a list.")] = False
+    contacts: Annotated[bool, Field(strict=True, description="Send to all contacts of the account, in place of a list.")] = False
     duplicates: Literal["exclude", "skip", "send"] = "exclude"
     unusable_addresses: Literal["exclude", "fail"] = "exclude"
     field_policy: Annotated[Literal["fail", "refuse", "blank"], Field(

@@ -134,7 +134,7 @@ class NewSettlement(Strict):
         {"decision": "send_again", "positions": [12, 480], "note": "Neither has it."}]})
 
     decision: Literal["assume_sent", "send_again"]
-    positions: Annotated[list[Annotated[int, Field(ge=1, le=POSITION_MAX)]], Field(
+    positions: Annotated[list[Annotated[int, Field(strict=True, ge=1, le=POSITION_MAX)]], Field(
         min_length=1, max_length=POSITIONS_AT_ONCE)] | None = None
     note: Line | None = None
 
