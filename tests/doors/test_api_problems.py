@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from postroom.doors.api import routes
 from postroom.ledger.database import db
 
-from .serving import Site, job_of, served
+from .serving import Site, job_of, served, upload
 
 
 @pytest.fixture
@@ -48,6 +49,55 @@ async def test_an_address_or_a_parameter_that_is_wrong_is_a_problem(site):
         assert is_problem(await api.request(method, path), status), path
 
 
+async def test_a_number_is_written_in_digits_and_nothing_else(site):
+    api = await site.api(await site.account())
+    job = (await api.post("/jobs", json=job_of(1))).json()["id"]
+    assert (await api.get(f"/jobs/{job}")).status_code == 200
+    for spelt in (f"%20{job}", f"+{job}", f"{job}.0", f"0_{job}", "%D9%A1", "%EF%BC%91", "%00", "%ff"):
+        assert is_problem(await api.get(f"/jobs/{spelt}"), 404), spelt
+        for parameter in ("limit", "cursor"):
+            assert is_problem(await api.get(f"/jobs?{parameter}={spelt}"), 422), (parameter, spelt)
+
+
+async def test_a_time_that_cannot_be_kept_or_is_none_is_refused_and_an_extreme_one_is_taken(site):
+    api = await site.api(await site.account())
+    for time in ("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "2030-01-01T00:00:00\0Z", "1700000000", 1_700_000_000):
+        answer = await api.post("/jobs", json=job_of(1, not_before=time))
+        assert is_problem(answer, 422), time
+        assert answer.json()["errors"][0]["pointer"] == "#/not_before"
+    for time in ("0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z"):
+        assert (await api.post("/jobs", json=job_of(1, not_before=time))).status_code == 201, time
+        assert (await api.get("/jobs", params={"since": time, "until": time})).status_code == 200
+    for time in ("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"):
+        assert (await api.get("/jobs", params={"since": time, "until": time})).status_code == 200
+    assert is_problem(await api.get("/jobs?since=1700000000"), 422)
+    page = await (await site.operator()).get(f"/accounts/{await site.account('Other')}/jobs?until=9999-12-31")
+    assert page.status_code == 422
+
+
+HALF_A_CHARACTER = [
+    (rb'{"\ud800": 1}', "application/x-ndjson"), (rb'{"email": "a@b.example", "fields": {"\ud800": []}}', "application/x-ndjson"),
+    (b"email,+2AA-,+2AA-\n", "text/csv; charset=utf-7")]
+
+
+async def test_what_no_answer_can_carry_is_quoted_as_a_question_mark(site):
+    api = await site.api(await site.account())
+    for recipients, content_type in HALF_A_CHARACTER:
+        answer = await upload(api, recipients, content_type)
+        assert is_problem(answer, 422), recipients
+        assert answer.json()["errors"][0]["column"] == "?"
+
+
+async def test_a_method_that_an_address_does_not_take_is_told_all_that_it_takes(site):
+    api = await site.api(await site.account())
+    for path, allowed in (("/jobs", "GET, POST"), ("/jobs/1/pause", "DELETE, PUT"), ("/jobs/1", "GET")):
+        for method in ("PATCH", "TRACE", "ODD"):
+            answer = await api.request(method, path)
+            assert is_problem(answer, 405)
+            assert answer.headers["allow"] == allowed
+    assert is_problem(await api.get("/jobs/"), 404)
+
+
 async def test_a_parameter_that_an_operation_does_not_have_is_a_problem_everywhere_and_those_of_its_description_are_none(site):
     api = await site.api(await site.account())
     described = (await site.client().get("/api/v1/openapi.json")).json()["paths"]
@@ -73,7 +123,7 @@ IN_PLAIN_WORDS = [
         "#/message/odd": "message.odd: There is nothing of this name here.",
         "#/message/from/name": "message.from.name: The text contains a NUL character."}),
     ([], {"#": "The body: An object is needed here."}),
-    ({"duplicates": "guess", "contacts": "maybe", "not_before": "soon", "gateway": "x" * 1001, "recipients": 1}, {
+    ({"duplicates": "guess", "contacts": "true", "not_before": "soon", "gateway": "x" * 1001, "recipients": 1}, {
         "#/message": "message: This is missing.", "#/duplicates": "duplicates: It is one of 'exclude', 'skip' or 'send'.",
         "#/contacts": "contacts: It is either true or false.", "#/recipients": "recipients: A list is needed here.",
         "#/gateway": "gateway: It is too long: at most 1,000.",
@@ -89,7 +139,7 @@ async def test_what_is_wrong_with_a_body_or_a_parameter_is_said_in_plain_words_a
                          ("status=odd", "It is one of 'pending_approval', 'queued',"), ("since=2030-01-01T00:00:00", "its zone"),
                          ("cursor=x", "does not have the form")):
         assert words in (await api.get(f"/jobs?{query}")).json()["detail"], query
-    answer = await api.post("/jobs/1/settlements", json={"decision": "guess", "positions": [0, 1.5, "x"]})
+    answer = await api.post("/jobs/1/settlements", json={"decision": "guess", "positions": [0, 1.5, "3"]})
     assert [one["detail"] for one in answer.json()["errors"]] == [
         "decision: It is one of 'assume_sent' or 'send_again'.", "positions.0: The smallest that it can be is 1.",
         "positions.1: A whole number is needed here.", "positions.2: A whole number is needed here."]
@@ -156,7 +206,7 @@ async def test_too_many_recipients_in_json_are_told_to_come_as_a_file(pool, data
         assert is_problem(await api.post("/jobs", json=job_of(10_001)), 422)
 
 
-async def test_a_bug_is_a_problem_that_tells_nothing(site, monkeypatch):
+async def test_a_bug_is_a_problem_that_tells_nothing_and_is_logged_once(site, monkeypatch, capsys, caplog):
     async def broken(*_args, **_more):
         raise RuntimeError("secret detail")
 
@@ -165,6 +215,8 @@ async def test_a_bug_is_a_problem_that_tells_nothing(site, monkeypatch):
     answer = await api.get("/jobs")
     assert is_problem(answer, 500)
     assert "secret" not in answer.text
+    assert capsys.readouterr().out.count("a request failed") == 1
+    assert "AttributeError" not in caplog.text
 
 
 async def test_without_its_database_the_process_says_so_and_is_not_healthy(database):
@@ -199,10 +251,26 @@ async def test_the_description_has_an_example_for_every_operation(site):
     taken = described["paths"]["/jobs"]["post"]["requestBody"]["content"]
     assert set(taken) == {"application/json", "multipart/form-data"}
     assert set(taken["multipart/form-data"]["schema"]["properties"]) == {"message", "recipients", "attachment"}
-    assert "$ref" not in str(described["paths"]["/jobs"]["post"]["requestBody"])
 
 
 async def test_no_address_is_led_to_whatever_host_the_client_named(site):
     for path in ("/sign-in/?token=t", "/api/v1", "/api/v1/jobs/", "/accounts/1/jobs/?token=t", "/static"):
         answer = await site.client(headers={"Host": "elsewhere.example"}).get(path)
         assert (answer.status_code in (401, 404), "location" in answer.headers) == (True, False), path
+
+
+async def test_the_description_names_what_is_sent_and_answered_and_where_a_key_is_made(site):
+    described = (await site.client().get("/api/v1/openapi.json")).json()
+    shown = described["components"]["schemas"]["PreviewShown"]["properties"]
+    assert "from" in shown
+    assert "sender" not in shown
+    assert "postroom key create --name NAME" in described["components"]["securitySchemes"]["HTTPBearer"]["description"]
+    for path in ("/jobs", "/jobs/{job_id}/continuation", "/jobs/{job_id}/settlements"):
+        operation = described["paths"][path]["post"]
+        assert {"400", "413"} <= set(operation["responses"])
+        assert ("header", "Idempotency-Key") in [(one["in"], one["name"]) for one in operation["parameters"]]
+    assert "415" in described["paths"]["/jobs"]["post"]["responses"]
+
+
+async def test_the_description_is_valid(site):
+    OpenAPIV31SpecValidator((await site.client().get("/api/v1/openapi.json")).json()).validate()

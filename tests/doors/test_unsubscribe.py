@@ -171,7 +171,7 @@ async def test_no_log_holds_the_token_even_when_the_page_fails(site, capsys):
     said = capsys.readouterr()
     assert answer.status_code == 500
     assert token not in answer.text
-    assert "a page failed" in said.err
+    assert "a request failed" in said.err
     assert "/u/********" in said.err
     assert token not in said.err + said.out
 

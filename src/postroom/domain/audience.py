@@ -65,7 +65,8 @@ def read_csv(stream: BinaryIO, *, encoding: str = "utf-8") -> Iterator[IncomingR
     except csv.Error as error:
         raise Unreadable(f"The file is not readable as CSV: {error}.") from None
     finally:
-        text.detach()
+        if not stream.closed:  # whoever gave up on the list may have closed it first
+            text.detach()
 
 
 def _rows(text: io.TextIOWrapper) -> Iterator[IncomingRow]:

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from fastapi import Depends, Path
+from pydantic import BeforeValidator
+from pydantic_core import PydanticCustomError
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.requests import Request
 
@@ -26,8 +28,18 @@ FREEZES_AT_ONCE = 4
 PING_S = 15
 SEND_TIMEOUT_S = 60
 
+
+
+def _in_digits(value: object) -> object:
+    """pydantic would also take " 1", "+1", "1_0" and "1.0": several addresses of one thing."""
+    if isinstance(value, str) and not (value.isascii() and value.isdigit()):
+        raise PydanticCustomError("int_parsing", "a whole number is needed")
+    return value
+
+
+Digits = BeforeValidator(_in_digits)
 # A number that the database can hold; anything else names nothing.
-Number = Annotated[int, Path(ge=1, le=NUMBER_MAX)]
+Number = Annotated[int, Digits, Path(ge=1, le=NUMBER_MAX)]
 
 
 @dataclass(frozen=True, slots=True)

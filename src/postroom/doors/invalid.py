@@ -17,6 +17,8 @@ SENTENCES = {
     "literal_error": "It is one of {expected}.", "enum": "It is one of {expected}.",
     "too_short": "It is too short: at least {min_length:,}.", "too_long": "It is too long: at most {max_length:,}.",
     "string_too_long": "It is too long: at most {max_length:,} characters.",
+    "string_unicode": "The text is not valid text: it holds half a character or a stray byte.",
+    "finite_number": "A number is needed here.",
     "string_pattern_mismatch": "It does not have the form that is needed here."}
 FAMILIES = {  # by how the names of pydantic's errors begin
     "model_": "An object is needed here.", "dict_": "An object is needed here.", "bool_": "It is either true or false.",

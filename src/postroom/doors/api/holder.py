@@ -16,7 +16,7 @@ from postroom.flow.account.keys import KeyHolder, holder_of
 
 KeyLasts = Callable[[], Awaitable[bool]]
 
-bearer = HTTPBearer(auto_error=False, description="A key of the account: postroom key create NAME.")
+bearer = HTTPBearer(auto_error=False, description="A key of the account: postroom key create --name NAME.")
 
 
 async def _holder(door: AtDoor, given: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> KeyHolder:

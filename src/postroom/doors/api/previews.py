@@ -15,15 +15,14 @@ from starlette.responses import Response
 from postroom.doors.api import problems
 from postroom.doors.api.holder import Holder, takes_its_query
 from postroom.doors.api.requests import Line, Strict, asked_for, openapi_of_new_job
-from postroom.doors.door import NUMBER_MAX, AtDoor, Number
+from postroom.doors.door import NUMBER_MAX, AtDoor, Digits, Number
 from postroom.doors.previewed import SOURCE_EXAMPLE, PreviewShown, TestShown, preview_shown, tried_shown
 from postroom.doors.web.pages import PREVIEW_POLICY
 from postroom.errors import Conflict, NotFound
 from postroom.flow.preview.look import Preview, framed, preview, preview_draft
 from postroom.flow.preview.try_out import TESTS_PER_HOUR, TO_MAX, GatewayUnusable, send_test
 
-router = APIRouter(dependencies=[takes_its_query], responses={status: problems.RESPONSES[status] for status in (401, 422, 503)})
-OF_A_JOB: dict[int | str, dict[str, Any]] = {404: problems.RESPONSES[404]}
+router = APIRouter(dependencies=[takes_its_query], responses=problems.answers(401, 422, 503))
 NO_MESSAGE: dict[int | str, dict[str, Any]] = {409: problems.RESPONSES[409] | {
     "description": "This recipient gets no message; the reason is the detail. In JSON it is a member."}}
 TOO_MANY: dict[int | str, dict[str, Any]] = {409: problems.RESPONSES[409] | {
@@ -33,7 +32,7 @@ FORMS: dict[int | str, dict[str, Any]] = {200: {"content": {
     "text/plain": {"schema": {"type": "string"}, "example": "Hello Zoë,\n"},
     "message/rfc822": {"schema": {"type": "string", "format": "binary"}, "example": SOURCE_EXAMPLE}}}}
 
-Place = Annotated[int, Query(ge=1, le=NUMBER_MAX, description="Of the recipient, in the order of the list, from 1 on.")]
+Place = Annotated[int, Digits, Query(ge=1, le=NUMBER_MAX, description="Of the recipient, in the order of the list, from 1 on.")]
 Form = Annotated[Literal["json", "html", "text", "source"], Query(alias="as", description="All of it, or one part alone.")]
 
 
@@ -43,11 +42,11 @@ class NewTest(Strict):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"to": ["office@example.com"], "position": 12}]})
 
     to: Annotated[list[Line], Field(min_length=1, max_length=TO_MAX)]
-    position: Annotated[int, Field(ge=1, le=NUMBER_MAX)] = 1
+    position: Annotated[int, Field(strict=True, ge=1, le=NUMBER_MAX)] = 1
 
 
-@router.get("/jobs/{job_id}/recipients/{position}/message", response_model=PreviewShown, responses=OF_A_JOB | NO_MESSAGE | FORMS,
-            summary="One recipient's message, as it goes out or went out")
+@router.get("/jobs/{job_id}/recipients/{position}/message", response_model=PreviewShown,
+            responses=problems.answers(404) | NO_MESSAGE | FORMS, summary="One recipient's message, as it goes out or went out")
 async def show_message(door: AtDoor, holder: Holder, job_id: Number, position: Number, form: Form = "json") -> Any:
     """In any status of the job; one that has not started is shown as it would go out now. `as=source` is the message to the
     byte; `as=html` may be put into a frame: it runs nothing and fetches nothing."""
@@ -55,7 +54,7 @@ async def show_message(door: AtDoor, holder: Holder, job_id: Number, position: N
 
 
 @router.post("/previews", response_model=PreviewShown, openapi_extra=openapi_of_new_job(), summary="Look at a draft",
-             responses={413: problems.RESPONSES[413]} | NO_MESSAGE | FORMS)
+             responses=problems.answers(400, 413, 415) | NO_MESSAGE | FORMS)
 async def show_draft(request: Request, door: AtDoor, holder: Holder, position: Place = 1, form: Form = "json") -> Any:
     """Takes what `POST /jobs` takes and creates nothing: the message of one recipient, or what is wrong with the draft. The list
     is read up to that recipient, and nobody is left out of it."""
@@ -63,7 +62,8 @@ async def show_draft(request: Request, door: AtDoor, holder: Holder, position: P
         return await _shown(await preview_draft(door.pool, door.deployment, asked.submission, asked.rows, position), form)
 
 
-@router.post("/jobs/{job_id}/tests", response_model=TestShown, responses=OF_A_JOB | TOO_MANY, summary="Send a test message")
+@router.post("/jobs/{job_id}/tests", response_model=TestShown, responses=problems.answers(400, 404, 413) | TOO_MANY,
+             summary="Send a test message")
 async def try_out(door: AtDoor, holder: Holder, job_id: Number, body: NewTest) -> Any:
     """Sends one recipient's message, marked as a test, to addresses of your own, and answers with what the gateway said. It is in
     no ledger but in the job's trail, changes no count, and is never sent again by itself. 503: there is no session with the

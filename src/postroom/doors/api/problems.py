@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -13,12 +14,14 @@ from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Match
 
 from postroom.doors.invalid import sentence
 from postroom.errors import Conflict, Fault, InvalidInput, NotFound, PostroomError, Unavailable
 
 MEDIA_TYPE = "application/problem+json"
 ERRORS_MAX = 20
+METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}  # as RFC 9110 has them, whatever Python does
 # Where in the JSON of a new job, a test message or a decision the things stand that flow names by their own fields.
 POINTERS = {
@@ -45,7 +48,7 @@ class ProblemError(BaseModel):
 
 
 class Problem(BaseModel):
-    """RFC 9457. `errors` stands with 422, `job_id` with 409."""
+    """RFC 9457. `errors` stands with 422, `job_id` with some of 409."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{
         "type": "about:blank", "title": "Unprocessable Content", "status": 422,
@@ -60,14 +63,31 @@ class Problem(BaseModel):
     errors: list[ProblemError] | None = None
 
 
-# What every operation may answer with; the framework's own schema of 422 is not what we answer.
+_OF_PROBLEM = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+SCHEMAS = {"Problem": {name: value for name, value in _OF_PROBLEM.items() if name != "$defs"}, **_OF_PROBLEM["$defs"]}
+
+# What an operation may answer with; the framework's own schema of 422 is not what we answer.
 RESPONSES: dict[int | str, dict[str, Any]] = {
-    status: {"description": description, "content": {MEDIA_TYPE: {"schema": Problem.model_json_schema()}}}
+    status: {"description": description, "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}}
     for status, description in (
-        (401, "No bearer key, or one that is unknown or revoked."), (404, "No such thing in this account."),
-        (409, "The job is not in a state that allows this."), (413, "The request is too large."),
+        (400, "The body cannot be read."), (401, "No bearer key, or one that is unknown or revoked."),
+        (404, "No such thing in this account."), (409, "The job is not in a state that allows this."),
+        (413, "The request is too large."), (415, "The body, or a part of it, is of another type than those that are taken."),
         (422, "Something in the request is wrong; `errors` says what and where."),
         (503, "The database is not there. Try again."))}
+
+
+def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Those of RESPONSES, as a route is told of them."""
+    return {status: RESPONSES[status] for status in statuses}
+
+
+class _Problem(JSONResponse):
+    media_type = MEDIA_TYPE
+
+    def render(self, content: Any) -> bytes:
+        """What is quoted from a request may hold half a character, which no answer can carry: it is shown as "?"."""
+        return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
 
 
 def problem(status: int, detail: str, *, headers: Mapping[str, str] | None = None, **members: Any) -> JSONResponse:
@@ -75,7 +95,7 @@ def problem(status: int, detail: str, *, headers: Mapping[str, str] | None = Non
     title = TITLES.get(status) or HTTPStatus(status).phrase
     body = {"type": "about:blank", "title": title, "status": status, "detail": detail}
     body |= {name: value for name, value in members.items() if value is not None}
-    return JSONResponse(body, status, headers, media_type=MEDIA_TYPE)
+    return _Problem(body, status, headers)
 
 
 def of_postroom_error(error: PostroomError) -> JSONResponse:
@@ -146,14 +166,26 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> JSONResponse:
+        if error.status_code == 405:
+            error.headers = {"Allow": ", ".join(_methods_of(request))}
         return of_http(error)
 
     app.add_exception_handler(ClientDisconnect, gone)
 
     @app.exception_handler(Exception)
     async def _bug(request: Request, error: Exception) -> JSONResponse:
-        log.error("a request failed", path=request.url.path, error=repr(error))
-        return problem(500, "Something went wrong inside Postroom. It is in the log of the server.")
+        return of_bug()
+
+
+def of_bug() -> JSONResponse:
+    """Whoever is outermost writes the log: the framework hands every bug on to there."""
+    return problem(500, "Something went wrong inside Postroom. It is in the log of the server.")
+
+
+def _methods_of(request: Request) -> list[str]:
+    """Of all routes at this address: the framework's own 405 names those of the first alone."""
+    return [method for method in METHODS
+            if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in request.app.routes)]
 
 
 async def gone(request: Request, error: Exception) -> Response:

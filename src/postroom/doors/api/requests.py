@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Annotated, Any, Literal, TypeVar
 
+from fastapi import Depends, Header
 from pydantic import (
     AfterValidator,
     AwareDatetime,
@@ -24,10 +25,12 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    SkipValidation,
     ValidationError,
     WithJsonSchema,
 )
-from pydantic_core import from_json
+from pydantic.json_schema import models_json_schema
+from pydantic_core import PydanticCustomError, from_json
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
@@ -78,6 +81,16 @@ def _from_base64(value: object) -> bytes:
         raise ValueError("this is not base64 (RFC 4648, section 4: padded, and no line breaks)") from None
 
 
+def _spelt(value: object) -> object:
+    """pydantic would take a number for the seconds, or the milliseconds, since 1970."""
+    if not (isinstance(value, str) and re.match(r"[0-9]{4}-", value)):
+        raise PydanticCustomError("datetime_parsing", "a time is needed")
+    return value
+
+
+Time = Annotated[AwareDatetime, BeforeValidator(_spelt)]
+
+
 class From(Strict):
     address: Line
     name: Line = ""
@@ -112,28 +125,28 @@ class ListedRecipient(Strict):
     """One recipient. Whether the address can be mailed is decided for each, and said in the job."""
 
     email: str | None = None
-    fields: dict[str, str | int | float | bool | None] = {}
+    fields: dict[str, str | int | float | bool | None] | None = {}
 
 
 class JobOptions(Strict):
     """`not_before` is a time with its zone. `gateway` is a name; without it the account's first."""
 
     message: Message
-    contacts: Annotated[bool, Field(description="Send to all contacts of the account, in place of a list.")] = False
+    contacts: Annotated[bool, Field(strict=True, description="Send to all contacts of the account, in place of a list.")] = False
     duplicates: Literal["exclude", "skip", "send"] = "exclude"
     unusable_addresses: Literal["exclude", "fail"] = "exclude"
     field_policy: Annotated[Literal["fail", "refuse", "blank"], Field(
         description="Where a field that the message prints is blank for a recipient: fail them, without a message; refuse the "
                     "job; or leave it blank. Recipients whose message cannot be made at all fail, or refuse the job.")] = "fail"
     gateway: Line | None = None
-    not_before: AwareDatetime | None = None
+    not_before: Time | None = None
 
 
 class NewJob(JobOptions):
     """The whole request in JSON; give either `recipients` or `contacts`."""
 
     # The rows themselves are read by the same code as those of a file, so that both are refused in the same words.
-    recipients: Annotated[list[Any] | None, Field(max_length=JSON_RECIPIENTS_MAX)] = None
+    recipients: Annotated[list[SkipValidation[ListedRecipient]] | None, Field(max_length=JSON_RECIPIENTS_MAX)] = None
 
 
 MESSAGE_EXAMPLE: dict[str, Any] = {
@@ -148,14 +161,17 @@ NEW_JOB_EXAMPLE: dict[str, Any] = {
     "duplicates": "exclude", "unusable_addresses": "exclude", "field_policy": "fail"}
 
 
+# What the description of the API says of a body that a route reads by itself.
+_SHAPES, _DEFINITIONS = models_json_schema([(NewJob, "validation"), (JobOptions, "validation")],
+                                           ref_template="#/components/schemas/{model}")
+SCHEMAS: dict[str, Any] = _DEFINITIONS["$defs"]
+
+
 def openapi_of_new_job() -> dict[str, Any]:
-    """The request body in OpenAPI's words."""
-    whole = NewJob.model_json_schema()
-    whole["properties"]["recipients"] = {
-        "type": "array", "maxItems": JSON_RECIPIENTS_MAX, "items": ListedRecipient.model_json_schema()}
+    """The request body in OpenAPI's words; what it refers to is in SCHEMAS."""
     csv = "email,name\nzoe@example.com,Zoë\n"
     form = {"type": "object", "required": ["message"], "properties": {
-        "message": JobOptions.model_json_schema(),
+        "message": _SHAPES[JobOptions, "validation"],
         "recipients": {"type": "string", "format": "binary", "description":
                        "text/csv (with an optional charset, else UTF-8; a header row with an email column), or "
                        "application/x-ndjson, each line an object with email and fields."},
@@ -163,24 +179,12 @@ def openapi_of_new_job() -> dict[str, Any]:
                      "The files that go with the message, each a part of this name with the file's own name; as attachments "
                      "in the message, and beside those."}}}
     return {"requestBody": {"required": True, "content": {
-        "application/json": {"schema": _inlined(whole), "example": NEW_JOB_EXAMPLE},
+        "application/json": {"schema": _SHAPES[NewJob, "validation"], "example": NEW_JOB_EXAMPLE},
         "multipart/form-data": {
-            "schema": _inlined(form), "encoding": {"message": {"contentType": "application/json"},
+            "schema": form, "encoding": {"message": {"contentType": "application/json"},
                                                    "recipients": {"contentType": "text/csv, application/x-ndjson"},
                                                    ATTACHMENT: {"contentType": "*/*"}},
             "example": {"message": {"message": MESSAGE_EXAMPLE}, "recipients": csv}}}}}
-
-
-def _inlined(schema: Any, definitions: dict[str, Any] | None = None) -> Any:
-    """Without `$defs`, which OpenAPI would look for elsewhere."""
-    if isinstance(schema, list):
-        return [_inlined(one, definitions) for one in schema]
-    if not isinstance(schema, dict):
-        return schema
-    definitions = {**(definitions or {}), **schema.get("$defs", {})}
-    if "$ref" in schema:
-        return _inlined(definitions[schema["$ref"].rsplit("/", 1)[1]], definitions)
-    return {name: _inlined(value, definitions) for name, value in schema.items() if name != "$defs"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,9 +287,10 @@ def _fingerprint(body: Any, rest: bytes = b"") -> bytes:
     return hashlib.sha256(len(spelt).to_bytes(8, "big") + spelt + rest).digest()
 
 
-def idempotency_of(request: Request) -> str | None:
+async def _key(given: Annotated[str | None, Header(alias="Idempotency-Key", description=(
+        f"1 to {IDEMPOTENCY_KEY_MAX} printable ASCII characters, in quotation marks or without: the same request with the same "
+        "key is carried out once."))] = None) -> str | None:
     """The Idempotency-Key, quoted as the draft has it or bare as most send it. Raises InvalidInput."""
-    given = request.headers.get("idempotency-key")
     if given is None:
         return None
     key = given.strip()
@@ -297,11 +302,13 @@ def idempotency_of(request: Request) -> str | None:
     return key
 
 
+Key = Annotated[str | None, Depends(_key)]
+
+
 def bound_to(key: str | None, asked: Asked) -> IdempotencyKey | None:
     return None if key is None else IdempotencyKey(key, asked.fingerprint)
 
 
-def bound_to_body(request: Request, body: BaseModel) -> IdempotencyKey | None:
-    """The key of a request whose address and body say everything. Raises InvalidInput."""
-    key = idempotency_of(request)
+def bound_to_body(key: str | None, request: Request, body: BaseModel) -> IdempotencyKey | None:
+    """The key of a request whose address and body say everything."""
     return None if key is None else IdempotencyKey(key, _fingerprint([request.url.path, body.model_dump(mode="json")]))

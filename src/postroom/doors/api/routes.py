@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, FastAPI, Query
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from sse_starlette import EventSourceResponse
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -15,16 +15,18 @@ from postroom.domain.job import Status
 from postroom.doors.api import previews, problems
 from postroom.doors.api.holder import Holder, Lasts, takes_its_query
 from postroom.doors.api.requests import (
+    SCHEMAS,
     BodyInvalid,
+    Key,
     Line,
     Strict,
+    Time,
     asked_for,
     bound_to,
     bound_to_body,
-    idempotency_of,
     openapi_of_new_job,
 )
-from postroom.doors.door import NUMBER_MAX, POSITION_MAX, AtDoor, Number, events
+from postroom.doors.door import NUMBER_MAX, POSITION_MAX, AtDoor, Digits, Number, events
 from postroom.doors.shown import (
     ATTEMPT_EXAMPLE,
     AttemptShown,
@@ -52,13 +54,13 @@ from postroom.flow.job.submit import submit
 PAGE_MAX = 500
 POSITIONS_AT_ONCE = 10_000
 
-Limit = Annotated[int, Query(ge=1, le=PAGE_MAX)]
+Limit = Annotated[int, Digits, Query(ge=1, le=PAGE_MAX)]
 Cursor = Annotated[str | None, Query(max_length=20, pattern="^[0-9]+$", description="`next_cursor` of the page before.")]
 
 # Every operation is of a key's account; those of one job share their answers.
-router = APIRouter(dependencies=[takes_its_query], responses={status: problems.RESPONSES[status] for status in (401, 422, 503)})
-OF_A_JOB: dict[int | str, dict[str, Any]] = {404: problems.RESPONSES[404]}
-MOVES_A_JOB = OF_A_JOB | {409: problems.RESPONSES[409]}
+router = APIRouter(dependencies=[takes_its_query], responses=problems.answers(401, 422, 503))
+OF_A_JOB = problems.answers(404)
+MOVES_A_JOB = problems.answers(400, 404, 409, 413)
 
 
 class JobPage(BaseModel):
@@ -132,17 +134,16 @@ class NewSettlement(Strict):
         {"decision": "send_again", "positions": [12, 480], "note": "Neither has it."}]})
 
     decision: Literal["assume_sent", "send_again"]
-    positions: Annotated[list[Annotated[int, Field(ge=1, le=POSITION_MAX)]], Field(
+    positions: Annotated[list[Annotated[int, Field(strict=True, ge=1, le=POSITION_MAX)]], Field(
         min_length=1, max_length=POSITIONS_AT_ONCE)] | None = None
     note: Line | None = None
 
 
 @router.post("/jobs", status_code=201, response_model=Job, openapi_extra=openapi_of_new_job(), summary="Create a job",
-             responses={status: problems.RESPONSES[status] for status in (409, 413)})
-async def create_job(request: Request, response: Response, door: AtDoor, holder: Holder) -> Job:
+             responses=problems.answers(400, 409, 413, 415))
+async def create_job(request: Request, response: Response, door: AtDoor, holder: Holder, key: Key) -> Job:
     """Freezes the list and creates the job, or does nothing at all. From the account's threshold on it waits for approval;
     below, it starts at once or queues. With an `Idempotency-Key` the same request again answers with the same job."""
-    key = idempotency_of(request)
     async with asked_for(request, account_id=holder.account_id, by=f"key {holder.name}") as asked, door.freezing:
         job = await submit(door.pool, door.deployment, asked.submission, asked.rows, idempotency=bound_to(key, asked))
     response.headers["Location"] = request.url_for("show_job", job_id=job.id).path
@@ -152,8 +153,8 @@ async def create_job(request: Request, response: Response, door: AtDoor, holder:
 @router.get("/jobs", summary="The account's jobs, newest first")
 async def list_jobs(
     request: Request, response: Response, door: AtDoor, holder: Holder, status: Status | None = None,
-    since: Annotated[AwareDatetime | None, Query(description="Created at or after.")] = None,
-    until: Annotated[AwareDatetime | None, Query(description="Created before.")] = None,
+    since: Annotated[Time | None, Query(description="Created at or after.")] = None,
+    until: Annotated[Time | None, Query(description="Created before.")] = None,
     cursor: Cursor = None, limit: Limit = 50,
 ) -> JobPage:
     page = await reports(door.pool, holder.account_id, status=status, since=since, until=until, before=_number(cursor),
@@ -242,7 +243,7 @@ async def pause_job(door: AtDoor, holder: Holder, job_id: Number, body: Pause | 
     return job_shown(await report(door.pool, holder.account_id, job_id))
 
 
-@router.delete("/jobs/{job_id}/pause", responses=MOVES_A_JOB, summary="Let a paused job go on")
+@router.delete("/jobs/{job_id}/pause", responses=problems.answers(404, 409), summary="Let a paused job go on")
 async def resume_job(door: AtDoor, holder: Holder, job_id: Number) -> Job:
     """Resuming a job that is not paused changes nothing and answers the same."""
     await resume(door.pool, holder.account_id, job_id, by=f"key {holder.name}")
@@ -251,26 +252,25 @@ async def resume_job(door: AtDoor, holder: Holder, job_id: Number) -> Job:
 
 @router.post("/jobs/{job_id}/continuation", status_code=201, responses=MOVES_A_JOB, summary="Continue the rest of a job")
 async def continue_job(request: Request, response: Response, door: AtDoor, holder: Holder, job_id: Number,
-                       body: NewContinuation) -> Job:
+                       key: Key, body: NewContinuation) -> Job:
     """A new job of exactly those that a job left unsent, or that it failed: the same message and options, and the gate again.
     Everybody is continued once: 409 names the job that does it. With an `Idempotency-Key` the same request again answers with
     the same job."""
-    key = bound_to_body(request, body)
     async with door.freezing:
         made = await continue_the_rest(door.pool, door.deployment, holder.account_id, job_id, which=body.which,
-                                       by=f"key {holder.name}", idempotency=key)
+                                       by=f"key {holder.name}", idempotency=bound_to_body(key, request, body))
     response.headers["Location"] = request.url_for("show_job", job_id=made.id).path
     return job_shown(await report(door.pool, holder.account_id, made.id))
 
 
 @router.post("/jobs/{job_id}/settlements", responses=MOVES_A_JOB, summary="Settle unconfirmed recipients")
-async def settle_job(request: Request, door: AtDoor, holder: Holder, job_id: Number, body: NewSettlement) -> SettlementShown:
+async def settle_job(request: Request, door: AtDoor, holder: Holder, job_id: Number, key: Key,
+                     body: NewSettlement) -> SettlementShown:
     """A person's decision on recipients of which nobody can know whether the gateway has them: all that are named, or none. Those
     that are sent again may get the message twice. With an `Idempotency-Key` the same request again settles nothing more."""
-    key = bound_to_body(request, body)
     async with door.freezing:
         told = await settle(door.pool, door.deployment, holder.account_id, job_id, body.decision, positions=body.positions,
-                            by=f"key {holder.name}", note=body.note, idempotency=key)
+                            by=f"key {holder.name}", note=body.note, idempotency=bound_to_body(key, request, body))
     continuation = await report(door.pool, holder.account_id, told.continuation.id) if told.continuation else None
     return settlement_shown(told, await report(door.pool, holder.account_id, job_id), continuation)
 
@@ -289,12 +289,21 @@ def _link_next(request: Request, response: Response, cursor: str | None) -> None
         response.headers["Link"] = f'<{url.path}?{url.query}>; rel="next"'
 
 
+class _Api(FastAPI):
+    def openapi(self) -> dict[str, Any]:
+        """With the shapes that the framework does not see, because they are read or answered beside it."""
+        described = super().openapi()
+        described["components"]["schemas"] |= SCHEMAS | problems.SCHEMAS
+        return described
+
+
 def create_api() -> FastAPI:
-    """The API as an application of its own, to be mounted. Its description is served beside it, offline: openapi.json."""
-    api = FastAPI(title="Postroom", version=__version__, docs_url=None, redoc_url=None, openapi_url="/openapi.json",
-                  redirect_slashes=False,
-                  description="Sends one message to a large group and accounts for every single recipient.",
-                  separate_input_output_schemas=False)
+    """The API as an application of its own, to be mounted. Its description is served beside it, offline: openapi.json.
+
+    A slash too many is another address: a redirect would send the key again, to wherever the Host header says."""
+    api = _Api(title="Postroom", version=__version__, docs_url=None, redoc_url=None, openapi_url="/openapi.json",
+               description="Sends one message to a large group and accounts for every single recipient.", redirect_slashes=False,
+               generate_unique_id_function=lambda route: route.name)
     api.include_router(router)
     api.include_router(previews.router)
     problems.install(api)

@@ -42,13 +42,13 @@ router = APIRouter(include_in_schema=False)
 Place = Annotated[int | None, Query(ge=0, le=NUMBER_MAX)]
 
 
-def _date(value: str | None) -> datetime | None:
-    """The midnight, in UTC, of a date field; an empty one is none. Raises InvalidInput."""
+def _date(value: str | None, *, days_later: int = 0) -> datetime | None:
+    """The midnight, in UTC, of a date field, or of a day after it; an empty one is none. Raises InvalidInput."""
     if not value:
         return None
     try:
-        return datetime.combine(date.fromisoformat(value), time(), UTC)
-    except ValueError:
+        return datetime.combine(date.fromisoformat(value), time(), UTC) + timedelta(days=days_later)
+    except (ValueError, OverflowError):
         raise InvalidInput(f'"{value}" is no date; a date looks like 2026-03-31.') from None
 
 
@@ -64,9 +64,8 @@ def _status(value: str | None) -> Status | None:
 @router.get("/accounts/{account_id}/jobs")
 async def show_history(door: AtDoor, session: SignedIn, account_id: Number, status: str | None = None,
                        since: str | None = None, until: str | None = None, before: Place = None) -> HTMLResponse:
-    last_day = _date(until)
     jobs = await history(door.pool, account_id, status=_status(status), since=_date(since), before=before,
-                         until=last_day + timedelta(days=1) if last_day else None, limit=JOBS_PER_PAGE + 1)
+                         until=_date(until, days_later=1), limit=JOBS_PER_PAGE + 1)
     filters = {name: value for name, value in (("status", status), ("since", since), ("until", until)) if value}
     return await account_page(
         door, session, account_id, "history.html", jobs=jobs[:JOBS_PER_PAGE], filters=filters, before=before,

@@ -163,5 +163,9 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 
 async def _bug(request: Request, error: Exception) -> Response:
-    log.error("a page failed", path=request.url.path, error=repr(error))
+    """Bugs of the API come by here too, after it has answered them as a problem."""
+    path = request.scope["path"]
+    log.error("a request failed", path=path, error=repr(error))
+    if path.startswith("/api/"):
+        return problems.of_bug()
     return _trouble(request, 500, "It is in the log of the server. Nothing that was already counted is lost.")

@@ -7,7 +7,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -74,9 +74,19 @@ def check(submission: Submission) -> None:
         raise InvalidInput(f'"unusable_addresses" is one of {", ".join(UNUSABLE_ADDRESSES)}.', field="unusable_addresses")
     if submission.field_policy not in FIELD_POLICIES:
         raise InvalidInput(f'"field_policy" is one of {", ".join(FIELD_POLICIES)}.', field="field_policy")
-    if submission.not_before is not None and submission.not_before.tzinfo is None:
-        raise InvalidInput('"not_before" needs a time zone, such as 2030-01-31T09:00:00+01:00.', field="not_before")
+    if submission.not_before is not None:
+        _check_time(submission.not_before)
     template.check(submission.content)
+
+
+def _check_time(not_before: datetime) -> None:
+    """The database would take a time that is no more one of Python's in UTC, and nobody could read the job again."""
+    if not_before.tzinfo is None:
+        raise InvalidInput('"not_before" needs a time zone, such as 2030-01-31T09:00:00+01:00.', field="not_before")
+    try:
+        not_before.astimezone(UTC)
+    except OverflowError:
+        raise InvalidInput('"not_before" is not within the years 1 to 9999 in UTC.', field="not_before") from None
 
 
 def prepare(submission: Submission) -> Prepared:
