@@ -63,8 +63,9 @@ class Sessions:
         response.delete_cookie(self.cookie, httponly=True, samesite="lax", secure=self._secure, path="/")
 
     async def of(self, request: Request) -> Session | None:
+        """None for nobody; who brings no cookie is not asked for in the database."""
         session = Session(request.cookies.get(self.cookie, ""))
-        return session if await self.lasts(session) else None
+        return session if session.cookie and await self.lasts(session) else None
 
     async def lasts(self, session: Session) -> bool:
         return await operator.is_signed_in(self._pool, session.cookie)
