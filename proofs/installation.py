@@ -347,7 +347,7 @@ def _certified(authority: Path) -> tuple[str, ...]:
     made, certificate = trustme.CA(), authority.with_name("gateway.pem")
     made.cert_pem.write_to_path(authority)
     made.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(certificate)
-    return "--tls", str(certificate), "--login", ":".join(LOGIN)
+    return "--tls", str(certificate), "--login", LOGIN[0], "--password-stdin"
 
 
 @contextlib.asynccontextmanager
@@ -358,6 +358,8 @@ async def truthful(record: Path, script: str, *asks: str) -> AsyncIterator[Truth
         sys.executable, "-m", "postroom.doors.cli.main", "sandbox", "--port", "0", "--record", str(record),
         "--script", script, *asks, UNTIL_STDIN_ENDS, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE)
     assert process.stdin is not None
+    if "--password-stdin" in asks:
+        process.stdin.write(LOGIN[1].encode() + b"\n")
     assert process.stdout is not None
     try:
         listening = re.search(rb"127\.0\.0\.1:(\d+)", await process.stdout.readline())

@@ -176,6 +176,8 @@ async def given_up(life: Life) -> None:
 
 
 async def cancelled(life: Life) -> None:
+    """Who was refused is not tried again so soon, and the job cannot be over before the cancel, however late that comes."""
+    life.changes = {"retry_base_s": 600.0}
     await life.working(life.fate)
     job = await life.approved()
     await life.until_accepted(MIDDLE)
