@@ -7,7 +7,8 @@
 # Root's commands install what they lack. For a user, root first installs what tools/setup.sh tells the user to, word for
 # word and nothing else: that too has to be enough. Nothing that is merely recommended is installed, for either.
 # Tried is the last commit of this checkout. Packages come from where this machine's own APT and pip get theirs.
-# It runs in namespaces of its own, in a directory under TMPDIR or /var/tmp: however it ends, nothing of it is left.
+# It runs in namespaces of its own, in a directory under TMPDIR or /var/tmp: nothing of it is left, but for that directory
+# where it was itself killed (kill -9).
 # What the commands say goes to standard error, the results at the end to standard output.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -46,14 +47,14 @@ clean_up() {
 
 # go_inside WORD...: runs this script again, in namespaces of its own. Each process is killed when the one above it dies:
 # this one, unshare, the first one inside, and with that all that are inside. The mounts are not seen out here, so the
-# removal of the directory cannot reach through one.
+# removal of the directory cannot reach through one. Shared memory of a PostgreSQL that was killed goes with its namespace.
 go_inside() {
     inside=''
     work=$(mktemp -d "${TMPDIR:-/var/tmp}/postroom-bare.XXXXXX")
     chmod 755 "$work"
     trap clean_up EXIT
     trap 'exit 130' HUP INT TERM
-    BARE_WORK=$work setpriv --pdeathsig KILL unshare --mount --pid --mount-proc --fork --kill-child tools/bare.sh "$@" &
+    BARE_WORK=$work setpriv --pdeathsig KILL unshare --mount --ipc --pid --mount-proc --fork --kill-child tools/bare.sh "$@" &
     inside=$!
     wait "$inside"
 }
