@@ -218,7 +218,8 @@ async def settled(life: Life) -> None:
 
 
 async def abandoned(life: Life) -> None:
-    """The same in a job that is cancelled: the sweeper finds the window that nobody holds."""
+    """The same in a job that is cancelled: the sweeper finds the window that nobody holds. As above, it cannot be over before."""
+    life.changes = {"retry_base_s": 600.0}
     job = await _killed_in_the_middle(life)
     shutil.rmtree(life.place.journals)
     await life.ask("cancel", job.id)
