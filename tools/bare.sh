@@ -81,9 +81,10 @@ apt_settings() {
 }
 pip_settings() {
     echo '[global]'
+    # All of it but what is a path of this machine.
     { python3 -m pip config list || true; } 2>/dev/null |
-        sed -nE "s/^[^.]+\.(index-url|extra-index-url|trusted-host|proxy|cert|timeout)='(.*)'$/\1 = \2/p" |
-        sed 's|^cert = .*|cert = /etc/bare.crt|' | awk '!seen[$1]++'
+        sed -nE "s/^[^.]+\.([a-z-]+)='(.*)'$/\1 = \2/p" |
+        sed -e '/^find-links = /d' -e 's|^cert = .*|cert = /etc/bare.crt|' | awk '!seen[$1]++'
 }
 
 # make_root RELEASE: $work/RELEASE is as a machine with nothing but Debian, make, git, and a checkout.
