@@ -57,6 +57,7 @@ lock: ## Write the lock files again from pyproject.toml (UPGRADE=1 takes newer v
 	$(lock) pyproject.toml --group build -o requirements.lock
 	$(lock) pyproject.toml --group build --group dev -c requirements.lock -o requirements-dev.lock
 	$(lock) pyproject.toml --group build --group dev --group bench -c requirements-dev.lock -o requirements-bench.lock
+	$(lock) --group client -o requirements-client.lock
 
 clean: ## Remove the virtual environment and every cache; data in .postroom stays
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist src/*.egg-info

@@ -2,7 +2,7 @@
 # Makes a checkout ready to run.
 #
 #   tools/setup.sh run      to use Postroom          requirements.lock
-#   tools/setup.sh dev      to test it               requirements-dev.lock, Chromium, libatomic, smtp-sink, PgBouncer,
+#   tools/setup.sh dev      to test it               requirements-dev.lock and -client.lock, Chromium, libatomic, smtp-sink, PgBouncer,
 #                                                    Email::MIME, dkimpy
 #   tools/setup.sh bench    to measure it            requirements-bench.lock, smtp-sink, redis-server
 #
@@ -122,12 +122,23 @@ install_locked() {
     for set in "$@"; do checksum_of >".venv/.installed-$set"; done
 }
 
+# What makes clients of the API, for a test: in an environment of its own, since it wants other versions than Postroom.
+install_client_maker() {
+    if [ "$(cat .venv/client/.installed 2>/dev/null)" = "$(checksum_of)" ]; then return 0; fi
+    say "Installing from requirements-client.lock"
+    .venv/bin/python -m venv --clear .venv/client
+    .venv/client/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+        --requirement requirements-client.lock >&2
+    checksum_of >.venv/client/.installed
+}
+
 case "${1:-}" in
 run)
     install_locked requirements.lock run
     ;;
 dev)
     install_locked requirements-dev.lock dev run
+    install_client_maker
     need Chromium chromium chromium chromium-browser google-chrome
     # The driver that steers it is a program of its own inside Playwright's wheel: it is asked whether it starts.
     need_working "libatomic, which Playwright's driver loads," libatomic1 \

@@ -125,7 +125,7 @@ class ListedRecipient(Strict):
     """One recipient. Whether the address can be mailed is decided for each, and said in the job."""
 
     email: str | None = None
-    fields: dict[str, str | int | float | bool | None] | None = {}
+    fields: dict[str, str | int | float | bool | None] | None = None
 
 
 class JobOptions(Strict):
