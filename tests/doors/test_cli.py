@@ -279,6 +279,14 @@ async def test_an_argument_that_is_wrong_is_refused_in_plain_words(home: Path, a
     assert "Input should" not in ended.err
 
 
+@pytest.mark.parametrize(("zone", "day"), [("Asia/Tokyo", "0001-01-01"), ("America/Lima", "9999-12-31T23:00:00")])
+async def test_a_day_that_is_none_in_utc_is_refused_in_plain_words(
+        stage: Stage, home: Path, url_settings: dict[str, str], zone: str, day: str) -> None:
+    """In a process of its own: a zone is the whole process's."""
+    await stage.account()
+    one_sentence(await postroom(home, "jobs", "list", "--since", day, TZ=zone, **url_settings), "is too far away")
+
+
 async def test_a_gateway_s_password_comes_by_standard_input_and_is_never_shown(stage: Stage, cli) -> None:
     await cli("account", "create", "Club")
     ended = await cli("gateway", "create", "--host", "smtp.example", "--username", "club", "--password-stdin", stdin="s3cret\n")

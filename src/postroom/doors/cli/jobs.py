@@ -282,5 +282,10 @@ def _print_moved(moved: JobReport, *, as_json: bool) -> None:
 
 
 def _aware(moment: datetime | None) -> datetime | None:
-    """A date without a zone is meant in this machine's."""
-    return None if moment is None else moment.astimezone()
+    """A date without a zone is meant in this machine's. Raises InvalidInput."""
+    if moment is None:
+        return None
+    try:
+        return moment.astimezone()
+    except (ValueError, OverflowError):
+        raise InvalidInput(f"The year {moment.year} is too far away: nobody sent anything then.") from None

@@ -88,11 +88,12 @@ class Deployment:
             endpoint = self.endpoint(gateway)
         except NotSetUp as error:
             return GatewayFacts(trouble=str(error))
-        asked_at, asking = self._facts.get(endpoint, (0.0, None))
-        if asking is None or time.monotonic() - asked_at > FACTS_KEPT_S:
-            asking = asyncio.create_task(_ask(endpoint))  # one asks for all who want to know
-            self._facts[endpoint] = time.monotonic(), asking
-        return await asyncio.shield(asking)
+        now = time.monotonic()
+        # What is older goes, and with it the login that a gateway had then.
+        self._facts = {one: (at, asking) for one, (at, asking) in self._facts.items() if now - at <= FACTS_KEPT_S}
+        if endpoint not in self._facts:
+            self._facts[endpoint] = now, asyncio.create_task(_ask(endpoint))  # one asks for all who want to know
+        return await asyncio.shield(self._facts[endpoint][1])
 
 
 async def try_gateway(endpoint: Endpoint) -> GatewayFacts:
