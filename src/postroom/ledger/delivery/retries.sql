@@ -15,9 +15,8 @@ FROM chunk WHERE account_id = %(account_id)s AND job_id = %(job_id)s
 -- Jobs that have had everybody in a window once, and nothing but retries left: from now on they hold the account's queue only
 -- for so long. The first moment is kept.
 INSERT INTO job_condition (account_id, job_id, kind, reason, since, until)
-SELECT j.account_id, j.id, 'retries', 'Only retries are left.', clock_timestamp(),
-       clock_timestamp() + make_interval(secs => a.retry_tail_s)
-FROM job j JOIN account a ON a.id = j.account_id
+SELECT j.account_id, j.id, 'retries', 'Only retries are left.', now, now + make_interval(secs => a.retry_tail_s)
+FROM job j JOIN account a ON a.id = j.account_id CROSS JOIN (SELECT clock_timestamp() AS now) clock
 WHERE j.status = 'sending'
   AND EXISTS (SELECT FROM retry r WHERE r.account_id = j.account_id AND r.job_id = j.id)
   AND NOT EXISTS (SELECT FROM chunk c WHERE c.account_id = j.account_id AND c.job_id = j.id
