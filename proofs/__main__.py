@@ -23,8 +23,8 @@ from postroom.doors.process import run
 from proofs.installation import sweep
 from proofs.verdict import Scale, Verdict
 
-NAMES = ("kills", "databases", "journal_losses", "power_losses", "freezes", "points", "machines",
-         "matrix", "resets", "cancels", "races", "claims", "replies", "simulation")
+NAMES = ("kills", "databases", "journal_losses", "power_losses", "freezes", "points", "machines", "failover", "clocks",
+         "restores", "matrix", "resets", "cancels", "races", "claims", "replies", "simulation")
 
 log = structlog.get_logger(__name__)
 

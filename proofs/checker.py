@@ -177,12 +177,13 @@ class Sides:
                 "unconfirmed though accepted": len(self.positions("unconfirmed") & self.taken.keys()),
                 "without a reason": len(self.without_a_reason)}
 
-    def faults(self, unconfirmed_max: int | None = None) -> list[str]:
-        """A sentence for each promise that the sides break together."""
+    def faults(self, unconfirmed_max: int | None = None, *, excused: Collection[int] = ()) -> list[str]:
+        """A sentence for each promise that the sides break together. `excused` are positions that the ledger has lost sight of,
+        and that are told elsewhere."""
         found = list(self.miscounts)
         found += _about(self.twice, "mailed twice")
         found += _about(self.called_sent_but_not_accepted, "called Sent, but the gateway never accepted it")
-        found += _about(self.accepted_but_not_told, "accepted, but neither Sent nor Unconfirmed")
+        found += _about(self.accepted_but_not_told - set(excused), "accepted, but neither Sent nor Unconfirmed")
         found += _about(self.lost, "lost: neither accepted nor told")
         found += _about(self.without_a_reason, "without a reason")
         recounted = tuple(len(self.positions(kind)) for kind in ("sent", "failed", "skipped", "unconfirmed"))

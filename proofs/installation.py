@@ -156,6 +156,13 @@ class Place:
         for _ in range(workers):
             self.crew.append(await self.forge.worker(self.settings.environment()))
 
+    async def at_work(self, workers: int) -> None:
+        """Until so many have begun. Machines that have never seen the database join those that are at work on it."""
+        async def begun() -> bool:
+            [[count]] = await self.query("SELECT count(*) FROM worker")
+            return bool(count >= workers)
+        await eventually(begun)
+
     async def replace(self, worker: Worker) -> None:
         """Kills it, and starts another one in its place."""
         await worker.kill()
@@ -172,6 +179,11 @@ class Place:
         """Everybody is told to stop, and drains."""
         await asyncio.gather(*(worker.stop() for worker in self.crew))
         self.crew.clear()
+
+    async def lose_journals(self) -> None:
+        """With all that the machine has seen of the database, as a lost disk takes it. A person says that it is the newest."""
+        shutil.rmtree(self.journals, ignore_errors=True)  # workers may have had no time to make it
+        await wiring.trust_database(self.settings, by="prover")
 
     # -- the database
 

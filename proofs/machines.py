@@ -77,6 +77,7 @@ async def prove(scale: Scale, seed: int, say: Say) -> Verdict:
     async with installed(connections=CONNECTIONS, script=SCRIPT, recipients=count) as place, _machines(place) as machines:
         for machine in machines:
             await machine.hire()
+        await place.at_work(2 * WORKERS)
         job = await place.sending(count)
         for done, moment in enumerate(moments(draw, rounds, count), 1):
             await place.truth.until(moment)

@@ -15,7 +15,6 @@ import asyncio
 import json
 import random
 import re
-import shutil
 import time
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -204,7 +203,7 @@ async def inherited(life: Life) -> None:
 async def orphaned(life: Life) -> None:
     """The same without a journal: the next one takes over when the lease is up."""
     await _killed_in_the_middle(life)
-    shutil.rmtree(life.place.journals)
+    await life.place.lose_journals()
     await life.working(life.fate)
     await life.over()
 
@@ -221,7 +220,7 @@ async def abandoned(life: Life) -> None:
     """The same in a job that is cancelled: the sweeper finds the window that nobody holds. As above, it cannot be over before."""
     life.changes = {"retry_base_s": 600.0}
     job = await _killed_in_the_middle(life)
-    shutil.rmtree(life.place.journals)
+    await life.place.lose_journals()
     await life.ask("cancel", job.id)
     await life.working(life.fate)
     await life.over()

@@ -13,7 +13,7 @@ from typing import Any
 
 import structlog
 
-from postroom.flow.delivery import deliver, lease, pacing, recover, sessions, window_source
+from postroom.flow.delivery import books, deliver, guard, lease, pacing, recover, sessions, window_source
 from postroom.flow.job import pause, start
 from postroom.gateway import dead_journals, journal
 from postroom.ledger.database.engine import CHECK_TASK, TASK
@@ -70,8 +70,12 @@ async def others_wait(conn: Connection, job_id: int) -> bool:
     return seen
 
 
-ENGINE = SimpleNamespace(defer_lanes=defer_lanes, defer_checks=defer_checks, live_lanes=live_lanes, look_around=look_around,
-                         others_wait=others_wait, CHECK_TASK=CHECK_TASK)
+async def bound_heartbeats(conn: Connection) -> None:
+    """Nobody's heart beats in the future there."""
+
+
+ENGINE = SimpleNamespace(bound_heartbeats=bound_heartbeats, defer_lanes=defer_lanes, defer_checks=defer_checks,
+                         live_lanes=live_lanes, look_around=look_around, others_wait=others_wait, CHECK_TASK=CHECK_TASK)
 
 
 class Disk:
@@ -122,7 +126,7 @@ def installed(loop: Loop, disk: Disk, open_session: Any, boot_id: Any, seed: int
     clock = SimpleNamespace(monotonic=monotonic, thread_time=lambda: 0.0)
     segment = journal.HEADER_OCTETS + RECORDS * journal.RECORD_OCTETS
     places: list[tuple[Any, str, Any]] = [
-        *((module, "time", clock) for module in (deliver, window_source, lease, pacing)),
+        *((module, "time", clock) for module in (books, deliver, guard, window_source, lease, pacing)),
         *((module, "engine", ENGINE) for module in (deliver, recover, start, pause)),
         *((module, "RECORDS", RECORDS) for module in (journal, dead_journals)),
         *((module, "SEGMENT_OCTETS", segment) for module in (journal, dead_journals)),

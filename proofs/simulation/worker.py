@@ -12,7 +12,8 @@ import psycopg
 
 from postroom.errors import PostroomError
 from postroom.flow.delivery.deliver import Deliveries
-from postroom.flow.delivery.journals import guard, settle_dead_siblings
+from postroom.flow.delivery.guard import GUARD_EVERY_S, Guard
+from postroom.flow.delivery.journals import settle_dead_siblings
 from postroom.flow.delivery.pacing import Paces
 from postroom.flow.delivery.recover import sweep
 from postroom.flow.delivery.sessions import Sessions
@@ -40,26 +41,31 @@ async def work(world: World, process: Process) -> None:
     """As doors/wiring.py puts one together."""
     pool: Any = Pool(world.database, process)
     directory = world.place / process.host
+    guard = Guard(pool, directory, process.name, patience_s=LEASE_S)
     while True:
         try:
-            found = await guard(pool, directory)
+            found = await guard.look()
             break
         except AWAY:
             await asyncio.sleep(DATABASE_RETRY_S)
-    journal = Journal.open(directory, found.id, process.name, found.beat)
+    guard.journal = journal = Journal.open(directory, found.id, process.name, found.beat)
     outgoing_jobs: Any = OutgoingJobs(LANES)
     deliveries = Deliveries(
         pool=pool, outgoing_jobs=outgoing_jobs, sessions=Sessions(pool, process.name, LEASE_S, DEADLINES), paces=Paces(pool),
-        journal=journal, owner=process.name, lease_s=LEASE_S, retry_base_s=RETRY_BASE_S, beat=found.beat)
+        journal=journal, owner=process.name, lease_s=LEASE_S, retry_base_s=RETRY_BASE_S, witness=guard.witness,
+        beat=found.beat)
     world.workers[process] = deliveries
 
     async def settle_the_dead() -> None:
         await settle_dead_siblings(pool, directory, found.id, retry_base_s=RETRY_BASE_S)
 
+    async def look_at_database() -> None:
+        deliveries.trust(await guard.look())
+
     every = [
         (LEASE_S / 3, deliveries.renew_leases), (LEASE_S / 3, deliveries.sessions.renew), (2.0, lambda: _rescue(world, pool)),
-        (2.0, lambda: sweep(pool, give_up_s=GIVE_UP_S)), (1.0, deliveries.sessions.close_idle),
-        (SETTLE_EVERY_S, settle_the_dead)]
+        (2.0, lambda: sweep(pool, give_up_s=GIVE_UP_S, lease_s=LEASE_S)), (1.0, deliveries.sessions.close_idle),
+        (SETTLE_EVERY_S, settle_the_dead), (GUARD_EVERY_S, look_at_database)]
     await _round(world, settle_the_dead)
     for seconds, act in every:
         world.loop.start(_every(world, seconds, act), process)

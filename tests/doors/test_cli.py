@@ -17,7 +17,9 @@ from postroom.domain.job import Status
 from postroom.doors.cli.listing import opened_list
 from postroom.doors.cli.main import app
 from postroom.doors.logs import masked
+from postroom.flow.delivery.guard import UNKNOWN
 from postroom.flow.job import report
+from postroom.flow.job.pause import pause
 from postroom.gateway.sandbox.server import Sandbox
 from postroom.gateway.session import GatewayRefused, open_session
 from stage import Stage
@@ -29,7 +31,7 @@ ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = ["demo", "serve", "sign-in", "worker", "send", "jobs", "jobs list", "jobs show", "jobs recipients", "jobs approve",
             "jobs cancel", "jobs pause", "jobs resume", "jobs continue", "jobs settle", "account create", "account list",
             "account set", "account show", "gateway create", "gateway list", "key create", "key list", "key revoke",
-            "contacts import", "suppress", "sandbox", "check", "settings", "migrate", "version"]
+            "contacts import", "suppress", "sandbox", "check", "settings", "migrate", "trust-database", "version"]
 MESSAGE = ("--subject", "News for {{ name }}", "--from", "The Club <news@club.example>")
 
 
@@ -391,6 +393,16 @@ async def test_migrate_says_what_it_did(home: Path, bare_database: str) -> None:
     settings = {"POSTROOM_DATABASE_URL": bare_database, "POSTROOM_UNSAFE_DATABASE": "true"}
     assert "Migrated: 0001" in (await here(home, "migrate", **settings)).out
     assert "up to date" in (await here(home, "migrate", **settings)).out
+
+
+async def test_trusting_the_database_lets_go_on_what_was_paused_for_doubt_of_it(stage: Stage, home: Path) -> None:
+    settings = {"POSTROOM_DATABASE_URL": stage.url, "POSTROOM_UNSAFE_DATABASE": "true"}
+    account = await stage.account()
+    job = await stage.submit(account, 3)
+    await pause(stage.pool, account, job.id, by="postroom", reason=UNKNOWN)
+    assert f"Jobs that go on: {job.id}." in (await here(home, "trust-database", **settings)).out
+    assert (home / "journal" / "mark").exists()
+    assert json.loads((await here(home, "trust-database", "--json", **settings)).out) == {"resumed": []}
 
 
 def test_a_big_list_is_read_whole_with_its_bar(files) -> None:

@@ -197,20 +197,39 @@ def fill(journal: Journal) -> Intent:
     return journal.intend(FULL, (RECORDS - 1) // 2)
 
 
-def test_a_full_segment_goes_when_its_last_window_is_booked(tmp_path: Path) -> None:
+def test_a_segment_whose_windows_are_booked_goes_when_the_database_was_seen_beyond_that(tmp_path: Path) -> None:
     journal = opened(tmp_path)
     window = journal.intend(KEY, 1)
     journal.booked(window)
     first = segments(tmp_path)
     full = fill(journal)
-    second = segments(tmp_path)
-    assert (len(second), first == second) == (1, False), "the first held nothing that was not booked"
+    before = journal.finished()
     journal.intend(OTHER, 1)
-    third = [path for path in segments(tmp_path) if path not in second]
-    assert (len(third), segments(tmp_path)) == (1, second + third)
     journal.booked(full)
-    assert segments(tmp_path) == third
+    assert len(segments(tmp_path)) == 3
+    journal.forget(before)
+    assert (len(segments(tmp_path)), set(first) & set(segments(tmp_path))) == (2, set()), "and what was booked since stays"
+    journal.forget(journal.finished())
+    assert len(segments(tmp_path)) == 1
     abandon(journal)
+
+
+def test_what_is_set_aside_is_kept_from_when_it_is_booked_and_no_reader_settles_by_it(tmp_path: Path) -> None:
+    journal = opened(tmp_path)
+    booked, full = journal.intend(KEY, 1), fill(journal)
+    journal.booked(booked)
+    journal.set_aside("why")
+    aside = [path.name for path in tmp_path.glob("*.why")]
+    assert (len(aside), len(segments(tmp_path))) == (1, 2), "one is not booked yet, and there is a new one"
+    journal.handing_over(full, 1, 1)
+    journal.booked(full)
+    journal.forget(journal.finished())
+    assert len(list(tmp_path.glob("*.why"))) == 2
+    fresh = journal.intend(OTHER, 1)
+    journal.booked(fresh)
+    journal.close()
+    assert len(list(tmp_path.iterdir())) == 2, "what came later is like any other"
+    assert found(tmp_path) == []
 
 
 def test_what_stands_in_two_segments_is_read_as_one_journal(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proofs import databases, freezes, journal_losses, kills, machines, points, power_losses
+from proofs import clocks, databases, failover, freezes, journal_losses, kills, machines, points, power_losses, restores
 from proofs.verdict import Scale
 
 
@@ -50,3 +50,19 @@ async def test_the_other_machine_goes_on_where_one_is_cut_off() -> None:
     if verdict.skipped:
         pytest.skip(verdict.skipped)
     assert verdict.faults == []
+
+
+async def test_a_standby_that_takes_over_has_nobody_mailed_again() -> None:
+    verdict = await failover.prove(Scale.SHORT, 1, print)
+    assert verdict.faults == []
+    assert (verdict.figures["fail-overs"], verdict.figures["stood still"]) == (2, 1)
+
+
+async def test_a_backup_in_the_place_of_the_database_has_nobody_mailed_again() -> None:
+    verdict = await restores.prove(Scale.SHORT, 1, print)
+    assert verdict.faults == []
+    assert verdict.figures["twice"] == 0
+
+
+async def test_a_clock_that_is_set_gives_nobody_up_and_keeps_nobody_waiting() -> None:
+    assert (await clocks.prove(Scale.SHORT, 1, print)).faults == []

@@ -26,7 +26,8 @@ from postroom.flow.check.preflight import Checks
 from postroom.flow.content.outgoing import OutgoingJobs
 from postroom.flow.delivery.audit import AUDIT_EVERY_S, audit
 from postroom.flow.delivery.deliver import Deliveries
-from postroom.flow.delivery.journals import guard, settle_dead_siblings
+from postroom.flow.delivery.guard import GUARD_EVERY_S, Guard, trust
+from postroom.flow.delivery.journals import settle_dead_siblings
 from postroom.flow.delivery.pacing import Paces
 from postroom.flow.delivery.recover import SWEEP_EVERY_S, sweep
 from postroom.flow.delivery.sessions import Sessions
@@ -48,7 +49,7 @@ WORKER_CONNECTIONS = 10
 LEASE_RENEWALS = 3  # in the time of one lease
 RESTART_AFTER_S = 1.0
 JOURNAL_RETRY_S = 5.0
-GUARD_EVERY_S = 5.0
+ROLL_CALL_EVERY_S = 1.0
 # Pre-flights and slow messages compute in threads: the sessions get the interpreter back after this, and not after 5 ms.
 SWITCH_S = 0.0005
 DATABASE_LOOK_EVERY_S = 2.0
@@ -164,17 +165,22 @@ async def work(settings: Settings, stop: asyncio.Event) -> None:
     async with opened(settings, name="worker", connections=WORKER_CONNECTIONS, generic_plans=True) as postroom:
         pool, owner = postroom.pool, f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         directory = settings.home / "journal"
-        begun = await _begin(pool, directory, owner, stop)
+        guard = Guard(pool, directory, owner, patience_s=settings.lease_s)
+        begun = await _begin(guard, stop)
         if begun is None:
             return
         installation, journal = begun
         deliveries = Deliveries(
             pool=pool, outgoing_jobs=OutgoingJobs(pool, postroom.deployment), sessions=Sessions(pool, owner, settings.lease_s),
             paces=Paces(pool), journal=journal, owner=owner, lease_s=settings.lease_s, retry_base_s=settings.retry_base_s,
-            beat=installation.beat)
+            witness=guard.witness, beat=installation.beat)
 
-        async def look_at_installation() -> None:
-            journal.beat = deliveries.beat = (await guard(pool, directory)).beat
+        async def look_at_database() -> None:
+            deliveries.trust(await guard.look())
+
+        async def answer_roll_calls() -> None:
+            if await guard.is_called():
+                await look_at_database()
 
         async def settle_the_dead() -> None:
             await settle_dead_siblings(pool, directory, installation.id, retry_base_s=settings.retry_base_s)
@@ -185,11 +191,12 @@ async def work(settings: Settings, stop: asyncio.Event) -> None:
             (settings.lease_s / LEASE_RENEWALS, deliveries.renew_leases),
             (settings.lease_s / LEASE_RENEWALS, deliveries.sessions.renew),
             (SWEEP_EVERY_S, engine.rescue),
-            (SWEEP_EVERY_S, lambda: sweep(pool, give_up_s=settings.gateway_give_up_s)),
+            (SWEEP_EVERY_S, lambda: sweep(pool, give_up_s=settings.gateway_give_up_s, lease_s=settings.lease_s)),
             (SWEEP_EVERY_S, settle_the_dead),
             (AUDIT_EVERY_S, lambda: audit(pool)),
             (SWEEP_EVERY_S, deliveries.sessions.close_idle),
-            (GUARD_EVERY_S, look_at_installation),
+            (GUARD_EVERY_S, look_at_database),
+            (ROLL_CALL_EVERY_S, answer_roll_calls),
         )]
         besides.append(asyncio.create_task(_stop_jobs_that_may_not_go_on(postroom.url, deliveries)))
         drain = asyncio.create_task(_drain_when(stop, deliveries))
@@ -198,16 +205,18 @@ async def work(settings: Settings, stop: asyncio.Event) -> None:
         finally:
             await end(*besides, drain)
             await deliveries.sessions.close_idle(older_than_s=0)
+            await _round(guard.last_look)
             journal.close()
 
 
-async def _begin(pool: Pool, directory: Path, owner: str, stop: asyncio.Event) -> tuple[Installation, Journal] | None:
+async def _begin(guard: Guard, stop: asyncio.Event) -> tuple[Installation, Journal] | None:
     """A worker that cannot write what it has seen of the database, or its journal, sends nothing: it waits until it can, or None
     when it is told to stop."""
     while not stop.is_set():
         try:
-            installation = await guard(pool, directory)
-            return installation, Journal.open(directory, installation.id, owner, installation.beat)
+            installation = await guard.first_look()
+            guard.journal = Journal.open(guard.directory, installation.id, guard.owner, installation.beat)
+            return installation, guard.journal
         except Unavailable as error:
             log.error("the worker waits", error=str(error))
             with contextlib.suppress(TimeoutError):
@@ -255,7 +264,10 @@ async def _stop_jobs_that_may_not_go_on(url: str, deliveries: Deliveries) -> Non
         async for notice in notices:
             if not isinstance(notice, Listening):
                 _account, job_id, happened = notice.payload.split(" ")
-                if happened == "paused" or Status(happened).is_over:
+                is_over = happened != "paused" and Status(happened).is_over
+                if is_over:
+                    deliveries.witness.ended(int(job_id))
+                if is_over or happened == "paused":
                     deliveries.stop_job(int(job_id))
 
 
@@ -307,6 +319,12 @@ async def run_sandbox(*, script: str, port: int, record: Path | None, keep: Path
     gateway = sandbox.Sandbox(script=parse_script(script), port=port, record=record, keep=keep or False, tls=tls,
                               implicit_tls=implicit_tls, credentials=credentials)
     await sandbox.serve(gateway, started=lambda one: started(one.host, one.port))
+
+
+async def trust_database(settings: Settings, *, by: str) -> list[tuple[int, int]]:
+    """A person says that this is the newest database there is. (account, job) of what goes on by that. Raises Unavailable."""
+    async with opened(settings, name="trust") as postroom:
+        return await trust(postroom.pool, settings.home / "journal", by=by)
 
 
 def sandbox_tally(record: Path) -> tuple[int, int]:

@@ -11,7 +11,8 @@ so its silence proves nothing then (`dead_journals.py` reads what is left of a j
 Fails: with JournalFull before anything is said to a gateway. An answer that cannot be written is still in the worker's memory.
 
 A segment is a header of 512 octets and 16,384 records, preallocated, locked with flock for the life of its process. A window
-has all its records in one segment, which is removed when each window in it is booked in the ledger.
+has all its records in one segment. When each window in it is booked in the ledger the segment is finished; it is forgotten when
+the database has been seen to stand beyond that, since a fail-over may lose what was booked last.
 """
 
 from __future__ import annotations
@@ -73,6 +74,7 @@ class _Segment:
     written: int = 0   # records
     promised: int = 0  # records, those written among them
     unbooked: int = 0  # windows
+    kept_as: str = ""  # set aside for people to read, and why
 
     def append(self, body: bytes) -> None:
         """Raises OSError; the next one is then written over whatever is there of this one."""
@@ -82,7 +84,10 @@ class _Segment:
         self.written += 1
 
     def remove(self) -> None:
-        self.path.unlink(missing_ok=True)
+        if self.kept_as:
+            self.path.rename(self.path.with_name(f"{self.path.name}.{self.kept_as}"))
+        else:
+            self.path.unlink(missing_ok=True)
         os.close(self.descriptor)
 
 
@@ -105,6 +110,7 @@ class Journal:
         self._name = secrets.token_hex(8)
         self._number = 0
         self._unbooked: set[Intent] = set()
+        self._finished: list[_Segment] = []
         self._current = self._new_segment()
 
     @classmethod
@@ -156,18 +162,45 @@ class Journal:
         segment = intent.segment
         segment.unbooked -= 1
         if segment.unbooked == 0 and segment is not self._current:
+            self._finished.append(segment)
+
+    @property
+    def is_booked(self) -> bool:
+        """Whether it tells nothing that is not in the ledger."""
+        return not self._unbooked
+
+    def finished(self) -> list[_Segment]:
+        """Segments whose windows are all booked by now, for `forget`."""
+        return list(self._finished)
+
+    def forget(self, segments: list[_Segment]) -> None:
+        """The database has been seen beyond the bookings of these."""
+        for segment in segments:
+            self._finished.remove(segment)
             reach("journal.before_removal")
             segment.remove()
             reach("journal.after_removal")
 
+    def set_aside(self, why: str) -> None:
+        """What was written until now is kept for people to read, each segment from when its windows are booked; new ones are like
+        any other. Raises JournalFull where the next window has no place."""
+        for segment in self._segments():
+            segment.kept_as = why
+        self._rotate()
+        self.forget(self.finished())
+
     def close(self) -> None:
         """A clean end. What is not booked stays, for a sibling to settle."""
-        for segment in {intent.segment for intent in self._unbooked} | {self._current}:
+        for segment in self._segments():
             if segment.unbooked:
                 os.close(segment.descriptor)
             else:
                 segment.remove()
         self._unbooked.clear()
+        self._finished.clear()
+
+    def _segments(self) -> set[_Segment]:
+        return {intent.segment for intent in self._unbooked} | {self._current, *self._finished}
 
     def _write(self, segment: _Segment, body: bytes) -> None:
         try:
@@ -178,7 +211,7 @@ class Journal:
     def _rotate(self) -> None:
         full, self._current = self._current, self._new_segment()
         if full.unbooked == 0:
-            full.remove()
+            self._finished.append(full)
         reach("journal.after_rotation")
 
     def _new_segment(self) -> _Segment:

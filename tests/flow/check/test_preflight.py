@@ -87,7 +87,7 @@ async def test_a_look_that_a_dead_worker_left_is_taken_up_by_the_sweep(stage: St
     job = await stage.submit(account, 100)
     await stage.query("DELETE FROM procrastinate_jobs RETURNING 1")
     await stage.query("UPDATE preflight SET lease_until = now() - interval '1 s' WHERE chunk_no >= 0 RETURNING 1")
-    await sweep(stage.pool, give_up_s=60)
+    await sweep(stage.pool, give_up_s=60, lease_s=30)
     async with stage.pool.connection() as conn:
         assert (await engine.live_lanes(conn, engine.CHECK_TASK)).get(job.id, 0) >= 1
     await stage.check(job)

@@ -304,7 +304,7 @@ async def test_a_window_that_is_open_without_a_lease_is_nobodys_and_ends_with_th
         await windows.release_chunk(conn, claim)
     await finish.cancel(stage.pool, account, job_id, by="boss")
     assert (await report.report(stage.pool, account, job_id)).job.in_hand > 0
-    await recover.sweep(stage.pool, give_up_s=60)
+    await recover.sweep(stage.pool, give_up_s=60, lease_s=30)
     assert (await report.report(stage.pool, account, job_id)).job.in_hand == 0
 
 

@@ -1,101 +1,26 @@
-"""Settling dead workers by their journals, and the guard against a restored backup."""
+"""Settling dead workers by their journals."""
 
 from __future__ import annotations
 
 import asyncio
-import fcntl
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from desk import Desk
-from postroom.domain.job import Status
+from doomed import OWNER, STATES, doomed, guard, names, paused
 from postroom.domain.outcome import Evidence, Kind, Outcome
 from postroom.errors import Unavailable
-from postroom.flow.delivery import journals
-from postroom.flow.delivery.journals import guard, settle_dead_siblings
+from postroom.flow.delivery.journals import settle_dead_siblings
 from postroom.flow.job import finish
-from postroom.gateway.journal import HEADER_OCTETS, RECORD_OCTETS, Intent, Journal, WindowKey
-from postroom.ledger.database import db, installation
+from postroom.gateway.journal import HEADER_OCTETS, RECORD_OCTETS
+from postroom.ledger.database import db
 from postroom.ledger.delivery import pace, windows
-from postroom.ledger.delivery.windows import Claim, InHand, Window
-from postroom.ledger.job.jobs import JobOverview
-
-OWNER = "host:1:abc"
-STATES = """
-    SELECT DISTINCT ON (position) position, kind::text, evidence::text, reply FROM outcome WHERE job_id = %s
-    ORDER BY position, attempt_no DESC, evidence DESC"""
-COUNTS = "SELECT sent, failed, unconfirmed, unsent FROM job_overview WHERE id = %s"
 
 
 @pytest.fixture
 def desk(pool: db.Pool, database: str) -> Desk:
     return Desk(pool, database)
-
-
-@dataclass
-class Doomed:
-    """A worker with a journal, in the middle of a window, without a gateway."""
-
-    desk: Desk
-    directory: Path
-    job: JobOverview
-    journal: Journal
-    intent: Intent
-    claim: Claim
-    window: Window
-
-    @property
-    def key(self) -> WindowKey:
-        return WindowKey(self.claim.account_id, self.claim.job_id, self.claim.chunk_no, self.window.window_no)
-
-    def hand_over(self, one: InHand) -> None:
-        self.journal.handing_over(self.intent, one.position, one.attempt_no)
-
-    def hear(self, one: InHand, kind: Kind, code: int, text: str, refusals: int = 0) -> None:
-        self.hand_over(one)
-        self.journal.answered(self.intent, Outcome(one.position, one.attempt_no, kind, Evidence.REPLY, code, None, text,
-                                                refusals=refusals))
-
-    def die(self) -> Path:
-        """The only segment that it leaves."""
-        self.journal.close()
-        (path,) = self.directory.glob("*.journal")
-        return path
-
-    async def settle(self) -> int:
-        async with self.desk.pool.connection() as conn:
-            now = await installation.look(conn)
-        return await settle_dead_siblings(self.desk.pool, self.directory, now.id)
-
-    async def states(self) -> list[tuple[str, str]]:
-        return [(row[1], row[2]) for row in await self.desk.query(STATES, self.job.id)]
-
-    async def counts(self) -> tuple[int, ...]:
-        return (await self.desk.query(COUNTS, self.job.id))[0]
-
-
-async def doomed(desk: Desk, directory: Path, *, size: int = 4, beat: int = 0) -> Doomed:
-    """Its chunk has 4 recipients, the job 16."""
-    account = await desk.account(threshold=10_000, connections=1)
-    job = await desk.submit(account, 16)
-    async with desk.pool.connection() as conn:
-        now = await installation.look(conn)
-        journal = Journal.open(directory, now.id, OWNER, beat)
-        claim = await windows.claim_chunk(conn, account, job.id, owner=OWNER, lease_s=600)
-        assert claim is not None
-        intent = journal.intend(WindowKey(account, job.id, claim.chunk_no, claim.window_no + 1), size)
-        window = await windows.turn_window(conn, claim, [], size)
-    assert window is not None
-    return Doomed(desk, directory, job, journal, intent, claim, window)
-
-
-def names(directory: Path) -> list[str]:
-    return sorted(path.name for path in directory.iterdir())
-
-
-# -- the dead -----------------------------------------------------------------------------------------------------------
 
 
 async def test_the_connections_of_the_dead_are_free_at_once(desk: Desk, tmp_path: Path) -> None:
@@ -279,122 +204,3 @@ async def test_a_journal_that_knows_more_than_the_database_pauses_every_job_and_
     assert await at.counts() == (0, 0, 0, 16)
     assert await paused(desk) == {at.job.id: "postroom"}
     assert (await guard(desk.pool, tmp_path)).beat == 7, "once: nothing that this machine has seen is newer now"
-
-
-# -- the restore guard --------------------------------------------------------------------------------------------------
-
-
-async def restore(desk: Desk, beat: int) -> None:
-    """The database of a backup that was made at that beat."""
-    await desk.query("UPDATE installation SET beat = %s RETURNING 1", beat)
-
-
-async def paused(desk: Desk) -> dict[int, str]:
-    return dict(await desk.query("SELECT job_id, by FROM job_condition WHERE kind = 'paused'"))
-
-
-async def test_a_machine_counts_on_with_its_database_and_pauses_nothing(desk: Desk, tmp_path: Path) -> None:
-    await desk.submit(await desk.account(), 3)
-    directory = tmp_path / "home" / "journal"
-    seen = [await guard(desk.pool, directory) for _ in range(3)]
-    assert [one.beat for one in seen] == [1, 2, 3]
-    assert (directory / "mark").read_text() == f"{seen[0].id.hex()} 3\n"
-    assert await paused(desk) == {}
-
-
-async def test_workers_of_one_machine_that_look_at_once_raise_no_alarm(desk: Desk, tmp_path: Path) -> None:
-    await desk.submit(await desk.account(), 3)
-    for _ in range(5):
-        seen = await asyncio.gather(*(guard(desk.pool, tmp_path) for _ in range(6)))
-    assert max(one.beat for one in seen) == 30
-    assert await paused(desk) == {}
-
-
-async def test_under_a_restored_backup_all_jobs_that_may_send_are_paused_and_it_is_said_once(desk: Desk, tmp_path: Path) -> None:
-    account, other = await desk.account(), await desk.account("Other")
-    over = await desk.submit(account, 3)
-    await finish.cancel(desk.pool, account, over.id, by="me")
-    jobs = [await desk.submit(account, 3), await desk.submit(account, 3), await desk.submit(account, 100),
-            await desk.submit(other, 3)]
-    for _ in range(7):
-        await guard(desk.pool, tmp_path)
-    await restore(desk, 4)
-    seen = await guard(desk.pool, tmp_path)
-    assert seen.beat == 8, "above all that this machine had seen"
-    assert await paused(desk) == {job.id: "postroom" for job in jobs}
-    (reasons,) = zip(*await desk.query("SELECT DISTINCT reason FROM job_condition"), strict=True)
-    assert reasons == (journals.RESTORED,)
-    async with desk.pool.connection() as conn:
-        assert await windows.claim_chunk(conn, account, jobs[0].id, owner="one", lease_s=60) is None
-    await desk.query("DELETE FROM job_condition RETURNING 1")  # a person looked, and lets them go on
-    assert (await guard(desk.pool, tmp_path)).beat == 9
-    assert await paused(desk) == {}
-
-
-async def test_a_backup_of_the_very_last_beat_is_no_step_back(desk: Desk, tmp_path: Path) -> None:
-    await desk.submit(await desk.account(), 3)
-    for _ in range(3):
-        await guard(desk.pool, tmp_path)
-    await restore(desk, 3)
-    assert (await guard(desk.pool, tmp_path)).beat == 4
-    await restore(desk, 3)
-    await guard(desk.pool, tmp_path)
-    assert len(await paused(desk)) == 1
-
-
-async def test_under_a_restored_backup_the_journals_of_the_dead_are_set_aside(desk: Desk, tmp_path: Path) -> None:
-    at = await doomed(desk, tmp_path)
-    at.hear(at.window.recipients[0], Kind.SENT, 250, "Ok")
-    for _ in range(3):
-        await guard(desk.pool, tmp_path)
-    path = at.die()
-    await restore(desk, 1)
-    await guard(desk.pool, tmp_path)
-    assert await at.settle() == 0
-    assert path.with_name(f"{path.name}.newer-than-the-database").exists()
-    assert await at.states() == []
-
-
-@pytest.mark.parametrize("mark", [None, "", "nonsense", "00112233445566778899aabbccddeeff 999\n"])
-async def test_a_mark_that_is_unknown_is_just_written(desk: Desk, tmp_path: Path, mark: str | None) -> None:
-    await desk.submit(await desk.account(), 3)
-    if mark is not None:
-        (tmp_path / "mark").write_text(mark)
-    seen = await guard(desk.pool, tmp_path)
-    assert (tmp_path / "mark").read_text() == f"{seen.id.hex()} {seen.beat}\n"
-    assert await paused(desk) == {}
-
-
-async def test_a_mark_that_somebody_else_is_writing_is_left_to_the_next_round(desk: Desk, tmp_path: Path) -> None:
-    await guard(desk.pool, tmp_path)
-    with (tmp_path / "mark.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        seen = await guard(desk.pool, tmp_path)
-        assert (tmp_path / "mark").read_text().endswith(" 1\n")
-    assert seen.beat == 2
-    await guard(desk.pool, tmp_path)
-    assert (tmp_path / "mark").read_text().endswith(" 3\n")
-
-
-async def test_a_guard_that_cannot_remember_says_where_and_why(desk: Desk, tmp_path: Path) -> None:
-    (tmp_path / "journal").touch()
-    with pytest.raises(Unavailable, match=r"journal/mark cannot be written: .*Make room"):
-        await guard(desk.pool, tmp_path / "journal")
-
-
-async def test_a_guard_that_was_interrupted_goes_through_with_it_the_next_time(desk: Desk, tmp_path: Path) -> None:
-    account = await desk.account()
-    job = await desk.submit(account, 3)
-    for _ in range(3):
-        await guard(desk.pool, tmp_path)
-    await restore(desk, 0)
-    async with desk.pool.connection() as conn, conn.transaction():
-        await conn.execute("SELECT FROM account FOR UPDATE")
-        guarding = asyncio.create_task(guard(desk.pool, tmp_path))
-        await asyncio.sleep(0.1)  # long enough to be in the middle, where it waits for this lock
-        guarding.cancel()
-        await asyncio.gather(guarding, return_exceptions=True)
-    assert await paused(desk) == {}
-    await guard(desk.pool, tmp_path)
-    assert await paused(desk) == {job.id: "postroom"}
-    assert (await desk.query("SELECT status FROM job"))[0][0] == Status.SENDING

@@ -28,7 +28,7 @@ async def lanes(stage: Stage, job_id: int) -> int:
 
 
 async def swept(stage: Stage, give_up_s: float = 60) -> None:
-    await sweep(stage.pool, give_up_s=give_up_s)
+    await sweep(stage.pool, give_up_s=give_up_s, lease_s=30)
 
 
 async def status(stage: Stage, account: int, job_id: int) -> Status:
@@ -175,3 +175,21 @@ async def test_a_job_whose_time_has_come_starts_by_itself_and_not_before(stage: 
     await stage.query("UPDATE job SET not_before = clock_timestamp() - interval '1 second' WHERE id = %s RETURNING 1", job.id)
     await swept(stage)
     assert await status(stage, account, job.id) is Status.SENDING
+
+
+async def test_a_clock_that_was_set_is_told_in_the_trail_of_what_is_being_sent(stage: Stage) -> None:
+    account = await stage.account()
+    job, waiting = await stage.submit(account, 10), await stage.submit(account, 10)
+    told = "SELECT job_id, reason FROM job_event WHERE verb = 'clock' ORDER BY id"
+    await swept(stage)
+    assert await stage.query(told) == []
+    await stage.query("UPDATE installation SET seen_at = seen_at - interval '1 day' RETURNING 1")  # as a clock set forward does
+    await swept(stage)
+    await stage.query("UPDATE installation SET seen_at = seen_at + interval '2 h' RETURNING 1")
+    await swept(stage)
+    [(forward, by), (back, less)] = await stage.query(told)
+    assert forward == back == job.id != waiting.id
+    assert by.startswith("For 1 day, 0:00:0")
+    assert by.endswith(" no worker looked at the database, or its clock was set forward by that. "
+                       "This time counts against nobody's patience.")
+    assert less.startswith("The database's clock was set back by ")

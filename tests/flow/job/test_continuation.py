@@ -139,7 +139,7 @@ async def test_who_joins_a_rest_by_late_evidence_is_continued_by_another_job(sta
     assert window is not None
     job = await finish.cancel(stage.pool, account, job.id, by="boss")
     await stage.query("UPDATE chunk SET lease_until = now() - interval '1 s' WHERE window_open RETURNING 1")
-    await recover.sweep(stage.pool, give_up_s=60)
+    await recover.sweep(stage.pool, give_up_s=60, lease_s=30)
     first = await rest(stage, account, job)
     assert first.recipient_count == 7
     told = [Outcome(one.position, 1, Kind.RELEASED, Evidence.WORKER, retry_in_s=0.0) for one in window.recipients]

@@ -133,16 +133,16 @@ async def test_a_paused_job_whose_gateway_is_long_away_is_left_alone_and_tried_o
         await jobs.set_condition(conn, account, job.id, "gateway", reason="It is away.", delay_s=0)
     await stage.query("UPDATE job_condition SET since = now() - interval '3 days', until = now() - interval '70 h' RETURNING 1")
     await pause(stage.pool, account, job.id, by="boss")
-    await recover.sweep(stage.pool, give_up_s=86_400)
+    await recover.sweep(stage.pool, give_up_s=86_400, lease_s=30)
     assert (await report.report(stage.pool, account, job.id)).job.status is Status.SENDING
     assert await lanes(stage, job.id) == 0
     await resume(stage.pool, account, job.id, by="boss")
-    await recover.sweep(stage.pool, give_up_s=86_400)
+    await recover.sweep(stage.pool, give_up_s=86_400, lease_s=30)
     assert (await report.report(stage.pool, account, job.id)).job.status is Status.SENDING, "it may have been mended meanwhile"
     assert await lanes(stage, job.id) > 0
     async with stage.pool.connection() as conn:
         await jobs.set_condition(conn, account, job.id, "gateway", reason="It is away.", delay_s=0)
-    await recover.sweep(stage.pool, give_up_s=86_400)
+    await recover.sweep(stage.pool, give_up_s=86_400, lease_s=30)
     assert (await report.report(stage.pool, account, job.id)).job.status is Status.FAILED
 
 
@@ -172,7 +172,7 @@ async def test_a_queued_job_that_is_resumed_starts_if_it_is_its_turn(stage: Stag
     active, held = [await stage.submit(account, count) for count in (1, 2)]
     await pause(stage.pool, account, held.id, by="boss")
     await finish.cancel(stage.pool, account, active.id, by="boss")
-    await recover.sweep(stage.pool, give_up_s=86_400)
+    await recover.sweep(stage.pool, give_up_s=86_400, lease_s=30)
     assert (await report.report(stage.pool, account, held.id)).job.status is Status.QUEUED
     assert (await resume(stage.pool, account, held.id, by="boss")).status is Status.SENDING
 
@@ -190,7 +190,7 @@ async def test_a_sending_job_that_is_paused_holds_the_queue_and_can_be_cancelled
     account = await stage.account()
     held, waiting = [await stage.submit(account, count) for count in (1, 2)]
     await pause(stage.pool, account, held.id, by="boss")
-    await recover.sweep(stage.pool, give_up_s=86_400)
+    await recover.sweep(stage.pool, give_up_s=86_400, lease_s=30)
     assert (await report.report(stage.pool, account, waiting.id)).job.status is Status.QUEUED
     told = await finish.cancel(stage.pool, account, held.id, by="boss")
     assert (told.status, told.paused_by) == (Status.CANCELLED, None)

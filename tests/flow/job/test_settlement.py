@@ -205,7 +205,7 @@ async def test_a_decision_and_the_end_of_the_job_at_once_lose_nobody(stage: Stag
     for n in range(10):
         job, _ = await doubted(stage, 3, 3, name=f"Club {n}")
         decided, _ = await at_once(lambda job=job: decide(stage, job, "send_again"),
-                                   lambda job=job: recover.sweep(stage.pool, give_up_s=60))
+                                   lambda job=job: recover.sweep(stage.pool, give_up_s=60, lease_s=30))
         assert isinstance(decided, Settlement), decided
         now = (await report.report(stage.pool, job.account_id, job.id)).job
         if now.status is Status.COMPLETED:

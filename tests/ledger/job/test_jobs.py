@@ -289,10 +289,10 @@ async def test_a_queue_that_nobody_moved_on_is_moved_by_the_sweep(desk: Desk) ->
     job = await desk.submit(account, 2, not_before=datetime.now(UTC) + timedelta(hours=1))
     async with desk.pool.connection() as conn:
         await conn.execute("UPDATE job SET not_before = now()")
-    await sweep(desk.pool, give_up_s=60)
+    await sweep(desk.pool, give_up_s=60, lease_s=30)
     assert (await now(desk, job)).status is Status.SENDING
     await book_everything(desk, job.id)
-    await sweep(desk.pool, give_up_s=60)
+    await sweep(desk.pool, give_up_s=60, lease_s=30)
     assert (await now(desk, job)).status is Status.COMPLETED
 
 

@@ -63,6 +63,7 @@ app.command("sandbox")(sandbox.sandbox)
 app.command("check")(operate.check)
 app.command("settings")(operate.settings)
 app.command("migrate")(operate.migrate)
+app.command("trust-database")(operate.trust_database)
 app.command("version")(operate.version)
 
 

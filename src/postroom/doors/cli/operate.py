@@ -1,4 +1,4 @@
-"""Running an installation: `postroom serve`, `sign-in`, `worker`, `check`, `settings`, `migrate`, `version`."""
+"""Running an installation: `postroom serve`, `sign-in`, `worker`, `check`, `settings`, `migrate`, `trust-database`, `version`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from postroom.config import SECRETS, Settings, as_markdown, described, read_sett
 from postroom.domain.checking import Finding, Level
 from postroom.doors import logs, supervisor, wiring
 from postroom.doors.check import check_all
-from postroom.doors.cli.terminal import JsonOption, err, out, plain, print_json, table, with_postroom
+from postroom.doors.cli.terminal import JsonOption, actor, err, out, plain, print_json, table, with_postroom
 from postroom.doors.process import run
 from postroom.doors.supervisor import Installation
 from postroom.doors.wiring import Postroom
@@ -141,6 +141,20 @@ def migrate(as_json: JsonOption = False) -> None:
         print_json({"applied": applied})
     else:
         out().print(f"Migrated: {', '.join(applied)}." if applied else "The database is up to date.")
+
+
+def trust_database(as_json: JsonOption = False) -> None:
+    """Say that this is the newest database there is.
+
+    A machine that has never seen the database, or has seen more than it knows, pauses every job: what an old copy lacks would be
+    sent again. Those jobs go on by this. A job that a person paused, or whose numbers do not add up, stays paused.
+    """
+    resumed = run(wiring.trust_database(read_settings(), by=actor()))
+    if as_json:
+        print_json({"resumed": [job_id for _, job_id in resumed]})
+    else:
+        out().print(f"This machine trusts the database. Jobs that go on: {', '.join(str(job_id) for _, job_id in resumed)}."
+                    if resumed else "This machine trusts the database. No job was paused for doubt of it.")
 
 
 def version(as_json: JsonOption = False) -> None:

@@ -17,54 +17,38 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 import psycopg
 import structlog
 
-from postroom.domain.outcome import Kind, Outcome
+from postroom.domain.outcome import Kind
 from postroom.domain.pace import window_size
 from postroom.errors import Unavailable
 from postroom.flow.account.deployment import NotSetUp
 from postroom.flow.content.outgoing import OutgoingJob, OutgoingJobs
+from postroom.flow.delivery.books import Books, Work
 from postroom.flow.delivery.lease import Lease
 from postroom.flow.delivery.pacing import Paces, quota_sentence
 from postroom.flow.delivery.sessions import NoSlot, Sessions
 from postroom.flow.delivery.waiting import wait
 from postroom.flow.delivery.window_source import Streak, WindowSource
+from postroom.flow.delivery.witness import Witness
 from postroom.flow.job import finish
-from postroom.gateway.journal import Intent, Journal, JournalFull, WindowKey
+from postroom.gateway.journal import Journal, JournalFull
 from postroom.gateway.replies import Phase, Reply, Verdict, may_be_about_the_recipient
-from postroom.gateway.session import GatewayError, Session, SessionLost
+from postroom.gateway.session import GatewayError, SessionLost
 from postroom.ledger.database import engine
-from postroom.ledger.database.db import Connection, Pool
+from postroom.ledger.database.db import Pool
+from postroom.ledger.database.installation import Installation
 from postroom.ledger.delivery import retries, windows
-from postroom.ledger.delivery.windows import Claim, LeaseLost, Window
+from postroom.ledger.delivery.windows import Claim, LeaseLost
 from postroom.ledger.job import jobs
 from postroom.points import reach
 
-DATABASE_RETRY_S = 0.5
 PERMIT_WAIT_MAX_S = 1.0  # between two looks whether the lane may still go on
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(slots=True)
-class Work:
-    """One chunk in progress: what of it is not booked yet."""
-
-    lease: Lease
-    outgoing: OutgoingJob
-    session: Session
-    size: int  # of the next window
-    window: Window | None = None
-    window_no: int = 0  # of the last window that we heard of, also when it is booked
-    unbooked: list[Intent] = field(default_factory=list)  # windows that the journal must still be able to tell of
-    outcomes: list[Outcome] = field(default_factory=list)
-    troubled: bool = False  # the lane ends: the sweeper decides when it goes on
-    moving: bool = False
-    accepted: int = 0  # on the present session, in this chunk
 
 
 @dataclass(slots=True)
@@ -79,15 +63,25 @@ class Deliveries:
     owner: str
     lease_s: float
     retry_base_s: float
+    witness: Witness = field(default_factory=Witness)
     beat: int = 0  # of the installation, when we last looked: a database that is behind it gives out no chunk
     draining: bool = False
+    _books: Books = field(init=False)
     _held: dict[int, Lease] = field(default_factory=dict)
     _streaks: dict[int, Streak] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self._books = Books(self.pool, self.journal, self.witness)
+
+    def trust(self, seen: Installation) -> None:
+        """The guard has looked at the database, and this is how far it has come."""
+        self.journal.beat = self.beat = seen.beat
+        self._books.trusts = True
+
     async def deliver(self, account_id: int, job_id: int, may_stay: bool = False) -> bool:
         """One lane's turn: at most one chunk of this job. True: the lane may stay, there is more, and no other lane waits."""
-        if self.draining:
-            return False  # the sweeper of another worker sees that a lane is missing
+        if self.draining or not self._books.trusts:
+            return False  # the sweeper sees that a lane is missing
         granted_at = time.monotonic()
         async with self.pool.connection() as conn:
             claim = await windows.claim_chunk(conn, account_id, job_id, owner=self.owner, lease_s=self.lease_s,
@@ -146,11 +140,11 @@ class Deliveries:
             await self._hand_off_windows(work)
         except LeaseLost:
             lease.lost = True
-            await self._settle(work)
-            self._booked(work)
+            await self._books.settle(work)
+            self._books.booked(work)
             return False
         except Exception as error:  # whatever it is, what the gateway said is known only here
-            await self._recover(work)
+            await self._books.recover(work)
             if not isinstance(error, (Unavailable, psycopg.OperationalError)):
                 raise
             log.warning("a chunk was interrupted in the middle", job=claim.job_id, chunk=claim.chunk_no,
@@ -167,7 +161,7 @@ class Deliveries:
         gateway_id = work.outgoing.gateway_id
         while not self.draining and not work.troubled and (permitted := await self._permitted(work)):
             try:
-                work.window = await self._turn(work, permitted)
+                work.window = await self._books.turn(work, permitted)
             except JournalFull as error:  # nothing was opened, and nothing is: what is known is booked below
                 work.troubled = True
                 await self.paces.give_back(gateway_id, permitted)
@@ -182,7 +176,7 @@ class Deliveries:
             reach("deliver.window_handed_off")
             tried = sum(one.kind is not Kind.RELEASED for one in work.outcomes)
             await self.paces.give_back(gateway_id, permitted - tried)
-        await self._book(work)
+        await self._books.book(work)
 
     async def _permitted(self, work: Work) -> int:
         """How many messages the gateway's pace lets go now, when it lets any; 0: this lane may go on no longer."""
@@ -191,7 +185,7 @@ class Deliveries:
             permits = await self.paces.permits(gateway_id, min(work.size, self.sessions.room(work.session)))
             if permits.granted:
                 return permits.granted
-            await self._book(work)  # what is known need not wait for what may not go yet
+            await self._books.book(work)  # what is known need not wait for what may not go yet
             if permits.held_by == "quota":
                 work.troubled = True
                 await wait(self.pool, work.lease.claim, "quota", quota_sentence(permits), delay_s=permits.wait_s)
@@ -201,41 +195,6 @@ class Deliveries:
                 if await engine.others_wait(conn, work.lease.claim.job_id):
                     return 0  # whoever waits for a slow gateway holds up nobody else: it goes on behind them
         return 0
-
-    async def _turn(self, work: Work, size: int) -> Window | None:
-        """Books the last window, opens the next one: first those that no window has held, then the retries that are due."""
-        claim, granted_at = work.lease.claim, time.monotonic()
-        key = WindowKey(claim.account_id, claim.job_id, claim.chunk_no, claim.window_no + 1)
-        intent = self.journal.intend(key, size)
-        work.unbooked.append(intent)
-        reach("deliver.before_turn")
-        async with self.pool.connection() as conn:
-            window = None
-            if claim.next_position <= claim.last_position:
-                window = await windows.turn_window(conn, claim, work.outcomes, size)
-                work.outcomes = []
-            if window is None:
-                window = await windows.turn_to_retries(conn, claim, work.outcomes, size)
-        reach("deliver.after_turn")
-        self._booked(work, still_open=intent if window is not None else None)
-        work.lease.renewed(granted_at)
-        return window
-
-    async def _book(self, work: Work) -> None:
-        """Books the last window and opens none."""
-        if work.window is None:
-            return
-        async with self.pool.connection() as conn:
-            await windows.turn_window(conn, work.lease.claim, work.outcomes, 0)
-        self._booked(work)
-
-    def _booked(self, work: Work, still_open: Intent | None = None) -> None:
-        """What was known is committed: the journal may forget it."""
-        work.window, work.outcomes = None, []
-        for intent in work.unbooked:
-            if intent is not still_open:
-                self.journal.booked(intent)
-        work.unbooked = [still_open] if still_open else []
 
     async def _hand_off(self, work: Work) -> None:
         assert work.window is not None
@@ -295,7 +254,7 @@ class Deliveries:
             return  # the next window asks the slower pace
         work.troubled = True
         if verdict is Verdict.JOB_FAULT:
-            await self._book(work)
+            await self._books.book(work)
             await finish.fail(self.pool, claim.account_id, claim.job_id, reason=f"The gateway refuses the message itself: {said}")
         elif verdict is Verdict.THROTTLED:
             await self._wait_for_gateway(claim, f"The gateway takes nothing for now: it says {said}")
@@ -345,43 +304,3 @@ class Deliveries:
             done = await jobs.has_nothing_left(conn, account_id, job_id)
         if done:
             await finish.complete(self.pool, account_id, job_id)
-
-    async def _settle(self, work: Work) -> None:
-        """What is known of the own window is evidence, whoever has the chunk by now; nothing more may be begun."""
-        async def settle(conn: Connection) -> bool:
-            return work.window is None or await windows.settle_window(
-                conn, work.lease.claim, work.window.window_no, work.outcomes)
-
-        await self._insist(settle)
-
-    async def _recover(self, work: Work) -> None:
-        """The work was interrupted, perhaps in the middle of a commit. Booking by evidence is right whether it came through
-        or not; a window that was opened without our hearing of it was not touched, and goes back."""
-        await self._settle(work)
-        claim = work.lease.claim
-
-        own: Claim | None = None
-
-        async def give_back(conn: Connection) -> bool:
-            nonlocal own
-            own = own or await windows.fence_claim(conn, claim)
-            untouched = await windows.untouched_window(conn, claim, work.window_no)
-            if untouched is not None:
-                await windows.settle_window(conn, claim, *untouched)
-            if own is not None:
-                await windows.release_chunk(conn, own)
-            return True
-
-        await self._insist(give_back)
-        self._booked(work)
-
-    async def _insist(self, act: Callable[[Connection], Awaitable[bool]]) -> None:
-        """Until it is done, and the database back: what the gateway said is known nowhere else."""
-        while True:
-            try:
-                async with self.pool.connection() as conn:
-                    if await act(conn):
-                        return
-            except (Unavailable, psycopg.Error) as error:  # whatever the database says: no error of its makes this less true
-                log.warning("what the gateway said could not be booked; trying again", error=str(error))
-            await asyncio.sleep(DATABASE_RETRY_S)

@@ -1,4 +1,4 @@
-"""What the journals of this machine are read for: settling the work of dead workers, and noticing a restored backup.
+"""What the journals of dead workers are read for: settling what they had in hand, by what they had written down of it.
 
     the journal of a dead worker says            the recipient becomes
     A, the gateway's answer                      what the gateway said
@@ -8,16 +8,12 @@
     nothing, not even the window                 unconfirmed
 
 Promises: a worker is taken for dead only when the kernel says so. Settling is evidence like any other, so it may be interrupted,
-repeated, or come after a takeover. A machine that has seen more than the database knows pauses whatever might be sent twice.
+repeated, or come after a takeover. A journal that names more than the database knows is the guard's case (guard.py).
 Fails: without a database the journals stay and are settled when it is back.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import fcntl
-import os
 import random
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,27 +22,16 @@ import structlog
 
 from postroom.domain.outcome import Evidence, Kind, Outcome
 from postroom.domain.pace import RETRY_DELAY_BASE_S, retry_delay_s
-from postroom.errors import Conflict, NotFound, Unavailable
-from postroom.flow.job.pause import pause
-from postroom.flow.job.start import POSTROOM
+from postroom.flow.delivery.guard import RESTORED, stand_still
 from postroom.gateway.dead_journals import DeadJournal, dead_journals
 from postroom.gateway.journal import TEXT_OCTETS, WindowKey
 from postroom.ledger.database import installation
 from postroom.ledger.database.db import Pool
 from postroom.ledger.database.installation import Installation
-from postroom.ledger.delivery import pace, windows
+from postroom.ledger.delivery import pace, roll_call, windows
 from postroom.ledger.delivery.windows import DoubtfulWindow
-from postroom.points import reach
-
-NEWER = "newer-than-the-database"
-RESTORED = ("The database is older than what this machine has seen of it: it was restored from a backup. What was sent since "
-            "that backup is not in it, and would be sent again. Compare with the gateway's own log: resume the job if nothing "
-            "of it was sent since, otherwise cancel it.")
 
 log = structlog.get_logger(__name__)
-
-
-# -- the dead ----------------------------------------------------------------------------------------------------------
 
 
 async def settle_dead_siblings(pool: Pool, directory: Path, installation_id: bytes, *,
@@ -55,14 +40,18 @@ async def settle_dead_siblings(pool: Pool, directory: Path, installation_id: byt
     settled = 0
     for dead in dead_journals(directory, installation_id):
         try:
+            handed_over = [key for key, attempts in dead.windows.items() if attempts]
             async with pool.connection() as conn:
-                is_newer = dead.beat > (await installation.look(conn)).beat
-            if is_newer:  # and the mark, which would have told the guard, is lost
-                log.error("a journal knows more than the database, which was restored from a backup; it is set aside",
-                          owner=dead.owner, files=[str(path) for path in dead.files])
-                await _stand_still(pool, directory, Installation(installation_id, dead.beat + 1), dead)
+                now = await installation.look(conn)
+                is_newer = dead.beat > now.beat or await roll_call.lost_windows(conn, dead.owner, handed_over) > 0
+            if is_newer:  # and nobody who lives has seen it
+                log.error("a journal knows more than the database; it is set aside", owner=dead.owner,
+                          files=[str(path) for path in dead.files])
+                await stand_still(pool, directory, Installation(installation_id, max(dead.beat, now.beat) + 1), RESTORED, dead)
             else:
                 settled += await _settle(pool, dead, retry_base_s)
+            async with pool.connection() as conn:
+                await roll_call.leave(conn, dead.owner)
         finally:
             dead.release()
     return settled
@@ -114,71 +103,3 @@ def _told(position: int, attempt_no: int, entries: Mapping[tuple[int, int], Outc
 def _quoted(text: str) -> str:
     """A text that fills its place in the record was most likely cut."""
     return f"(from the journal) {'…' if len(text.encode()) >= TEXT_OCTETS - 3 else ''}{text}"
-
-
-# -- the restore guard -------------------------------------------------------------------------------------------------
-
-
-async def guard(pool: Pool, directory: Path) -> Installation:
-    """Before a worker begins, and every few seconds: is the database at least as old as this machine remembers?
-
-    If not, all jobs that may send are paused, what dead workers left is set aside, and the beat is raised: said once, loudly. The
-    mark is read before the beat is counted on, so a sibling that writes it in between causes no alarm. Raises Unavailable.
-    """
-    seen = await asyncio.to_thread(_read_mark, directory)
-    async with pool.connection() as conn:
-        now = await installation.beat(conn)
-    reach("guard.after_beat")
-    if seen is not None and seen.id == now.id and seen.beat >= now.beat:
-        log.error("the database was restored from a backup; all jobs are paused", its_beat=now.beat, seen=seen.beat)
-        now = await _stand_still(pool, directory, Installation(now.id, seen.beat + 1))
-    await asyncio.to_thread(_write_mark, directory, now)
-    reach("guard.after_mark")
-    return now
-
-
-async def _stand_still(pool: Pool, directory: Path, above: Installation, *held: DeadJournal) -> Installation:
-    """The beat is raised last: whatever interrupts this, the next guard sees the same. `held` are journals locked by us."""
-    async with pool.connection() as conn:
-        waiting = await installation.jobs_that_may_send(conn)
-    for account_id, job_id in waiting:
-        with contextlib.suppress(Conflict, NotFound):  # it ended meanwhile
-            await pause(pool, account_id, job_id, by=POSTROOM, reason=RESTORED)
-        reach("guard.after_pause")
-    for dead in (*held, *dead_journals(directory, above.id)):
-        dead.set_aside(NEWER)
-    async with pool.connection() as conn:
-        await installation.raise_to(conn, above.beat)
-    reach("guard.after_raise")
-    return above
-
-
-def _read_mark(directory: Path) -> Installation | None:
-    """None where this machine has seen nothing yet, or what it wrote cannot be read."""
-    try:
-        whose, beat = (directory / "mark").read_text().split()
-        return Installation(bytes.fromhex(whose), int(beat))
-    except (OSError, ValueError):
-        return None
-
-
-def _write_mark(directory: Path, seen: Installation) -> None:
-    """Only ever upwards for one installation. Whoever finds the lock taken leaves it to its next round. Raises Unavailable."""
-    mark, draft = directory / "mark", directory / "mark.new"
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with (directory / "mark.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            before = _read_mark(directory)
-            if before is not None and before.id == seen.id and before.beat >= seen.beat:
-                return
-            with draft.open("w") as file:
-                file.write(f"{seen.id.hex()} {seen.beat}\n")
-                file.flush()
-                os.fsync(file.fileno())
-            draft.rename(mark)
-    except BlockingIOError:
-        return
-    except OSError as error:
-        raise Unavailable(f"{mark} cannot be written: {error.strerror}. Postroom keeps there what it has seen of its database. "
-                          "Make room, or give POSTROOM_HOME another place.") from error

@@ -3,7 +3,7 @@
 The sweep reads the ledger and puts right whatever a crash left: a sending job without enough lanes, one that waits for its
 pre-flight and that nobody looks at, one that is done but not completed, a queue that nobody moved on, a window whose worker
 vanished and whose job was cancelled or paused, a gateway that was waited for too long, recipients that were refused for too
-long. Any worker may do it, one at a time, each second; doing it twice does no harm.
+long; and what a clock that was set has left. Any worker may do it, one at a time, each second; doing it twice does no harm.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from postroom.flow.job.start import start_idle_queue
 from postroom.ledger.check import preflight
 from postroom.ledger.database import engine
 from postroom.ledger.database.db import Pool
-from postroom.ledger.delivery import retries, windows
+from postroom.ledger.delivery import clock, retries, windows
 from postroom.ledger.delivery.windows import SendingJob
 
 SWEEP_EVERY_S = 1.0
@@ -29,11 +29,14 @@ SWEEP_EVERY_S = 1.0
 log = structlog.get_logger(__name__)
 
 
-async def sweep(pool: Pool, *, give_up_s: float) -> None:
+async def sweep(pool: Pool, *, give_up_s: float, lease_s: float) -> None:
     """One round. Each repair is a transaction of its own, in the locking order of everybody else."""
+    await _mend(_look_at_clock(pool))
     async with pool.connection() as conn, conn.transaction():
         if not await windows.try_sweep_lock(conn):
             return
+        await clock.bound(conn, lease_s=lease_s)
+        await engine.bound_heartbeats(conn)
         sending = await windows.sending_jobs(conn, give_up_s)
         live = await engine.live_lanes(conn) if sending else {}
         for job in sending:
@@ -63,6 +66,24 @@ async def _mend(repair: Awaitable[object]) -> None:
         await repair
     except (PostroomError, psycopg.Error) as error:
         log.warning("a repair was missed", error=str(error))
+
+
+async def _look_at_clock(pool: Pool) -> None:
+    async with pool.connection() as conn:
+        unseen = await clock.look(conn)
+        if not unseen:
+            return
+        if unseen > timedelta():
+            reason = (f"For {_rounded(unseen)} no worker looked at the database, or its clock was set forward by that. "
+                      "This time counts against nobody's patience.")
+        else:
+            reason = f"The database's clock was set back by {_rounded(-unseen)}. What waits does not wait for that."
+        log.warning(reason)
+        await clock.record(conn, reason)
+
+
+def _rounded(length: timedelta) -> timedelta:
+    return timedelta(seconds=round(length.total_seconds()))
 
 
 async def _give_up_retries(pool: Pool) -> None:

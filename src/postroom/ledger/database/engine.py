@@ -48,6 +48,8 @@ OTHERS_WAIT = """
                    WHERE queue_name = %(queue)s AND status = 'todo' AND (args ->> 'job_id')::bigint <> %(job_id)s)
 """
 
+BOUND_HEARTBEATS = "UPDATE procrastinate_workers SET last_heartbeat = clock_timestamp() WHERE last_heartbeat > clock_timestamp()"
+
 _deferring = procrastinate.App(connector=procrastinate.PsycopgConnector())
 
 
@@ -88,6 +90,11 @@ async def live_lanes(conn: Connection, task: str = TASK) -> dict[int, int]:
     """Tasks waiting or running, by job."""
     cursor = await conn.execute(LIVE_LANES, {"task": task})
     return {row[0]: row[1] for row in await cursor.fetchall()}
+
+
+async def bound_heartbeats(conn: Connection) -> None:
+    """The database's clock was set back: a heartbeat that is still to come would keep a dead worker alive until then."""
+    await conn.execute(BOUND_HEARTBEATS)
 
 
 class Engine:

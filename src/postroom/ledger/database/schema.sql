@@ -424,10 +424,49 @@ CREATE TABLE retry (
 CREATE TABLE installation (
     is_the_only_one  boolean PRIMARY KEY DEFAULT true CONSTRAINT there_is_one_installation CHECK (is_the_only_one),
     id               uuid NOT NULL DEFAULT gen_random_uuid(),
-    beat             bigint NOT NULL DEFAULT 0
+    beat             bigint NOT NULL DEFAULT 0,
+    seen_at          timestamptz NOT NULL DEFAULT clock_timestamp(),  -- when a worker last looked at the clock, to within seconds
+    timeline         text  -- on which all workers have found what they knew of; until then no chunk is given out
 );
 
 INSERT INTO installation DEFAULT VALUES;
+
+-- Which server this is, on which of its timelines (a promoted standby begins a new one), and since when it runs.
+CREATE FUNCTION server_timeline() RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    running text := extract(epoch FROM pg_postmaster_start_time());
+BEGIN
+    RETURN (SELECT system_identifier FROM pg_control_system())
+           || '/' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) || '/' || running;
+EXCEPTION WHEN OTHERS THEN
+    RETURN '//' || running;  -- a service that does not tell
+END $$;
+
+-- Every worker that has not ended properly, and on which timeline it last found all that it knew of.
+CREATE TABLE worker (
+    owner           text PRIMARY KEY,
+    timeline        text NOT NULL,
+    is_synchronous  boolean NOT NULL,  -- whether its commits waited for a standby then
+    seen_at         timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+-- Times in which no worker looked, or that the clock skipped. They count against nobody's patience.
+CREATE TABLE clock_gap (
+    since  timestamptz PRIMARY KEY,
+    until  timestamptz NOT NULL,
+    CONSTRAINT a_gap_has_a_length CHECK (until > since)
+);
+
+-- Now, or a little after the last look where that is longer ago: before a gap is noticed it must not end anybody's patience.
+CREATE FUNCTION trusted_now() RETURNS timestamptz LANGUAGE sql AS $$
+    SELECT least(clock_timestamp(), seen_at + interval '15 s') FROM installation
+$$;
+
+-- From when patience counts for somebody who needed it first at that moment: all gaps since then are passed over.
+CREATE FUNCTION patient_since(moment timestamptz) RETURNS timestamptz LANGUAGE sql AS $$
+    SELECT least(clock_timestamp(), moment + coalesce(sum(until - greatest(since, moment)), interval '0'))
+    FROM clock_gap WHERE until > moment
+$$;
 
 -- Everything that people are shown of a job, its counts summed over the chunks at this instant.
 CREATE VIEW job_overview AS

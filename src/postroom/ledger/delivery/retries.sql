@@ -27,7 +27,7 @@ ON CONFLICT (account_id, job_id, kind) DO NOTHING
 
 -- name: jobs_to_give_up_in
 -- Active jobs with a recipient whose time is over, or whose own tail is. Not while they wait: nobody is failed by that.
-SELECT j.account_id, j.id, a.retry_deadline_s, coalesce(t.until <= clock_timestamp(), false) AS tail_is_over
+SELECT j.account_id, j.id, a.retry_deadline_s, coalesce(t.until <= (SELECT trusted_now()), false) AS tail_is_over
 FROM job j JOIN account a ON a.id = j.account_id
 LEFT JOIN job_condition t ON t.account_id = j.account_id AND t.job_id = j.id AND t.kind = 'retries'
 WHERE j.status = 'sending'
@@ -35,17 +35,22 @@ WHERE j.status = 'sending'
                   AND w.kind IN ('paused', 'journal', 'gateway', 'quota'))
   AND EXISTS (
       SELECT FROM retry r WHERE r.account_id = j.account_id AND r.job_id = j.id
-        AND (t.until <= clock_timestamp()
-             OR (r.refusals > 0 AND r.since < clock_timestamp() - make_interval(secs => a.retry_deadline_s))))
+        AND (t.until <= (SELECT trusted_now())
+             OR (r.refusals > 0 AND r.since < (SELECT trusted_now()) - make_interval(secs => a.retry_deadline_s))))
 
 -- name: give_up
 -- They are booked as failed instead of being tried again; the counters follow in the same statement, and all attempts stay
 -- listed. The chunk is locked before its retries, as a worker locks them that takes these into a window: one of the two has
--- them. Only who was refused runs into the deadline; the tail ends those too whom the gateway only ever put off.
+-- them. Only who was refused runs into the deadline; the tail ends those too whom the gateway only ever put off. `since` may have
+-- been written while a gap was being noted: where there was one since the first refusal, that is asked.
 WITH due AS MATERIALIZED (
-    SELECT chunk_no, position FROM retry
+    SELECT chunk_no, position
+    FROM retry r CROSS JOIN (SELECT trusted_now() - make_interval(secs => %(deadline_s)s) AS deadline) d
     WHERE account_id = %(account_id)s AND job_id = %(job_id)s
-      AND (%(tail_is_over)s OR (refusals > 0 AND since < clock_timestamp() - make_interval(secs => %(deadline_s)s)))
+      AND (%(tail_is_over)s OR (refusals > 0 AND since < deadline AND NOT EXISTS (
+          SELECT FROM (SELECT min(at) AS first FROM outcome o WHERE o.account_id = r.account_id AND o.job_id = r.job_id
+                         AND o.position = r.position AND o.kind = 'refused') refused
+          JOIN clock_gap g ON g.until > refused.first WHERE patient_since(refused.first) >= deadline)))
     ORDER BY chunk_no, position LIMIT 1000
 ), held AS MATERIALIZED (
     SELECT chunk_no FROM chunk

@@ -1,12 +1,13 @@
 -- name: claim_chunk
 -- A worker's right to a chunk, with a new epoch that fences whoever had it before. SKIP LOCKED lets claims pass each other.
--- None of a paused job, and none from a database that is older than the worker knows: it was restored from a backup.
+-- None of a paused job, none from a database that is older than the worker knows (it was restored from a backup), and none while
+-- the roll of workers is called after a fail-over.
 WITH candidate AS (
     SELECT chunk_no, window_open AS was_open FROM chunk
     WHERE account_id = %(account_id)s AND job_id = %(job_id)s AND unsent > 0
       AND (lease_until IS NULL OR lease_until < clock_timestamp())
       AND (available_at IS NULL OR available_at <= clock_timestamp())
-      AND (SELECT beat FROM installation) >= %(beat)s
+      AND (SELECT beat >= %(beat)s AND coalesce(timeline = server_timeline(), true) FROM installation)
       AND NOT EXISTS (SELECT FROM job_condition WHERE account_id = %(account_id)s AND job_id = %(job_id)s AND kind = 'paused')
     ORDER BY chunk_no LIMIT 1 FOR UPDATE SKIP LOCKED
 )
@@ -87,8 +88,8 @@ FROM held LEFT JOIN fresh ON fresh.suppressed IS NULL
 -- of an INSERT costs that statement whether it gets rows or not. It remembers the first refusal: patience runs from there.
 INSERT INTO retry (account_id, job_id, chunk_no, position, attempt_no, refusals, not_before, since)
 SELECT %(account_id)s, %(job_id)s, %(chunk_no)s, p, a + 1, f, clock_timestamp() + make_interval(secs => d),
-       coalesce((SELECT min(at) FROM outcome o WHERE o.account_id = %(account_id)s AND o.job_id = %(job_id)s
-                 AND o.position = p AND o.kind = 'refused'), clock_timestamp())
+       coalesce(patient_since((SELECT min(at) FROM outcome o WHERE o.account_id = %(account_id)s AND o.job_id = %(job_id)s
+                               AND o.position = p AND o.kind = 'refused')), clock_timestamp())
 FROM unnest(%(positions)s::integer[], %(attempts)s::smallint[], %(delays_s)s::double precision[],
             %(refusals)s::smallint[]) AS again(p, a, d, f)
 
@@ -196,8 +197,8 @@ WITH intended AS MATERIALIZED (
 ), again AS (
     INSERT INTO retry (account_id, job_id, chunk_no, position, attempt_no, refusals, not_before, since)
     SELECT %(account_id)s, %(job_id)s, %(chunk_no)s, p, a + 1, f, clock_timestamp() + make_interval(secs => d),
-           coalesce((SELECT min(at) FROM outcome o WHERE o.account_id = %(account_id)s AND o.job_id = %(job_id)s
-                     AND o.position = p AND o.kind = 'refused'), clock_timestamp())
+           coalesce(patient_since((SELECT min(at) FROM outcome o WHERE o.account_id = %(account_id)s AND o.job_id = %(job_id)s
+                                   AND o.position = p AND o.kind = 'refused')), clock_timestamp())
     FROM stronger WHERE k IN ('refused', 'released') AND is_last AND NOT waited AND %(still_sending)s
 ), needless AS (
     DELETE FROM retry r USING stronger
@@ -238,7 +239,7 @@ ORDER BY c.job_id, c.chunk_no LIMIT 1000
 -- What the sweeper looks at: each active job with what is claimable in it and what holds it back. Given up is one that was tried
 -- to the end of its time: who was paused, or without any worker, is tried once more before.
 SELECT j.account_id, j.id AS job_id, j.lanes, c.claimable, c.nothing_left, w.waiting, w.probing, w.reason,
-       least(w.tried_until, clock_timestamp()) > w.since + make_interval(secs => %(give_up_s)s) AND NOT w.paused AS given_up
+       least(w.tried_until, (SELECT trusted_now())) > w.since + make_interval(secs => %(give_up_s)s) AND NOT w.paused AS given_up
 FROM job j
 CROSS JOIN LATERAL (
     SELECT count(*) FILTER (WHERE unsent > 0 AND (lease_until IS NULL OR lease_until < clock_timestamp())

@@ -23,3 +23,9 @@ async def delete_pause(conn: Connection, account_id: int, job_id: int) -> bool:
 
 async def tell_workers(conn: Connection, account_id: int, job_id: int) -> None:
     await conn.execute(SQL.tell_workers, {"account_id": account_id, "job_id": job_id})
+
+
+async def paused_for(conn: Connection, beginning: str, *, by: str) -> list[tuple[int, int]]:
+    """(account, job) of what `by` paused for a reason that begins so, and that has no alarm besides."""
+    cursor = await conn.execute(SQL.paused_for, {"beginning": beginning, "by": by})
+    return [(row[0], row[1]) for row in await cursor.fetchall()]

@@ -15,3 +15,10 @@ DELETE FROM job_condition WHERE account_id = %(account_id)s AND job_id = %(job_i
 -- name: tell_workers
 -- Heard when the pause is committed: they begin nothing more of this job. Without it they learn it at the window's end.
 SELECT pg_notify('postroom_job', concat_ws(' ', %(account_id)s::bigint, %(job_id)s::bigint, 'paused'))
+
+-- name: paused_for
+-- Jobs that nobody but this one paused, and for a reason that begins so.
+SELECT c.account_id, c.job_id FROM job_condition c
+WHERE c.kind = 'paused' AND c.by = %(by)s AND starts_with(c.reason, %(beginning)s)
+  AND NOT EXISTS (SELECT FROM job_condition a WHERE a.account_id = c.account_id AND a.job_id = c.job_id AND a.kind = 'alarm')
+ORDER BY c.account_id, c.job_id

@@ -1,0 +1,66 @@
+"""What a worker knows of its chunk gets into the ledger, and a database that has lost a window of it is not trusted."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from desk import Desk
+from doomed import Doomed, doomed, lose, names
+from postroom.domain.outcome import Evidence, Kind, Outcome
+from postroom.flow.delivery.books import Books, Work
+from postroom.flow.delivery.lease import Lease
+from postroom.flow.delivery.witness import Witness
+from postroom.ledger.database import db
+
+
+@pytest.fixture
+def desk(pool: db.Pool, database: str) -> Desk:
+    return Desk(pool, database)
+
+
+def in_hand(at: Doomed) -> tuple[Books, Work]:
+    """Everybody in the open window was accepted, and nothing of it is booked."""
+    nothing: Any = None
+    work = Work(Lease(at.claim, math.inf), nothing, nothing, 4, window=at.window, window_no=at.window.window_no,
+                unbooked=[at.intent])
+    work.outcomes = [Outcome(one.position, one.attempt_no, Kind.SENT, Evidence.REPLY, 250) for one in at.window.recipients]
+    return Books(at.desk.pool, at.journal, Witness()), work
+
+
+async def test_what_is_known_of_the_own_window_is_booked_after_the_lease_is_lost(desk: Desk, tmp_path: Path) -> None:
+    at = await doomed(desk, tmp_path)
+    books, work = in_hand(at)
+    await desk.query("UPDATE chunk SET lease_epoch = lease_epoch + 1 WHERE window_open RETURNING 1")
+    await books.settle(work)
+    books.booked(work)
+    assert await at.counts() == (4, 0, 0, 12)
+    assert books.trusts
+    assert books.witness.newest().outcomes == {(at.job.account_id, at.job.id, 4, 1)}
+    at.journal.close()
+    assert names(tmp_path) == []
+
+
+async def test_a_database_that_lost_the_own_window_is_not_trusted_and_the_journal_is_kept(desk: Desk, tmp_path: Path) -> None:
+    at = await doomed(desk, tmp_path)
+    for one in at.window.recipients:
+        at.hand_over(one)
+    books, work = in_hand(at)
+    await lose(desk, "DELETE FROM hand_off_window")
+    await books.settle(work)
+    books.booked(work)
+    assert not books.trusts
+    at.journal.close()
+    [kept] = names(tmp_path)
+    assert kept.endswith(".newer-than-the-database")
+
+
+async def test_a_turn_is_remembered_by_its_window_and_by_one_of_what_it_booked(desk: Desk, tmp_path: Path) -> None:
+    at = await doomed(desk, tmp_path)
+    books, work = in_hand(at)
+    assert await books.turn(work, 4) is None, "its chunk has four"
+    assert books.witness.newest() == (frozenset(), {(at.job.account_id, at.job.id, 4, 1)}, frozenset())
+    assert await at.counts() == (4, 0, 0, 12)
