@@ -82,7 +82,7 @@ def after(place: Place, job: JobOverview, answered_at: float) -> tuple[float, li
     with place.truth.path.open("rb") as lines:
         for line in lines:
             record = msgspec.json.decode(line, type=Record)
-            if record.t > answered_at and taken_of([record.message_id], job.id):
+            if record.t > answered_at and not record.refused and taken_of([record.message_id], job.id):
                 last = max(last, record.t)
                 begun[record.connection] += record.mail_t > answered_at
     return last - answered_at, list(begun.values())

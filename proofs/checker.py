@@ -104,6 +104,26 @@ LATEST_OUTCOMES = """
     WHERE account_id = %s AND job_id = %s ORDER BY position, attempt_no DESC, evidence DESC
 """
 
+# What each word that is not of a message that was accepted rests on: the address, whether that attempt was ever intended, whether
+# it was in doubt before, and whether the address is on the account's list of suppressions.
+FOUNDATIONS = """
+    WITH latest AS (
+        SELECT DISTINCT ON (position) position, attempt_no, kind FROM outcome
+        WHERE account_id = %(account_id)s AND job_id = %(job_id)s ORDER BY position, attempt_no DESC, evidence DESC
+    ), intended AS (
+        SELECT unnest(positions) AS position, unnest(attempts) AS attempt_no FROM hand_off_window
+        WHERE account_id = %(account_id)s AND job_id = %(job_id)s
+    )
+    SELECT l.position, r.address,
+           EXISTS (SELECT FROM intended i WHERE i.position = l.position AND i.attempt_no = l.attempt_no),
+           EXISTS (SELECT FROM outcome o WHERE o.account_id = %(account_id)s AND o.job_id = %(job_id)s AND o.position = l.position
+                   AND o.attempt_no = l.attempt_no AND o.kind = 'unconfirmed'),
+           EXISTS (SELECT FROM suppression s WHERE s.account_id = %(account_id)s AND s.address_key = r.address_key)
+    FROM latest l JOIN recipient r ON r.account_id = %(account_id)s AND r.job_id = %(job_id)s AND r.position = l.position
+    WHERE l.kind <> 'sent'
+"""
+GIVEN_UP = re.compile(r"Temporary refusal: given up after \d+ attempts? in ")
+
 EVENTS = "SELECT verb, from_status, to_status FROM job_event WHERE account_id = %s AND job_id = %s ORDER BY id"
 
 
@@ -123,16 +143,26 @@ class Event(NamedTuple):
     to_status: str
 
 
+class Foundation(NamedTuple):
+    """What the ledger's last word of one recipient rests on. `refused` are the codes by which the gateway refused the address."""
+
+    refused: Collection[int]
+    intended: bool
+    doubted: bool
+    suppressed: bool
+
+
 @dataclass(frozen=True)
 class Sides:
     """The sides of a job, of one instant. By position: `taken` is how often the gateway accepted it, `told` the ledger's last
-    word of it."""
+    word of it, `foundations` what that rests on, where it is not Sent and the gateway's refusals are known."""
 
     numbers: JobOverview
     told: Mapping[int, Told]
     taken: Counter[int]
     events: list[Event]
     miscounts: list[str]
+    foundations: Mapping[int, Foundation] = field(default_factory=dict)
 
     def positions(self, kind: str) -> set[int]:
         return {position for position, told in self.told.items() if told.kind == kind}
@@ -169,6 +199,11 @@ class Sides:
                 if told.kind in ("failed", "skipped", "unconfirmed") and not told.reply}
 
     @property
+    def unfounded(self) -> set[int]:
+        """Whose last word rests on nothing that happened."""
+        return {position for position, found in self.foundations.items() if not _is_founded(self.told[position], found)}
+
+    @property
     def figures(self) -> dict[str, int]:
         """What a verdict tells of them."""
         return {"accepted": self.taken.total(), "lost": len(self.lost), "twice": len(self.twice),
@@ -186,6 +221,7 @@ class Sides:
         found += _about(self.accepted_but_not_told - set(excused), "accepted, but neither Sent nor Unconfirmed")
         found += _about(self.lost, "lost: neither accepted nor told")
         found += _about(self.without_a_reason, "without a reason")
+        found += _about(self.unfounded, "told something that never happened: refused by nobody, in doubt without an attempt")
         recounted = tuple(len(self.positions(kind)) for kind in ("sent", "failed", "skipped", "unconfirmed"))
         if recounted != self.counts[:4] or sum(self.counts) != self.numbers.recipient_count:
             found.append(f"The job tells {self.counts} of {self.numbers.recipient_count}, its outcomes are {recounted}.")
@@ -202,6 +238,19 @@ class Sides:
         return []
 
 
+def _is_founded(told: Told, found: Foundation) -> bool:
+    """A refusal, temporary or for good, was the gateway's; whoever is in doubt, or went back to unsent, was in a window; whoever
+    was called failed without a refusal was in doubt until it was too late to be unsent; a skipped one is not wanted."""
+    if told.evidence == "reply":
+        return told.code in found.refused
+    if told.kind == "failed" and told.evidence == "worker":
+        was_refused = any(400 <= code < 500 for code in found.refused)
+        return was_refused if GIVEN_UP.match(told.reply or "") else found.doubted
+    if told.kind == "skipped":
+        return told.evidence == "freeze" or found.suppressed
+    return told.evidence == "person" or found.intended
+
+
 def _about(positions: Collection[int], what: str) -> list[str]:
     if not positions:
         return []
@@ -215,16 +264,21 @@ def taken_of(message_ids: Iterable[str], job_id: int) -> Counter[int]:
     return Counter(int(one[2]) for one in found if one and int(one[1]) == job_id)
 
 
-async def sides_of(pool: Pool, account_id: int, job_id: int, taken: Callable[[int], Counter[int]]) -> Sides:
-    """The sides of a job now. `taken` asks the gateway's record, after the ledger was read: so it is never the older of both."""
+async def sides_of(pool: Pool, account_id: int, job_id: int, taken: Callable[[int], Counter[int]],
+                   refused: Callable[[str], Collection[int]] | None = None) -> Sides:
+    """The sides of a job now. `taken` and `refused` ask the gateway's record, after the ledger was read: so it is never the older
+    of both. Without `refused` nobody asks what a word rests on."""
     async with pool.connection() as conn, conn.transaction():
         await jobs.read_one_instant(conn)  # a worker may be settling what it knows just now
         view = await jobs.view_job(conn, account_id, job_id)
         told = await (await conn.execute(LATEST_OUTCOMES, (account_id, job_id))).fetchall()
         events = await (await conn.execute(EVENTS, (account_id, job_id))).fetchall()
         miscounts = await (await conn.execute(MISCOUNTS)).fetchall()
+        foundations = [] if refused is None else await (await conn.execute(FOUNDATIONS, {
+            "account_id": account_id, "job_id": job_id})).fetchall()
     return Sides(view, {row[0]: Told(*row[1:]) for row in told}, taken(job_id), [Event(*row) for row in events],
-                 [row[0] for row in miscounts])
+                 [row[0] for row in miscounts],
+                 {position: Foundation(refused(address), *rest) for position, address, *rest in foundations if refused})
 
 
 def journal_faults(directory: Path, installation_id: bytes, sides: Sides) -> list[str]:

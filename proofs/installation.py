@@ -105,6 +105,7 @@ class Truth:
     port: int
     _read_to: int = 0
     _message_ids: list[str] = field(default_factory=list)
+    _refused: dict[str, set[int]] = field(default_factory=dict)
 
     @property
     def accepted(self) -> int:
@@ -114,13 +115,23 @@ class Truth:
             new = lines.read()
         whole = new[:new.rfind(b"\n") + 1]
         self._read_to += len(whole)
-        self._message_ids += [msgspec.json.decode(line, type=Record).message_id for line in whole.splitlines()]
+        for record in (msgspec.json.decode(line, type=Record) for line in whole.splitlines()):
+            if not record.refused:
+                self._message_ids.append(record.message_id)
+                continue
+            for address in record.rcpt:
+                self._refused.setdefault(address, set()).add(int(record.refused[:3]))
         return len(self._message_ids)
 
     def taken(self, job_id: int) -> Counter[int]:
         """By position, how often it was accepted."""
         assert self.accepted >= 0
         return taken_of(self._message_ids, job_id)
+
+    def refused(self, address: str) -> set[int]:
+        """The codes with which it was refused so far."""
+        assert self.accepted >= 0
+        return self._refused.get(address, set())
 
     async def until(self, count: int) -> None:
         """The middle of a send: the gateway has taken this many. Only when it takes no more for a minute, TimeoutError."""
@@ -249,7 +260,7 @@ class Place:
         return found
 
     async def sides(self, job: JobOverview) -> Sides:
-        return await sides_of(self.pool, job.account_id, job.id, self.truth.taken)
+        return await sides_of(self.pool, job.account_id, job.id, self.truth.taken, self.truth.refused)
 
     async def faults(self, job: JobOverview, sides: Sides, *, unconfirmed_max: int | None = None) -> list[str]:
         """What truth, ledger, journals, events, samples and API say against each other, when all workers are gone."""

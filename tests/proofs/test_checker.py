@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import psycopg
 import pytest
 
 from contest import claimed, turned
 from desk import Desk
-from proofs.checker import Sampling
+from proofs.checker import Foundation, Sampling, Told, sides_of
 from proofs.installation import eventually
 from proofs.races import all_sent
 
@@ -97,3 +99,49 @@ async def test_a_sampling_goes_on_when_the_database_is_there_again(desk: Desk) -
         before = sampling.samples
         await eventually(lambda: looks(before + 3))
     assert sampling.found == []
+
+
+# -- what a word of the ledger rests on ------------------------------------------------------------------------------------
+
+
+def told(kind: str, evidence: str, code: int | None = None, reply: str = "Why.") -> Told:
+    return Told(kind, 1, evidence, code, reply)
+
+
+GIVEN_UP = "Temporary refusal: given up after 3 attempts in 241 minutes; the gateway's last answer: “450 4.2.1 busy”."
+
+
+@pytest.mark.parametrize(("word", "foundation", "founded"), [
+    (told("failed", "reply", 550), Foundation({450, 550}, True, False, False), True),
+    (told("failed", "reply", 550), Foundation({450}, True, False, False), False),
+    (told("refused", "reply", 450), Foundation(set(), True, False, False), False),
+    (told("failed", "worker", reply=GIVEN_UP), Foundation({450}, True, False, False), True),
+    (told("failed", "worker", reply=GIVEN_UP), Foundation({550}, True, False, False), False),
+    (told("failed", "worker"), Foundation(set(), True, True, False), True),
+    (told("failed", "worker"), Foundation(set(), True, False, False), False),
+    (told("skipped", "suppression"), Foundation(set(), False, False, True), True),
+    (told("skipped", "suppression"), Foundation(set(), False, False, False), False),
+    (told("skipped", "freeze"), Foundation(set(), False, False, False), True),
+    (told("unconfirmed", "lease_lost"), Foundation(set(), True, False, False), True),
+    (told("unconfirmed", "lease_lost"), Foundation(set(), False, False, False), False),
+    (told("released", "worker"), Foundation(set(), True, False, False), True),
+    (told("released", "worker"), Foundation(set(), False, False, False), False),
+    (told("failed", "person"), Foundation(set(), False, False, False), True),
+])
+async def test_a_word_that_rests_on_nothing_is_found(
+        desk: Desk, word: Told, foundation: Foundation, founded: bool) -> None:
+    job = await desk.submit(await desk.account(), 1)
+    sides = await sides_of(desk.pool, job.account_id, job.id, lambda _: Counter())
+    found = replace(sides, told={1: word}, foundations={1: foundation}).unfounded
+    assert found == (set() if founded else {1})
+
+
+async def test_a_failed_recipient_whom_the_gateway_never_refused_is_told_with_its_position(desk: Desk) -> None:
+    job_id = await begun(desk)
+    [[account_id]] = await desk.query("SELECT account_id FROM job")
+    await desk.query("INSERT INTO outcome (account_id, job_id, position, attempt_no, kind, evidence, reply) "
+                     "VALUES (%s, %s, 700, 1, 'failed', 'worker', 'Died.') RETURNING 1", account_id, job_id)
+    await desk.query("UPDATE chunk SET failed = 1 WHERE job_id = %s AND chunk_no = 2 RETURNING 1", job_id)
+    sides = await sides_of(desk.pool, account_id, job_id, lambda _: Counter(range(1, 11)), lambda _: ())
+    assert sides.unfounded == {700}
+    assert any(fault.startswith("1 told something that never happened") and fault.endswith(": 700") for fault in sides.faults())

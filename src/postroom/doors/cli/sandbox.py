@@ -21,7 +21,8 @@ PORT = 2525
 def sandbox(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Where to listen on 127.0.0.1; 0 takes any free port.")] = PORT,
     script: Annotated[str, typer.Option(metavar="TEXT", help="What goes wrong, where, how often; see the examples.")] = "",
-    record: Annotated[Path | None, typer.Option(metavar="FILE", help="Append a line of JSON for each accepted message.")] = None,
+    record: Annotated[Path | None, typer.Option(
+        metavar="FILE", help="Append a line of JSON for each accepted message, and for each refused recipient.")] = None,
     keep: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep each accepted message as a file there.")] = None,
     tls: Annotated[Path | None, typer.Option(metavar="CERT.pem", help="Offer STARTTLS with this certificate.")] = None,
     tls_key: Annotated[Path | None, typer.Option(metavar="KEY.pem", help="Its key, if that is a file of its own.")] = None,

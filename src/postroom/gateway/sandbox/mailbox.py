@@ -7,6 +7,7 @@ leave.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 import time
 from pathlib import Path
@@ -97,6 +98,15 @@ class Mailbox:
                 self.contents.append(_unstuffed(content, size))
         self.accepted = number
         return b"250 2.0.0 Ok: queued as S%08d\r\n" % number
+
+    def refuse(self, mail_from: str, rcpt: tuple[str, ...], content: bytes, size: int, mail_t: float, connection: int,
+               reply: bytes) -> None:
+        """Record which recipients this reply refuses. A file that cannot take it keeps nobody from being refused."""
+        if self._record_file is not None:
+            record = Record(time.time(), mail_t, mail_from, rcpt, message_id_of(content), size, connection,
+                            reply.decode().rstrip())
+            with contextlib.suppress(OSError):
+                self._record_file.append(record)
 
     def _open_record(self) -> None:
         """Raises Unavailable."""

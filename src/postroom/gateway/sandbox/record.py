@@ -1,7 +1,7 @@
-"""The truth record of the sandbox gateway: one line of JSON for each message that it accepted.
+"""The truth record of the sandbox gateway: one line of JSON for each accepted message, and for each refused recipient.
 
-It promises that a line is in the file, by a single write(), before the reply that accepts the message can leave: what a
-client was told is always recorded, and what is recorded beyond that is exactly the doubt of a lost reply.
+It promises that a line is in the file, by a single write(), before the reply can leave: what a client was told is always
+recorded, and what is recorded beyond that is exactly the doubt of a lost reply.
 It fails with OSError when the file cannot take the line; the message is then not accepted.
 """
 
@@ -19,10 +19,11 @@ import msgspec
 from postroom.errors import InvalidInput, NotFound
 
 
-class Record(msgspec.Struct, frozen=True, gc=False):
-    """One accepted message. Times are seconds since 1970; `mail_t` is when its MAIL command came in.
+class Record(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """One accepted message, or what was refused of one. Times are seconds since 1970; `mail_t` is when its MAIL command came in.
 
-    `message_id` is the value of the header field as it stands, or empty; `size` is in bytes, as sent, without the dot.
+    `message_id` is the value of the header field as it stands, or empty; `size` is in bytes, as sent, without the dot. Before the
+    content there is neither. `refused` is the reply that refused these recipients, and empty for an accepted message.
     """
 
     t: float
@@ -32,6 +33,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     message_id: str
     size: int
     connection: int
+    refused: str = ""
 
 
 class RecordFile:
@@ -51,7 +53,7 @@ class RecordFile:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What a record file says. `accepted` counts lines, `distinct` the different (message id, recipients) among them.
+    """What a record file says. `accepted` counts messages, `distinct` the different (message id, recipients) among them.
 
     `duplicates` holds each pair that was accepted more than once, with how many times. Always
     `accepted == distinct + sum(times - 1 for times in duplicates.values())`.
@@ -66,19 +68,19 @@ def tally(path: Path) -> Tally:
     """Count a record file. A missing file is NotFound, a line that is no record is InvalidInput with its number."""
     decoder = msgspec.json.Decoder(Record)
     seen: Counter[tuple[str, str]] = Counter()
-    accepted = 0
+    number = 0
     try:
         with path.open("rb") as lines:
-            for line in lines:
-                accepted += 1
+            for number, line in enumerate(lines, 1):  # noqa: B007 - told where it ends
                 record = decoder.decode(line)
-                seen[record.message_id, " ".join(record.rcpt)] += 1
+                if not record.refused:
+                    seen[record.message_id, " ".join(record.rcpt)] += 1
     except FileNotFoundError as error:
         raise NotFound(f"There is no record file {path}.") from error
     except msgspec.DecodeError as error:
-        message = f"Line {accepted} of {path} is not a record of the sandbox gateway: {error}"
-        raise InvalidInput(message, row=accepted) from error
-    return Tally(accepted, len(seen), {key: times for key, times in seen.items() if times > 1})
+        message = f"Line {number} of {path} is not a record of the sandbox gateway: {error}"
+        raise InvalidInput(message, row=number) from error
+    return Tally(seen.total(), len(seen), {key: times for key, times in seen.items() if times > 1})
 
 
 _MESSAGE_ID: Final = re.compile(rb"(?:\A|\r\n)message-id:[ \t]*(?:\r\n[ \t]+)?([^\r\n]*)", re.IGNORECASE)

@@ -29,7 +29,7 @@ CLOSE_TIMEOUT_S: Final = 5.0
 class Sandbox(Mailbox):
     """`async with Sandbox(script=...) as sandbox:` listens on `sandbox.port` until the block ends.
 
-    `record` appends one line per accepted message to that file (see `record.tally`).
+    `record` appends one line per accepted message and refused recipient to that file (see `record.tally`).
     `keep=True` holds `records` and `contents` in memory, a directory gets a file `<number>.eml` per message instead.
     `tls` offers STARTTLS, or with `implicit_tls` speaks TLS from the first byte; AUTH is then only offered under TLS.
     `mail_at` is the time (seconds since 1970) of the newest MAIL command, 0 before the first.

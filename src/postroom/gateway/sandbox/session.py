@@ -111,10 +111,14 @@ class Session(Wire):
                 self._messages += 1
             except OSError as error:
                 verdict = Verdict(f"452 4.3.1 Not recorded: {error.strerror or error}\r\n".encode("ascii", "replace"))
+        self._conclude("dot", verdict, good, recipients, content, size)
         self._forget_transaction()
-        self._conclude("dot", verdict, good)
 
-    def _conclude(self, phase: str, verdict: Verdict | None, good: bytes) -> None:
+    def _conclude(self, phase: str, verdict: Verdict | None, good: bytes, recipients: tuple[str, ...] = (), content: bytes = b"",
+                  size: int = 0) -> None:
+        """The reply, and before it the record of whom it refuses."""
+        if recipients and verdict is not None and verdict.reply and not verdict.accepted:
+            self._sandbox.refuse(self._sender or "", recipients, content, size, self._mail_t, self._number, verdict.reply)
         self._answer(good if verdict is None else verdict.reply, self._sandbox.run.delays_s[phase])
 
     def _forget_transaction(self) -> None:
@@ -257,7 +261,7 @@ class Session(Wire):
             verdict = self._sandbox.run.verdict("rcpt", (recipient,))
             if verdict is None:
                 self._recipients.append(recipient)
-            self._conclude("rcpt", verdict, _RECIPIENT_OK)
+            self._conclude("rcpt", verdict, _RECIPIENT_OK, (recipient,))
 
     def _data(self, argument: bytes) -> None:
         if argument.strip():
@@ -271,7 +275,7 @@ class Session(Wire):
             verdict = sandbox.run.verdict("data", tuple(self._recipients))
             if verdict is None:
                 self._expect_content(sandbox.script.size_max if sandbox.keeps_content else HEAD_BYTES_MAX)
-            self._conclude("data", verdict, _GO_AHEAD)
+            self._conclude("data", verdict, _GO_AHEAD, tuple(self._recipients))
 
     # ---- commands: at any time
 
