@@ -21,8 +21,10 @@ from postroom.gateway.dead_journals import dead_journals
 from postroom.ledger.database.embedded import SOCKET_NAME, EmbeddedPostgres
 from postroom.ledger.database.embedded_place import Binaries, ServerAccount
 from postroom.ledger.job.jobs import JobOverview
+from postroom.tasks import end
 from proofs.installation import Place, eventually
 
+STANDS_STILL = "stands still"
 STREAMS = "SELECT count(*) > 0 FROM pg_stat_replication WHERE state = 'streaming'"
 
 
@@ -91,27 +93,39 @@ async def copied(server: EmbeddedPostgres, data: Path, *options: str, through: P
 async def _passed_on(standby: Standby, front: Path, primary: Path) -> AsyncIterator[None]:
     """A socket through which the standby reaches the primary, until it is held."""
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
+        try:
             back, there = await asyncio.open_unix_connection(str(primary))
-            await asyncio.gather(_pass(reader, there, asyncio.Event()), _pass(back, writer, standby._holds))
+        except OSError:
+            writer.close()
+            return
+        try:
+            with contextlib.suppress(OSError):
+                await asyncio.gather(_pass(reader, there, asyncio.Event()), _pass(back, writer, standby._holds))
+        finally:
+            writer.transport.abort()
+            there.transport.abort()
 
-    server = await asyncio.start_unix_server(serve, str(front / SOCKET_NAME))
+    serving = set[asyncio.Task[None]]()
+
+    def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving.add(asyncio.create_task(serve(reader, writer)))
+
+    server = await asyncio.start_unix_server(begin, str(front / SOCKET_NAME))
     (front / SOCKET_NAME).chmod(0o777)
     try:
         yield
     finally:
         server.close()
+        await end(*serving)
 
 
 async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, holds: asyncio.Event) -> None:
-    try:
-        while octets := await reader.read(65_536):
-            if holds.is_set():
-                continue  # read, and lost on the way
-            writer.write(octets)
-            await writer.drain()
-    finally:
-        writer.close()
+    while octets := await reader.read(65_536):
+        if holds.is_set():
+            continue  # read, and lost on the way
+        writer.write(octets)
+        await writer.drain()
+    writer.close()
 
 
 # -- what is left when a database goes on that does not know everything ----------------------------------------------------
@@ -122,6 +136,13 @@ async def stands_still(place: Place, job: JobOverview) -> bool:
     return bool(await place.query(
         "SELECT 1 FROM job_condition c JOIN job_overview o ON o.id = c.job_id "
         "WHERE c.job_id = %s AND c.kind = 'paused' AND starts_with(c.reason, %s) AND o.in_hand = 0", job.id, DOUBT))
+
+
+async def outcome(place: Place, job: JobOverview) -> str:
+    """What became of the job, when nobody has anything in hand; nothing before."""
+    if await stands_still(place, job):
+        return STANDS_STILL
+    return "over" if await place.is_over(job) else ""
 
 
 async def named_in_journals(place: Place, job: JobOverview) -> set[int]:

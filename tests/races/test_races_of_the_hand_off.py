@@ -196,10 +196,10 @@ async def test_five_sweeps_at_once_put_back_what_was_lost_exactly_once(stage: St
     for _ in range(10):
         job, following = await stage.submit(account, 40), await stage.submit(account, 1)
         await stage.query("DELETE FROM procrastinate_jobs RETURNING 1")
-        assert set(await at_once(*[partial(sweep, stage.pool, give_up_s=60)] * 5)) == {None}
+        assert set(await at_once(*[partial(sweep, stage.pool, give_up_s=60, lease_s=30)] * 5)) == {None}
         assert await stage.query(LANES, job.id) == [(4,)]
         await hand_off_everything(stage.pool, account, job.id)
-        assert set(await at_once(*[partial(sweep, stage.pool, give_up_s=60)] * 5)) == {None}
+        assert set(await at_once(*[partial(sweep, stage.pool, give_up_s=60, lease_s=30)] * 5)) == {None}
         assert (await report.report(stage.pool, account, job.id)).job.status is Status.COMPLETED
         ends = await stage.query("SELECT count(*) FROM job_event WHERE job_id = %s AND verb = 'complete'", job.id)
         starts = await stage.query("SELECT count(*) FROM job_event WHERE job_id = %s AND verb = 'start'", following.id)
