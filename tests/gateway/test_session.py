@@ -101,7 +101,7 @@ class Window:
         return self.contents.get(envelope.token, body(envelope.token))
 
     def handing_over(self, envelope: Envelope) -> None:
-        """Nobody needs to know."""
+        self._bomb("handing_over")
 
     def replied(self, envelope: Envelope, phase: Phase, reply: Reply) -> None:
         self.told.append((phase.name, str(envelope.token), str(reply)))
@@ -382,6 +382,16 @@ async def test_an_address_in_utf8_behind_another_message_ends_the_session_before
             await session.hand_off(window)
         assert session.handed_off == 0
     assert window.told == []
+
+
+async def test_what_cannot_be_written_down_is_not_handed_over():
+    window = Window("a")
+    window.bombs["handing_over"] = OSError("no room")
+    async with session_with(*PIPELINED, Hear(announce("a")), Say(GO), HearNothing()) as session:
+        with pytest.raises(OSError, match="no room"):
+            await session.hand_off(window)
+        assert session.handed_off == 0
+    assert window.told == [], "it is in nobody's hands, and so in no doubt"
 
 
 async def test_the_sandbox_takes_an_address_in_utf8_where_it_offers_that():

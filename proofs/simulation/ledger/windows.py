@@ -50,7 +50,8 @@ def claim_chunk(tables: Tables, now: float, given: Parameters) -> Rows:
     free = [chunk for chunk in tables.chunks_of(job_id) if chunk.is_free(now)]
     if not free:
         return []
-    before = min(free, key=lambda chunk: chunk.chunk_no)
+    probed = (job_id, "gateway") in tables.condition
+    before = min(free, key=lambda chunk: (probed and chunk.next_position >= chunk.first_position + chunk.n, chunk.chunk_no))
     chunk = before._replace(lease_epoch=before.lease_epoch + 1, owner=given["owner"], available_at=None,
                             lease_until=now + given["lease_s"])
     tables.put(chunk)
@@ -115,8 +116,9 @@ def book_retries(tables: Tables, now: float, given: Parameters) -> Rows:
 
 
 def take_due_retries(tables: Tables, now: float, given: Parameters) -> Rows:
-    due = sorted(key for key, retry in tables.retry.items()
-                 if key[:2] == (given["job_id"], given["chunk_no"]) and retry.not_before <= now)[:given["size"]]
+    due = sorted((key for key, retry in tables.retry.items()
+                  if key[:2] == (given["job_id"], given["chunk_no"]) and retry.not_before <= now),
+                 key=lambda key: (tables.retry[key].not_before, key))[:given["size"]]
     return [(key[2], retry.attempt_no, retry.refusals) for key in due if (retry := tables.retry.pop(key))]
 
 

@@ -175,3 +175,41 @@ async def test_of_the_sweep_and_a_worker_that_takes_them_into_a_window_each_reci
     failed = sum(one.recipients for one in (*given_up, *rest))
     assert failed + sum(in_hand) == 200
     assert await counts(desk, job) == (0, failed, sum(in_hand))
+
+
+# -- one whom the gateway puts off for ever must not be all that it is ever asked for ----------------------------------------
+
+
+async def test_of_those_whose_time_has_come_the_first_come_first(desk: Desk) -> None:
+    job = await desk.submit(await desk.account(threshold=10_000, connections=1), 16)  # four in a chunk
+    await hand_off(desk, job, 1)
+    await desk.query("UPDATE retry SET not_before = now() - mod(position, 3) * interval '1 s' - interval '1 s' RETURNING 1")
+    await desk.query("UPDATE chunk SET available_at = NULL WHERE chunk_no = 0 RETURNING 1")
+    async with desk.pool.connection() as conn:
+        claim = await windows.claim_chunk(conn, job.account_id, job.id, owner="one", lease_s=30)
+        assert claim is not None
+        taken: list[int] = []
+        failed: list[Outcome] = []
+        while window := await windows.turn_to_retries(conn, claim, failed, 1):
+            taken.append(window.recipients[0].position)
+            failed = [Outcome(taken[-1], 2, Kind.FAILED, Evidence.REPLY, 550)]
+    assert taken == [2, 1, 4, 3]
+
+
+async def test_while_the_gateway_is_probed_who_never_had_a_turn_goes_before_who_had_one(desk: Desk) -> None:
+    job = await desk.submit(await desk.account(threshold=10_000, connections=1), 8)  # four chunks
+    await hand_off(desk, job, 1)
+    await desk.query("UPDATE retry SET not_before = now() RETURNING 1")
+    await desk.query("UPDATE chunk SET available_at = now() WHERE chunk_no = 0 RETURNING 1")
+
+    async def claimed() -> int:
+        async with desk.pool.connection() as conn:
+            claim = await windows.claim_chunk(conn, job.account_id, job.id, owner="one", lease_s=30)
+            assert claim is not None
+            await windows.release_chunk(conn, claim)
+            return claim.chunk_no
+
+    assert await claimed() == 0, "a retry is not put off until all have had their turn"
+    async with desk.pool.connection() as conn:
+        await jobs.set_condition(conn, job.account_id, job.id, "gateway", reason="Busy.", delay_s=0)
+    assert await claimed() == 1

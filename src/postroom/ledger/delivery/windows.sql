@@ -1,7 +1,8 @@
 -- name: claim_chunk
 -- A worker's right to a chunk, with a new epoch that fences whoever had it before. SKIP LOCKED lets claims pass each other.
 -- None of a paused job, none from a database that is older than the worker knows (it was restored from a backup), and none while
--- the roll of workers is called after a fail-over.
+-- the roll of workers is called after a fail-over. While the gateway is probed, those first in which somebody fresh is left: one
+-- whom it puts off for ever must not be all that it is ever asked for.
 WITH candidate AS (
     SELECT chunk_no, window_open AS was_open FROM chunk
     WHERE account_id = %(account_id)s AND job_id = %(job_id)s AND unsent > 0
@@ -9,7 +10,10 @@ WITH candidate AS (
       AND (available_at IS NULL OR available_at <= clock_timestamp())
       AND (SELECT beat >= %(beat)s AND coalesce(timeline = server_timeline(), true) FROM installation)
       AND NOT EXISTS (SELECT FROM job_condition WHERE account_id = %(account_id)s AND job_id = %(job_id)s AND kind = 'paused')
-    ORDER BY chunk_no LIMIT 1 FOR UPDATE SKIP LOCKED
+    ORDER BY next_position >= first_position + n
+             AND EXISTS (SELECT FROM job_condition WHERE account_id = %(account_id)s AND job_id = %(job_id)s AND kind = 'gateway'),
+             chunk_no
+    LIMIT 1 FOR UPDATE SKIP LOCKED
 )
 UPDATE chunk c SET lease_epoch = lease_epoch + 1, owner = %(owner)s, available_at = NULL,
                    lease_until = clock_timestamp() + make_interval(secs => %(lease_s)s)
@@ -94,12 +98,12 @@ FROM unnest(%(positions)s::integer[], %(attempts)s::smallint[], %(delays_s)s::do
             %(refusals)s::smallint[]) AS again(p, a, d, f)
 
 -- name: take_due_retries
--- Those of this chunk whose time has come; they go into the next window.
+-- Those of this chunk whose time has come, first come first; they go into the next window.
 DELETE FROM retry WHERE (account_id, job_id, chunk_no, position) IN (
     SELECT account_id, job_id, chunk_no, position FROM retry
     WHERE account_id = %(account_id)s AND job_id = %(job_id)s AND chunk_no = %(chunk_no)s
       AND not_before <= clock_timestamp()
-    ORDER BY position LIMIT %(size)s)
+    ORDER BY not_before, position LIMIT %(size)s)
 RETURNING position, attempt_no, refusals
 
 -- name: recipients_at
