@@ -96,7 +96,7 @@ async def lose(desk: Desk, statement: str) -> None:
 
 async def guard(pool: Pool, directory: Path, owner: str = OWNER) -> Installation:
     """One look of a worker of that machine."""
-    return await Guard(pool, directory, owner, patience_s=30).look()
+    return await Guard(pool, directory, owner, lease_s=30).look()
 
 
 async def paused(desk: Desk) -> dict[int, str]:

@@ -41,7 +41,7 @@ async def work(world: World, process: Process) -> None:
     """As doors/wiring.py puts one together."""
     pool: Any = Pool(world.database, process)
     directory = world.place / process.host
-    guard = Guard(pool, directory, process.name, patience_s=LEASE_S)
+    guard = Guard(pool, directory, process.name, lease_s=LEASE_S)
     while True:
         try:
             found = await guard.look()

@@ -165,7 +165,7 @@ async def work(settings: Settings, stop: asyncio.Event) -> None:
     async with opened(settings, name="worker", connections=WORKER_CONNECTIONS, generic_plans=True) as postroom:
         pool, owner = postroom.pool, f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         directory = settings.home / "journal"
-        guard = Guard(pool, directory, owner, patience_s=settings.lease_s)
+        guard = Guard(pool, directory, owner, lease_s=settings.lease_s)
         begun = await _begin(guard, stop)
         if begun is None:
             return

@@ -144,7 +144,7 @@ async def witness(desk: Desk, directory: Path) -> tuple[Doomed, Guard]:
     """A living worker that has opened a window and booked another one."""
     at = await doomed(desk, directory)
     at.hear(at.window.recipients[0], Kind.SENT, 250, "Ok")
-    watch = Guard(desk.pool, directory, OWNER, patience_s=30, journal=at.journal)
+    watch = Guard(desk.pool, directory, OWNER, lease_s=30, journal=at.journal)
     outcomes = [Outcome(one.position, 1, Kind.FAILED, Evidence.REPLY, 550) for one in at.window.recipients]
     async with desk.pool.connection() as conn:
         await windows.turn_window(conn, at.claim, outcomes, 0)
@@ -229,7 +229,7 @@ async def claims(desk: Desk, account: int, job_id: int) -> bool:
 async def test_no_chunk_is_given_out_on_another_server_before_every_worker_has_looked_at_it(desk: Desk, tmp_path: Path) -> None:
     account = await desk.account(connections=4)
     job = await desk.submit(account, 8)
-    one, other = (Guard(desk.pool, tmp_path / name, name, patience_s=600) for name in ("one", "other"))
+    one, other = (Guard(desk.pool, tmp_path / name, name, lease_s=600) for name in ("one", "other"))
     await one.look()
     await other.look()
     assert await claims(desk, account, job.id)
@@ -247,12 +247,12 @@ async def test_no_chunk_is_given_out_on_another_server_before_every_worker_has_l
 async def test_a_worker_that_ended_properly_or_whose_journal_was_read_is_not_waited_for(desk: Desk, tmp_path: Path) -> None:
     at = await doomed(desk, tmp_path)
     for name in (OWNER, "gone"):
-        await Guard(desk.pool, tmp_path, name, patience_s=600).look()
-    await Guard(desk.pool, tmp_path, "gone", patience_s=600).last_look()
+        await Guard(desk.pool, tmp_path, name, lease_s=600).look()
+    await Guard(desk.pool, tmp_path, "gone", lease_s=600).last_look()
     await fail_over(desk)
     at.die()
     await at.settle()
-    last = Guard(desk.pool, tmp_path, "last", patience_s=600)
+    last = Guard(desk.pool, tmp_path, "last", lease_s=600)
     await last.look()
     assert not await last.is_called()
     assert await paused(desk) == {}
@@ -263,7 +263,7 @@ async def test_for_a_worker_that_does_not_answer_a_person_does_unless_a_standby_
         desk: Desk, tmp_path: Path, standbys: str) -> None:
     account = await desk.account(connections=4)
     job = await desk.submit(account, 8)
-    gone, here = (Guard(desk.pool, tmp_path / name, name, patience_s=0) for name in ("gone", "here"))
+    gone, here = (Guard(desk.pool, tmp_path / name, name, lease_s=0) for name in ("gone", "here"))
     await gone.look()
     await here.look()
     await fail_over(desk)
@@ -283,7 +283,7 @@ async def test_a_server_that_only_started_anew_waits_a_moment_for_who_does_not_a
         desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     account = await desk.account(connections=4)
     job = await desk.submit(account, 8)
-    gone, here = (Guard(desk.pool, tmp_path / name, name, patience_s=600) for name in ("gone", "here"))
+    gone, here = (Guard(desk.pool, tmp_path / name, name, lease_s=600) for name in ("gone", "here"))
     await gone.look()
     await here.look()
     await desk.query("UPDATE installation SET timeline = regexp_replace(timeline, '[^/]*$', '1') RETURNING 1")
@@ -297,7 +297,7 @@ async def test_a_server_that_only_started_anew_waits_a_moment_for_who_does_not_a
 
 
 async def test_a_machine_that_is_gone_for_good_is_forgotten(desk: Desk, tmp_path: Path) -> None:
-    gone, here = (Guard(desk.pool, tmp_path / name, name, patience_s=0) for name in ("gone", "here"))
+    gone, here = (Guard(desk.pool, tmp_path / name, name, lease_s=0) for name in ("gone", "here"))
     await gone.look()
     await desk.query("UPDATE worker SET seen_at = seen_at - interval '11 minutes' RETURNING 1")
     await here.look()
@@ -306,7 +306,7 @@ async def test_a_machine_that_is_gone_for_good_is_forgotten(desk: Desk, tmp_path
 
 async def test_whether_commits_wait_for_a_standby_is_noted_with_the_answer(desk: Desk) -> None:
     async with desk.pool.connection() as conn:
-        await roll_call.answer(conn, "one")
+        await roll_call.answer(conn, "one", 30)
     assert await desk.query("SELECT is_synchronous FROM worker") == [(False,)]
 
 
@@ -320,7 +320,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def newcomer(desk: Desk, directory: Path) -> Guard:
-    return Guard(desk.pool, directory, "new", patience_s=30)
+    return Guard(desk.pool, directory, "new", lease_s=30)
 
 
 async def test_a_new_machine_that_finds_jobs_and_nobody_at_work_pauses_them_until_a_person_trusts_the_database(
@@ -378,3 +378,15 @@ async def test_a_new_machine_is_at_home_in_a_new_database_and_in_one_where_nothi
         await finish.cancel(desk.pool, account, job.id, by="me")
     await newcomer(desk, tmp_path / "new").first_look()
     assert await paused(desk) == {}
+
+
+async def test_a_machine_that_lost_its_mark_still_settles_by_its_journals(desk: Desk, tmp_path: Path, impatient: None) -> None:
+    at = await doomed(desk, tmp_path)
+    await guard(desk.pool, tmp_path)
+    at.hear(at.window.recipients[0], Kind.SENT, 250, "Ok")
+    at.die()
+    (tmp_path / "mark").unlink()
+    await newcomer(desk, tmp_path).first_look()
+    assert await paused(desk) == {at.job.id: "postroom"}
+    assert await at.settle() == 1
+    assert await at.counts() == (1, 0, 0, 15)

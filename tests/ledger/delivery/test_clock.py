@@ -9,7 +9,7 @@ import pytest
 from desk import Desk
 from postroom.domain.outcome import Evidence, Kind, Outcome
 from postroom.ledger.database import db, engine
-from postroom.ledger.delivery import clock, pace, retries, windows
+from postroom.ledger.delivery import clock, pace, retries, roll_call, windows
 from postroom.ledger.job.jobs import JobOverview
 from proofs.clock import lay_hands_on, set_by
 
@@ -163,3 +163,14 @@ async def test_a_clock_that_was_wrong_for_a_moment_leaves_no_gap(desk: Desk) -> 
     assert await looked(desk) < 0
     assert await desk.query("SELECT * FROM clock_gap") == []
     assert -60 < await still_to_go_s(desk, "retry.since") <= 0
+
+
+async def test_a_worker_with_short_leases_cuts_no_longer_one_short(desk: Desk) -> None:
+    account = await desk.account()
+    job = await desk.submit(account, 4)
+    async with desk.pool.connection() as conn:
+        await roll_call.answer(conn, "patient", 600)
+        await roll_call.answer(conn, "hasty", 5)
+        assert await windows.claim_chunk(conn, account, job.id, owner="patient", lease_s=600) is not None
+        await clock.bound(conn, lease_s=5)
+    assert await still_to_go_s(desk, "chunk.lease_until") == pytest.approx(600, abs=30)

@@ -17,6 +17,7 @@ import contextlib
 import fcntl
 import os
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -57,12 +58,12 @@ log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class Guard:
-    """A worker process's. `patience_s` is how long a roll call waits for who does not answer: as long as a lease."""
+    """A worker process's, whose leases last `lease_s`. For as long a roll call waits for who does not answer."""
 
     pool: Pool
     directory: Path
     owner: str
-    patience_s: float
+    lease_s: float
     witness: Witness = field(default_factory=Witness)
     journal: Journal | None = None  # from when there is one
     _called_at: float | None = None  # a roll call that is not over, by our clock
@@ -75,7 +76,7 @@ class Guard:
             under_way = bool(await installation.jobs_that_may_send(conn))
         if (mark is None or mark.id != now.id) and now.beat > 0 and under_way and not await self._somebody_beats(now.beat):
             log.error("this machine has never seen this database, and nobody else is at work on it; all jobs are paused")
-            await stand_still(self.pool, self.directory, now, UNKNOWN)
+            await stand_still(self.pool, now, UNKNOWN)
         await asyncio.to_thread(_write_mark, self.directory, now)  # or what we count on ourselves would alarm us the next time
         return await self.look()
 
@@ -92,10 +93,10 @@ class Guard:
             log.error("the database does not know all that was seen of it; all jobs are paused", its_beat=now.beat,
                       seen=seen.beat if seen else None)
             above = max(now.beat, seen.beat if seen is not None and seen.id == now.id else 0) + 1
+            now = await stand_still(self.pool, Installation(now.id, above), RESTORED, dead_journals(self.directory, now.id))
             if self.journal:
                 self.journal.set_aside(NEWER)
                 finished = []
-            now = await stand_still(self.pool, self.directory, Installation(now.id, above), RESTORED)
         await asyncio.to_thread(_write_mark, self.directory, now)
         reach("guard.after_mark")
         self.witness.forget(known)
@@ -119,7 +120,7 @@ class Guard:
     async def _answer(self) -> None:
         """That all that was known here is there; and for those who never answer a person does."""
         async with self.pool.connection() as conn:
-            await roll_call.answer(conn, self.owner)
+            await roll_call.answer(conn, self.owner, self.lease_s)
             if await roll_call.complete(conn):
                 log.info("all workers have looked at the database")
             absent = await roll_call.absent(conn)
@@ -130,14 +131,14 @@ class Guard:
         if self._called_at is None:
             self._called_at = time.monotonic()
         waited_s = time.monotonic() - self._called_at
-        if any(waited_s < (RESTART_PATIENCE_S if one.restarted else self.patience_s) for one in absent):
+        if any(waited_s < (RESTART_PATIENCE_S if one.restarted else self.lease_s) for one in absent):
             return
         unsure = [one.owner for one in absent if not one.is_synchronous and not one.restarted]
         if unsure:
             log.error("the database went on as another server, and workers are missing; all jobs are paused", workers=unsure)
             async with self.pool.connection() as conn:
                 now = await installation.look(conn)
-            await stand_still(self.pool, self.directory, now, ABSENT % ", ".join(unsure))
+            await stand_still(self.pool, now, ABSENT % ", ".join(unsure))
         async with self.pool.connection() as conn:
             await roll_call.leave(conn, *(one.owner for one in absent))
             await roll_call.complete(conn)
@@ -168,15 +169,16 @@ async def trust(pool: Pool, directory: Path, *, by: str) -> list[tuple[int, int]
     return doubted
 
 
-async def stand_still(pool: Pool, directory: Path, above: Installation, reason: str, *held: DeadJournal) -> Installation:
-    """The beat is raised last: whatever interrupts this, the next guard sees the same. `held` are journals locked by us."""
+async def stand_still(pool: Pool, above: Installation, reason: str, newer: Iterable[DeadJournal] = ()) -> Installation:
+    """The beat is raised last: whatever interrupts this, the next guard sees the same. `newer` are journals that must not be
+    settled by any more, looked for when nothing can be sent."""
     async with pool.connection() as conn:
         waiting = await installation.jobs_that_may_send(conn)
     for account_id, job_id in waiting:
         with contextlib.suppress(Conflict, NotFound):  # it ended meanwhile
             await pause(pool, account_id, job_id, by=POSTROOM, reason=reason)
         reach("guard.after_pause")
-    for dead in (*held, *dead_journals(directory, above.id)):
+    for dead in newer:
         dead.set_aside(NEWER)
     async with pool.connection() as conn:
         await installation.raise_to(conn, above.beat)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 
 import structlog
@@ -47,7 +48,8 @@ async def settle_dead_siblings(pool: Pool, directory: Path, installation_id: byt
             if is_newer:  # and nobody who lives has seen it
                 log.error("a journal knows more than the database; it is set aside", owner=dead.owner,
                           files=[str(path) for path in dead.files])
-                await stand_still(pool, directory, Installation(installation_id, max(dead.beat, now.beat) + 1), RESTORED, dead)
+                await stand_still(pool, Installation(installation_id, max(dead.beat, now.beat) + 1), RESTORED,
+                                  chain((dead,), dead_journals(directory, installation_id)))
             else:
                 settled += await _settle(pool, dead, retry_base_s)
             async with pool.connection() as conn:

@@ -447,7 +447,8 @@ CREATE TABLE worker (
     owner           text PRIMARY KEY,
     timeline        text NOT NULL,
     is_synchronous  boolean NOT NULL,  -- whether its commits waited for a standby then
-    seen_at         timestamptz NOT NULL DEFAULT clock_timestamp()
+    seen_at         timestamptz NOT NULL DEFAULT clock_timestamp(),
+    lease           interval NOT NULL DEFAULT '0'  -- how long its leases last
 );
 
 -- Times in which no worker looked, or that the clock skipped. They count against nobody's patience.

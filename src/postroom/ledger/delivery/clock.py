@@ -41,7 +41,8 @@ async def look(conn: Connection) -> timedelta:
 
 
 async def bound(conn: Connection, *, lease_s: float) -> None:
-    """Nothing waits for longer than the longest wait there is. `lease_s` is a worker's."""
+    """Nothing waits for longer than the longest wait there is. `lease_s` is that of the worker that asks: leases
+    are bounded by the longest of anybody at work."""
     await conn.execute(SQL.bound, {"lease": timedelta(seconds=lease_s), "longest": LONGEST_WAIT})
 
 

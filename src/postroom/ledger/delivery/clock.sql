@@ -37,8 +37,8 @@ DELETE FROM clock_gap WHERE until > %(now)s
 -- Nothing waits for longer than the longest wait there is, whatever the clock was when that was written. What it rests on in jobs
 -- that are being sent, and in what they share; chunks in the order in which everybody locks them.
 WITH step AS MATERIALIZED (
-    SELECT clock_timestamp() AS now, clock_timestamp() + %(lease)s::interval AS lease_end,
-           clock_timestamp() + %(longest)s::interval AS wait_end
+    SELECT clock_timestamp() AS now, clock_timestamp() + %(longest)s::interval AS wait_end,
+           clock_timestamp() + greatest(%(lease)s::interval, (SELECT max(lease) FROM worker)) AS lease_end
 ), held AS MATERIALIZED (
     SELECT c.account_id, c.job_id, c.chunk_no FROM step, job j JOIN chunk c ON c.account_id = j.account_id AND c.job_id = j.id
     WHERE j.status = 'sending'

@@ -25,8 +25,9 @@ class Absent(NamedTuple):
     restarted: bool
 
 
-async def answer(conn: Connection, owner: str) -> None:
-    await conn.execute(SQL.answer, {"owner": owner})
+async def answer(conn: Connection, owner: str, lease_s: float) -> None:
+    """For a worker whose leases last `lease_s`."""
+    await conn.execute(SQL.answer, {"owner": owner, "lease_s": lease_s})
 
 
 async def is_complete(conn: Connection) -> bool:

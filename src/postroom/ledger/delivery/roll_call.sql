@@ -1,9 +1,10 @@
 -- name: answer
 -- This worker found all that it knew of, on the server that answers now.
-INSERT INTO worker (owner, timeline, is_synchronous, seen_at)
-VALUES (%(owner)s, server_timeline(), current_setting('synchronous_standby_names') <> '', clock_timestamp())
+INSERT INTO worker (owner, timeline, is_synchronous, seen_at, lease)
+VALUES (%(owner)s, server_timeline(), current_setting('synchronous_standby_names') <> '', clock_timestamp(),
+        %(lease_s)s * interval '1 s')
 ON CONFLICT (owner) DO UPDATE
-SET timeline = excluded.timeline, is_synchronous = excluded.is_synchronous, seen_at = excluded.seen_at
+SET timeline = excluded.timeline, is_synchronous = excluded.is_synchronous, seen_at = excluded.seen_at, lease = excluded.lease
 
 -- name: is_complete
 -- Whether nobody is waited for.
