@@ -21,12 +21,13 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 SCRIPTS = sorted(PACKAGE.rglob("*.js"))
 
 FLOORS = {
-    "doors": {"doors", "flow", "domain", "config", "errors", "points", "tasks"},
-    "flow": {"flow", "ledger", "gateway", "message", "domain", "errors", "points"},
+    "doors": {"doors", "flow", "domain", "config", "errors", "points", "tasks", "bounded"},
+    "flow": {"flow", "ledger", "gateway", "message", "domain", "errors", "points", "bounded"},
     "ledger": {"ledger", "domain", "errors", "points"},
     "gateway": {"gateway", "domain", "errors", "points"},
     "message": {"message", "domain", "errors"},
     "domain": {"domain"},
+    "bounded": {"bounded", "errors"},
     "config": {"errors"},
     "errors": set[str](),
     "points": set[str](),

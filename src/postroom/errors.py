@@ -4,6 +4,7 @@ PostroomError                 anything a door turns into an answer for a person
 ├── InvalidInput              the request is wrong: what, where (row, column, field), what to do   -> 422
 ├── NotFound                  no such thing in this account                                        -> 404
 ├── Conflict                  the thing is not in a state that allows this                         -> 409
+├── TooMany                   the account has too much of this under way, or the address has          -> 429
 └── Unavailable               something that Postroom needs is not there (database, port, gateway) -> 503
 
 A message is a whole sentence for the person who reads it. Doors map the class; nobody parses the text.
@@ -64,6 +65,10 @@ class Conflict(PostroomError):
     def __init__(self, message: str, *, job_id: int | None = None) -> None:
         super().__init__(message)
         self.job_id = job_id
+
+
+class TooMany(PostroomError):
+    """Whoever asks has as much under way as it may have at once; later it can be asked again."""
 
 
 class Unavailable(PostroomError):

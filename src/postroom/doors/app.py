@@ -11,7 +11,7 @@ from starlette.staticfiles import StaticFiles
 from postroom.doors.api.problems import problem
 from postroom.doors.api.routes import create_api
 from postroom.doors.door import AtDoor, Door
-from postroom.doors.limits import BodyLimit
+from postroom.doors.limits import BodyLimit, Places
 from postroom.doors.live import Live
 from postroom.doors.web import compose, entrance, pages, preview, unsubscribe
 from postroom.doors.web.rendering import STATIC, PageHeaders, install_troubles
@@ -51,4 +51,5 @@ def create_app(postroom: Postroom) -> FastAPI:
     install_troubles(app)
     app.add_middleware(PageHeaders)
     app.add_middleware(BodyLimit, upload_max_mb=settings.upload_max_mb)
+    app.add_middleware(Places)
     return app

@@ -15,6 +15,7 @@ from pydantic_core import PydanticCustomError
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.requests import Request
 
+from postroom.bounded.turns import Turns
 from postroom.doors.live import RETRY_AFTER_S, Live
 from postroom.doors.shown import job_shown
 from postroom.doors.wiring import Postroom
@@ -44,11 +45,11 @@ Number = Annotated[int, Digits, Path(ge=1, le=NUMBER_MAX)]
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """`freezing` lets a few big lists in at a time, so that they never hold all the connections of the pages."""
+    """`freezing` lets a few lists in at a time, one of an account, so that they never hold all the connections of the pages."""
 
     postroom: Postroom
     live: Live
-    freezing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(FREEZES_AT_ONCE))
+    freezing: Turns = field(default_factory=lambda: Turns(FREEZES_AT_ONCE))
 
     @property
     def pool(self) -> Pool:

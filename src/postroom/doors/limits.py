@@ -1,24 +1,47 @@
-"""No request is larger than what its address can use: refused by its Content-Length, or as soon as it has sent too much.
+"""What one request may take: no more octets and no more time than its address can use, and no more places than others leave.
 
-A refused request is read on a little and thrown away, whoever refuses it, so that its sender gets to see the answer.
+    its body      refused by its Content-Length, or as soon as it has sent too much, or has taken too long
+    its answer    goes out in pieces, so that one that nobody takes is not kept whole
+    its place     each key, each session and each address has a few requests at work at once; the others wait, and too many are
+                  refused
+
+A request that is refused for its size is read on a little and thrown away, whoever refuses it, so that its sender gets to see the
+answer.
 """
 
 from __future__ import annotations
 
+import asyncio
 import re
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, suppress
+from hashlib import sha256
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from postroom.bounded.turns import Turns
+from postroom.doors.api.problems import of_postroom_error
+from postroom.doors.web.rendering import trouble
+from postroom.errors import TooMany
 
 SMALL_BYTES_MAX = 64 * 1024
 READ_ON_BYTES_MAX = 8 * 2**20
 # The addresses at which lists come in: the API's POST /jobs and POST /previews, the page's form and its look ahead. Whole paths:
 # who is not signed in may choose the end of another one, such as /u/send.
 TAKES_A_LIST = re.compile(r"/api/v1/(?:jobs|previews)|/accounts/[0-9]+/send(?:/preview)?")
+IS_A_STREAM = re.compile(r"/(?:api/v1|accounts/[0-9]+)/jobs/[0-9]+/events")
+BODY_S = 10.0  # for any body, and more for each octet of it
+BODY_OCTETS_PER_S = 16 * 1024  # slower than any line that people send lists by
+PIECE_OCTETS = 256 * 1024
+
+AT_WORK, AT_WORK_EACH, WAITING_EACH = 256, 8, 56  # of a key or a session
+ANONYMOUS_EACH, ADDRESS_EACH, ADDRESS_WAITING = 32, 64, 512
+STREAMS, STREAMS_EACH = 400, 20
 
 
 class BodyLimit:
-    """ASGI middleware. What is too large is a 413, raised where the body is read."""
+    """ASGI middleware. What is too large is a 413, and what is too slow a 408, raised where the body is read."""
 
     def __init__(self, app: ASGIApp, upload_max_mb: int) -> None:
         self._app = app
@@ -29,33 +52,102 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         takes_a_list = scope["method"] == "POST" and TAKES_A_LIST.fullmatch(scope["path"])
-        bytes_max = self._upload_bytes_max if takes_a_list else SMALL_BYTES_MAX
         declared = dict(scope["headers"]).get(b"content-length", b"")
-        too_large = declared.isdigit() and int(declared) > bytes_max
-        received, has_more = 0, True
-
-        async def taken() -> Message:
-            nonlocal received, has_more
-            message = await receive()
-            received += len(message.get("body", b""))
-            has_more = message["type"] == "http.request" and message.get("more_body", False)
-            return message
-
-        async def counted() -> Message:
-            message = await taken()
-            if too_large or received > bytes_max:
-                raise HTTPException(413, f"The request is larger than {_size(bytes_max)}, the most that this address takes.")
-            return message
+        body = _Body(receive, self._upload_bytes_max if takes_a_list else SMALL_BYTES_MAX,
+                     int(declared) if declared.isdigit() else 0)
 
         async def answered(message: Message) -> None:
-            """A sender that is cut off while it writes never reads the answer."""
             if message["type"] == "http.response.start" and message["status"] == 413:
-                enough = received + READ_ON_BYTES_MAX
-                while has_more and received < enough:
-                    await taken()
-            await send(message)
+                await body.read_on()
+            for piece in _in_pieces(message):
+                await send(piece)
 
-        await self._app(scope, counted, answered)
+        await self._app(scope, body.counted, answered)
+
+
+class _Body:
+    """One request's, on its way in."""
+
+    def __init__(self, receive: Receive, bytes_max: int, declared: int) -> None:
+        self._receive = receive
+        self._bytes_max, self._declared = bytes_max, declared
+        self._received, self._has_more = 0, True
+        self._began: float | None = None
+
+    async def counted(self) -> Message:
+        """The next of it. Raises HTTPException 408, 413."""
+        message = await self._taken()
+        if max(self._declared, self._received) > self._bytes_max:
+            raise HTTPException(413, f"The request is larger than {_size(self._bytes_max)}, the most that this address takes.")
+        return message
+
+    async def read_on(self) -> None:
+        """A sender that is cut off while it writes never reads the answer."""
+        enough = self._received + READ_ON_BYTES_MAX
+        with suppress(HTTPException):
+            while self._has_more and self._received < enough:
+                await self._taken()
+
+    async def _taken(self) -> Message:
+        if not self._has_more:  # what is waited for now is the end of the connection
+            return await self._receive()
+        self._began = self._began or asyncio.get_running_loop().time()
+        try:
+            async with asyncio.timeout_at(self._began + BODY_S + self._received / BODY_OCTETS_PER_S):
+                message = await self._receive()
+        except TimeoutError:
+            self._has_more = False
+            raise HTTPException(408, "The request came too slowly.", headers={"Connection": "close"}) from None
+        self._received += len(message.get("body", b""))
+        self._has_more = message["type"] == "http.request" and message.get("more_body", False)
+        return message
+
+
+class Places:
+    """ASGI middleware: nobody has more requests at work at once than leave room for others. What is too much is a 429."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._addresses = Turns(AT_WORK, each=ADDRESS_EACH, waiting=ADDRESS_WAITING)
+        self._anonymous = Turns(AT_WORK, each=ANONYMOUS_EACH, waiting=WAITING_EACH)
+        self._known = Turns(AT_WORK, each=AT_WORK_EACH, waiting=WAITING_EACH)
+        self._streams = Turns(STREAMS, each=STREAMS_EACH, waiting=0)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] == "/healthz":
+            await self._app(scope, receive, send)
+            return
+        address = scope["client"][0] if scope["client"] else ""
+        secret = _secret(scope)
+        async with AsyncExitStack() as places:
+            try:
+                if secret is None:
+                    await places.enter_async_context(self._anonymous.taken(address))
+                elif IS_A_STREAM.fullmatch(scope["path"]):
+                    await places.enter_async_context(self._streams.taken(secret))
+                else:
+                    await places.enter_async_context(self._known.taken(secret))
+                    await places.enter_async_context(self._addresses.taken(address))
+            except TooMany as error:
+                is_api = scope["path"].startswith("/api/")
+                await (of_postroom_error(error) if is_api else trouble(429, str(error)))(scope, receive, send)
+                return
+            await self._app(scope, receive, send)
+
+
+def _secret(scope: Scope) -> bytes | None:
+    """What tells one key or session from another, whether it is a genuine one or not; None for a request without."""
+    headers = dict(scope["headers"])
+    said = headers.get(b"authorization") or headers.get(b"cookie")
+    return sha256(said).digest() if said else None
+
+
+def _in_pieces(message: Message) -> Iterator[Message]:
+    body = message.get("body", b"")
+    last = (max(len(body), 1) - 1) // PIECE_OCTETS * PIECE_OCTETS
+    for start in range(0, last, PIECE_OCTETS):
+        yield {"type": "http.response.body", "body": body[start : start + PIECE_OCTETS], "more_body": True}
+    yield {**message, "body": body[last:]} if last else message
 
 
 def _size(count: int) -> str:

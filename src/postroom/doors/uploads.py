@@ -1,4 +1,4 @@
-"""Multipart requests, read as they arrive: small parts and attachments are kept, the recipient list goes to a file on disk.
+"""Large requests, read as they arrive: small parts and attachments are kept, a recipient list and JSON go to a file on disk.
 
 Promises: memory does not grow with the request; what is too large is refused as soon as that is known; the digest of a part
 is that of its octets, whatever the boundary between parts was. A spooled file has no name and is gone with the request.
@@ -10,15 +10,17 @@ import contextlib
 import hashlib
 import json
 import tempfile
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Iterator
 from dataclasses import dataclass, field
-from typing import IO
+from typing import IO, Literal
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from postroom.domain.audience import IncomingRow, read_csv, read_ndjson, read_records
+from postroom.errors import Unavailable
 from postroom.flow.content.preparing import FILES_BYTES_MAX
 
 ATTACHMENT = "attachment"  # the one name that several parts may have
@@ -45,7 +47,7 @@ class Part:
         self.size += len(data)
         self.digest.update(data)
         if self.file is not None:
-            self.file.write(data)
+            _write(self.file, data)
         else:
             self.content += data
 
@@ -55,6 +57,29 @@ class Part:
             return self.content.decode("utf-8")
         except UnicodeDecodeError:
             raise HTTPException(422, f'The part "{self.name}" is not valid UTF-8.') from None
+
+
+@dataclass(frozen=True, slots=True)
+class ListFile:
+    """A recipient list as it came, not read yet: its rows are read by whoever goes through them, in another process perhaps.
+
+    "records" are the JSON objects of a request, one on each line.
+    """
+
+    file: IO[bytes]
+    form: Literal["csv", "ndjson", "records"]
+    encoding: str = "utf-8"
+
+    def __iter__(self) -> Iterator[IncomingRow]:
+        """Raises Unreadable."""
+        self.file.seek(0)
+        match self.form:
+            case "csv":
+                return read_csv(self.file, encoding=self.encoding)  # type: ignore[arg-type]  # a binary file
+            case "ndjson":
+                return read_ndjson(self.file)  # type: ignore[arg-type]
+            case "records":
+                return read_records(map(json.loads, self.file))
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +122,25 @@ async def read_parts(request: Request, *, spooled: Collection[str]) -> AsyncIter
             if part.file is not None:
                 part.file.seek(0)
         yield parts
+
+
+@contextlib.asynccontextmanager
+async def read_body(request: Request, *, bytes_max: int, otherwise: str) -> AsyncIterator[IO[bytes]]:
+    """The whole body. `otherwise` is what to do where it is too large. Raises HTTPException 413."""
+    with tempfile.TemporaryFile() as file:
+        async for chunk in request.stream():
+            if file.tell() + len(chunk) > bytes_max:
+                raise HTTPException(413, f"The body is larger than {bytes_max // 2**20} MiB. {otherwise}")
+            _write(file, chunk)
+        file.seek(0)
+        yield file
+
+
+def _write(file: IO[bytes], data: bytes) -> None:
+    try:
+        file.write(data)
+    except OSError as error:
+        raise Unavailable(f"The request cannot be kept while it is read: {error.strerror}.") from None
 
 
 def _boundary_of(request: Request) -> bytes:

@@ -6,6 +6,7 @@ is started again.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -19,8 +20,10 @@ import uvicorn
 from postroom.config import read_settings
 from postroom.doors import logs, wiring
 from postroom.doors.app import create_app
+from postroom.doors.connections import Connection, allow_descriptors, watch
 from postroom.doors.process import LISTENER, run, stop_on_signals, stop_with_parent
 from postroom.errors import PostroomError
+from postroom.tasks import end
 
 OPEN_STREAMS_S = 3  # how long pages that watch a job may take to let go
 
@@ -36,19 +39,23 @@ class PageServer(uvicorn.Server):
 
 
 async def serve_pages() -> None:
-    async with wiring.opened(read_settings(), name="web") as postroom:
+    async with wiring.opened_for_many(read_settings()) as postroom:
         app = create_app(postroom)
         server = PageServer(uvicorn.Config(
-            app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=OPEN_STREAMS_S))
+            app, http=Connection, log_config=None, access_log=False, server_header=False,
+            timeout_graceful_shutdown=OPEN_STREAMS_S))
         # Through handle_exit, because that is where streams of events hear of it.
         stop_on_signals(lambda: server.handle_exit(signal.SIGTERM, None))
         stop_with_parent(lambda: server.handle_exit(signal.SIGTERM, None))
+        watching = asyncio.create_task(watch(server.server_state.connections))
         with socket.socket(fileno=int(os.environ[LISTENER])) as listener:
             await server.serve(sockets=[listener])
+        await end(watching)
 
 
 def main() -> None:
     logs.configure()
+    allow_descriptors()
     try:
         run(serve_pages())
     except PostroomError as error:

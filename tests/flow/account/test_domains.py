@@ -12,7 +12,7 @@ from postroom.errors import Conflict, InvalidInput, Unavailable
 from postroom.flow.account import accounts, domains, gateways
 from postroom.flow.account.secrets import SecretBox
 from postroom.ledger.database.db import Pool
-from postroom.message.wire.dkim import Dkim
+from postroom.message.wire.dkim import Dkim, load_signer
 
 BOX = SecretBox("test")
 MESSAGE = b"From: news@club.example\r\n\r\nHello\r\n"
@@ -39,7 +39,9 @@ async def test_what_to_publish_holds_the_public_halves_of_the_keys_that_sign(poo
     assert b"PRIVATE" not in rsa.private_key
     async with pool.connection() as conn:
         ids = await domains.signing_keys(conn, account_id, "News.Club.example")
-        signers = await domains.signers(conn, BOX, account_id, ids)
+        opened = await domains.opened_keys(conn, BOX, account_id, ids)
+    signers = [load_signer(one.domain, one.selector, one.private_key) for one in opened]
+    assert "PRIVATE" not in repr(opened)
     assert ids == [rsa.id, ed25519.id]
     assert [(one.domain, one.selector, one.algorithm) for one in signers] == [
         ("club.example", rsa.selector, "rsa-sha256"), ("club.example", ed25519.selector, "ed25519-sha256")]
@@ -102,8 +104,8 @@ async def test_keys_that_do_not_open_here_or_are_not_ours_let_nothing_go_unsigne
     async with pool.connection() as conn:
         ids = await domains.signing_keys(conn, account_id, "club.example")
         with pytest.raises(Unavailable, match=r"DKIM key ed25519-\w+ of club\.example was stored with another POSTROOM_"):
-            await domains.signers(conn, SecretBox("another"), account_id, ids)
+            await domains.opened_keys(conn, SecretBox("another"), account_id, ids)
         with pytest.raises(Unavailable, match="not in the database"):
-            await domains.signers(conn, BOX, other.id, ids)
+            await domains.opened_keys(conn, BOX, other.id, ids)
         assert await domains.signing_keys(conn, other.id, "club.example") == []
-        assert await domains.signers(conn, BOX, other.id, []) == ()
+        assert await domains.opened_keys(conn, BOX, other.id, []) == ()

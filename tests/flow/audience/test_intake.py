@@ -6,9 +6,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from postroom.bounded.processes import IN_THREAD
 from postroom.domain.audience import IncomingRow, Unreadable, incoming_row
 from postroom.errors import InvalidInput
-from postroom.flow.audience.intake import ROWS_PER_BLOCK, fill_intake
+from postroom.flow.audience.intake import BLOCK_OCTETS, fill_intake, read_through
 from postroom.ledger.database.db import Pool
 from postroom.ledger.job import recipients
 
@@ -16,8 +17,9 @@ TAKEN = "SELECT row_no, address, address_key, problem, fields FROM intake ORDER 
 
 
 async def taken_in(pool: Pool, rows: list[IncomingRow]) -> list[tuple[object, ...]]:
-    async with pool.connection() as conn, conn.transaction(force_rollback=True):
-        await fill_intake(conn, await recipients.create_intake(conn), rows)
+    async with (read_through(IN_THREAD, 1, rows) as listed, pool.connection() as conn,
+                conn.transaction(force_rollback=True)):
+        await fill_intake(conn, await recipients.create_intake(conn), listed)
         return await (await conn.execute(TAKEN)).fetchall()
 
 
@@ -29,9 +31,9 @@ async def test_a_usable_address_has_a_key_and_an_unusable_one_a_reason(pool: Poo
     assert third == (4, "Ż@x.example", "ż@x.example", None, {})
 
 
-@pytest.mark.parametrize("count", [0, 1, ROWS_PER_BLOCK, ROWS_PER_BLOCK + 1])
+@pytest.mark.parametrize("count", [0, 1, 3 * BLOCK_OCTETS // 1_000])
 async def test_blocks_lose_and_repeat_nothing(pool: Pool, count: int) -> None:
-    taken = await taken_in(pool, [IncomingRow(n, f"a{n}@x.example", {}) for n in range(2, count + 2)])
+    taken = await taken_in(pool, [IncomingRow(n, f"a{n}@x.example", {"text": 997 * "x"}) for n in range(2, count + 2)])
     assert [row[0] for row in taken] == list(range(2, count + 2))
 
 

@@ -7,11 +7,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from desk import Desk
+from postroom.bounded.processes import IN_THREAD
 from postroom.domain.audience import IncomingRow
 from postroom.domain.job import Status
 from postroom.errors import InvalidInput
 from postroom.flow.audience import contacts, suppressions
-from postroom.flow.audience.intake import fill_intake
+from postroom.flow.audience.intake import fill_intake, read_through
 from postroom.flow.job import report
 from postroom.flow.job.approve import approve
 from postroom.flow.job.finish import cancel
@@ -136,8 +137,9 @@ async def test_the_list_is_dealt_into_chunks_without_gap_or_overlap(
 
 async def list_digest(desk: Desk, account: int, incoming: list[IncomingRow], **options: str) -> bytes:
     """Only the list's own, without the key that is drawn for each job."""
-    async with desk.pool.connection() as conn, conn.transaction(force_rollback=True):
-        await fill_intake(conn, await recipients.create_intake(conn), incoming)
+    async with (read_through(IN_THREAD, account, incoming) as listed, desk.pool.connection() as conn,
+                conn.transaction(force_rollback=True)):
+        await fill_intake(conn, await recipients.create_intake(conn), listed)
         await recipients.draw_up(conn, account, **{"duplicates": "exclude", "unusable_addresses": "exclude", **options})
         return await recipients.deal(conn, 2)
 

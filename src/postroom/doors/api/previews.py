@@ -22,7 +22,7 @@ from postroom.errors import Conflict, NotFound
 from postroom.flow.preview.look import Preview, framed, preview, preview_draft
 from postroom.flow.preview.try_out import TESTS_PER_HOUR, TO_MAX, GatewayUnusable, send_test
 
-router = APIRouter(dependencies=[takes_its_query], responses=problems.answers(401, 422, 503))
+router = APIRouter(dependencies=[takes_its_query], responses=problems.answers(401, 422, 429, 503))
 NO_MESSAGE: dict[int | str, dict[str, Any]] = {409: problems.RESPONSES[409] | {
     "description": "This recipient gets no message; the reason is the detail. In JSON it is a member."}}
 TOO_MANY: dict[int | str, dict[str, Any]] = {409: problems.RESPONSES[409] | {
@@ -58,7 +58,7 @@ async def show_message(door: AtDoor, holder: Holder, job_id: Number, position: N
 async def show_draft(request: Request, door: AtDoor, holder: Holder, position: Place = 1, form: Form = "json") -> Any:
     """Takes what `POST /jobs` takes and creates nothing: the message of one recipient, or what is wrong with the draft. The list
     is read up to that recipient, and nobody is left out of it."""
-    async with asked_for(request, account_id=holder.account_id, by=f"key {holder.name}") as asked:
+    async with asked_for(request, door.deployment.messages, holder.account_id, by=f"key {holder.name}") as asked:
         return await _shown(await preview_draft(door.pool, door.deployment, asked.submission, asked.rows, position), form)
 
 

@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Match
 
 from postroom.doors.invalid import sentence
-from postroom.errors import Conflict, Fault, InvalidInput, NotFound, PostroomError, Unavailable
+from postroom.errors import Conflict, Fault, InvalidInput, NotFound, PostroomError, TooMany, Unavailable
 
 MEDIA_TYPE = "application/problem+json"
 ERRORS_MAX = 20
@@ -74,6 +74,7 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
         (404, "No such thing in this account."), (409, "The job is not in a state that allows this."),
         (413, "The request is too large."), (415, "The body, or a part of it, is of another type than those that are taken."),
         (422, "Something in the request is wrong; `errors` says what and where."),
+        (429, "The account has too many requests under way. Wait until some of them are answered."),
         (503, "The database is not there. Try again."))}
 
 
@@ -107,6 +108,8 @@ def of_postroom_error(error: PostroomError) -> JSONResponse:
             return problem(404, detail)
         case Conflict(job_id=job_id):
             return problem(409, detail, job_id=job_id)
+        case TooMany():
+            return problem(429, detail, headers={"Retry-After": "1"})
         case Unavailable():
             log.warning("a request was put off", error=detail)  # it names the server, which is not for everybody
             return problem(503, "Postroom cannot use its database now. Try again in a moment.", headers={"Retry-After": "5"})

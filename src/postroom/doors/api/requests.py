@@ -2,7 +2,9 @@
 
     application/json      message, options and up to 10,000 recipients in one body
     multipart/form-data   `message` (the same JSON without recipients); `recipients`, text/csv or application/x-ndjson,
-                          streamed to disk, any number of rows; and the files, each a part `attachment`
+                          any number of rows; and the files, each a part `attachment`
+
+Both are streamed to disk, and the JSON is read where nobody waits for it (`Deployment.messages`).
 """
 
 from __future__ import annotations
@@ -12,10 +14,11 @@ import contextlib
 import hashlib
 import json
 import re
-from collections.abc import AsyncIterator, Iterable
+import tempfile
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Annotated, Any, Literal, TypeVar
+from typing import IO, Annotated, Any, Literal, TypeVar
 
 from fastapi import Depends, Header
 from pydantic import (
@@ -34,14 +37,15 @@ from pydantic_core import PydanticCustomError, from_json
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from postroom.domain.audience import IncomingRow, read_csv, read_ndjson, read_records
-from postroom.doors.uploads import ATTACHMENT, Part, Parts, read_parts
+from postroom.bounded.processes import Runs
+from postroom.doors.uploads import ATTACHMENT, ListFile, Part, read_body, read_parts
 from postroom.errors import InvalidInput, storable
 from postroom.flow.content.preparing import FILES_BYTES_MAX, FILES_MAX, Content, Submission
 from postroom.flow.job.submit import IDEMPOTENCY_KEY_MAX, IdempotencyKey
 
 JSON_BODY_BYTES_MAX = 8 * 2**20 + FILES_BYTES_MAX * 4 // 3  # message and list, parsed several times that; and files in base64
 JSON_RECIPIENTS_MAX = 10_000
+REQUEST = "The request"  # what is worked on, where it is too much
 CONTENT_TYPES = {".csv": "text/csv", ".ndjson": "application/x-ndjson", ".jsonl": "application/x-ndjson"}
 
 M = TypeVar("M", bound="JobOptions")
@@ -192,38 +196,64 @@ class Asked:
     """`rows` None: the contacts. `fingerprint` covers everything that was asked for."""
 
     submission: Submission
-    rows: Iterable[IncomingRow] | None
+    rows: ListFile | None
     fingerprint: bytes
 
 
 @contextlib.asynccontextmanager
-async def asked_for(request: Request, *, account_id: int, by: str) -> AsyncIterator[Asked]:
-    """Reads the request; the rows are good within. Raises BodyInvalid, InvalidInput, HTTPException 400, 413, 415."""
+async def asked_for(request: Request, runs: Runs, account_id: int, *, by: str) -> AsyncIterator[Asked]:
+    """Reads the request; the rows are good within. Raises BodyInvalid, InvalidInput, TooMany, HTTPException 400, 413, 415."""
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    otherwise = "Send the recipients as a file, with multipart/form-data."
     if content_type == "application/json":
-        body = _json(await _body(request))
-        new = _valid(NewJob, body)
-        yield Asked(_submission(new, account_id, by), _listed(new), _fingerprint(body))
+        with tempfile.TemporaryFile() as listed:
+            async with read_body(request, bytes_max=JSON_BODY_BYTES_MAX, otherwise=otherwise) as body:
+                submission, has_list, fingerprint = await runs.run(account_id, REQUEST, _read, body, listed, account_id, by)
+            yield Asked(submission, ListFile(listed, "records") if has_list else None, fingerprint)
     elif content_type == "multipart/form-data":
         async with read_parts(request, spooled={"recipients"}) as parts:
-            yield _of_parts(parts, account_id, by)
+            if unknown := parts.named.keys() - {"message", "recipients"}:
+                raise InvalidInput(f'There is a part "{min(unknown)}"; those of a job are "message", "recipients" and '
+                                   f'"{ATTACHMENT}".')
+            if "message" not in parts.named:
+                raise InvalidInput('The part "message" is missing: the JSON of the job without its recipients.', field="message")
+            listed_part = parts.named.get("recipients")
+            digest = parts.digest_of_files()
+            if listed_part is not None:
+                digest = f"{listed_part.content_type};{listed_part.charset};".encode() + listed_part.digest.digest() + digest
+            submission, fingerprint = await runs.run(
+                account_id, REQUEST, _read_options, bytes(parts.named["message"].content), listed_part is not None, parts.files,
+                digest, account_id, by)
+            yield Asked(submission, None if listed_part is None else _list_of(listed_part), fingerprint)
     else:
         raise HTTPException(415, "Send a job as application/json, or as multipart/form-data with a file of recipients.")
 
 
-async def _body(request: Request) -> bytes:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > JSON_BODY_BYTES_MAX:
-            raise HTTPException(413, f"The JSON body is larger than {JSON_BODY_BYTES_MAX // 2**20} MiB. "
-                                     "Send the recipients as a file, with multipart/form-data.")
-    return bytes(body)
+def _read(body: IO[bytes], listed: IO[bytes], account_id: int, by: str) -> tuple[Submission, bool, bytes]:
+    """(what is asked for, whether there is a list, the fingerprint); the recipients are written to `listed`, one on each line."""
+    written = _json(body.read())
+    new = _valid(NewJob, written)
+    if (new.recipients is not None) == new.contacts:
+        raise InvalidInput('Give either "recipients" or "contacts": true.', field="recipients")
+    for one in new.recipients or ():
+        listed.write(json.dumps(one).encode() + b"\n")
+    listed.flush()
+    return _submission(new, account_id, by), new.recipients is not None, _fingerprint(written)
 
 
-def _json(body: bytes | bytearray) -> Any:
+def _read_options(message: bytes, has_list: bool, files: tuple[tuple[str, bytes], ...], digest: bytes, account_id: int,
+                  by: str) -> tuple[Submission, bytes]:
+    """(what is asked for, the fingerprint). `digest` is that of the other parts."""
+    written = _json(message)
+    options = _valid(JobOptions, written)
+    if has_list == options.contacts:
+        raise InvalidInput('Give either a part "recipients" or "contacts": true.', field="recipients")
+    return _submission(options, account_id, by, files), _fingerprint(written, digest)
+
+
+def _json(body: bytes) -> Any:
     try:
-        return from_json(bytes(body), allow_inf_nan=False)
+        return from_json(body, allow_inf_nan=False)
     except ValueError as error:
         raise HTTPException(400, f"The body is not valid JSON: {error}.") from None
 
@@ -232,40 +262,20 @@ def _valid(shape: type[M], body: Any) -> M:
     try:
         return shape.model_validate(body)
     except ValidationError as error:
-        raise BodyInvalid([{**one, "loc": ("body", *one["loc"])} for one in error.errors(include_url=False)]) from None
+        raise BodyInvalid([{**one, "loc": ("body", *one["loc"])}
+                           for one in error.errors(include_url=False, include_input=False)]) from None
 
 
-def _listed(new: NewJob) -> Iterable[IncomingRow] | None:
-    if (new.recipients is not None) == new.contacts:
-        raise InvalidInput('Give either "recipients" or "contacts": true.', field="recipients")
-    return None if new.recipients is None else read_records(new.recipients)
-
-
-def _of_parts(parts: Parts, account_id: int, by: str) -> Asked:
-    if unknown := parts.named.keys() - {"message", "recipients"}:
-        raise InvalidInput(f'There is a part "{min(unknown)}"; those of a job are "message", "recipients" and "{ATTACHMENT}".')
-    if "message" not in parts.named:
-        raise InvalidInput('The part "message" is missing: the JSON of the job without its recipients.', field="message")
-    body = _json(parts.named["message"].content)
-    options = _valid(JobOptions, body)
-    listed = parts.named.get("recipients")
-    if (listed is not None) == options.contacts:
-        raise InvalidInput('Give either a part "recipients" or "contacts": true.', field="recipients")
-    rows = None if listed is None else _rows(listed)
-    digest = b"" if listed is None else f"{listed.content_type};{listed.charset};".encode() + listed.digest.digest()
-    return Asked(_submission(options, account_id, by, parts.files), rows, _fingerprint(body, digest + parts.digest_of_files()))
-
-
-def _rows(listed: Part) -> Iterable[IncomingRow]:
-    assert listed.file is not None, "this part is spooled"
-    content_type = listed.content_type
+def _list_of(part: Part) -> ListFile:
+    assert part.file is not None, "this part is spooled"
+    content_type = part.content_type
     if content_type in ("", "application/octet-stream"):  # curl -F says nothing more of a .csv
-        content_type = CONTENT_TYPES.get(PurePath(listed.filename or "").suffix.lower(), content_type)
+        content_type = CONTENT_TYPES.get(PurePath(part.filename or "").suffix.lower(), content_type)
     match content_type:
         case "text/csv":
-            return read_csv(listed.file, encoding=listed.charset or "utf-8")  # type: ignore[arg-type]  # a binary file
+            return ListFile(part.file, "csv", part.charset or "utf-8")
         case "application/x-ndjson":
-            return read_ndjson(listed.file)  # type: ignore[arg-type]
+            return ListFile(part.file, "ndjson")
         case other:
             raise HTTPException(415, f'The part "recipients" is text/csv or application/x-ndjson, not "{other or "unnamed"}".')
 

@@ -58,7 +58,7 @@ Limit = Annotated[int, Digits, Query(ge=1, le=PAGE_MAX)]
 Cursor = Annotated[str | None, Query(max_length=20, pattern="^[0-9]+$", description="`next_cursor` of the page before.")]
 
 # Every operation is of a key's account; those of one job share their answers.
-router = APIRouter(dependencies=[takes_its_query], responses=problems.answers(401, 422, 503))
+router = APIRouter(dependencies=[takes_its_query], responses=problems.answers(401, 422, 429, 503))
 OF_A_JOB = problems.answers(404)
 MOVES_A_JOB = problems.answers(400, 404, 409, 413)
 
@@ -144,7 +144,8 @@ class NewSettlement(Strict):
 async def create_job(request: Request, response: Response, door: AtDoor, holder: Holder, key: Key) -> Job:
     """Freezes the list and creates the job, or does nothing at all. From the account's threshold on it waits for approval;
     below, it starts at once or queues. With an `Idempotency-Key` the same request again answers with the same job."""
-    async with asked_for(request, account_id=holder.account_id, by=f"key {holder.name}") as asked, door.freezing:
+    async with (asked_for(request, door.deployment.messages, holder.account_id, by=f"key {holder.name}") as asked,
+                door.freezing.taken(holder.account_id)):
         job = await submit(door.pool, door.deployment, asked.submission, asked.rows, idempotency=bound_to(key, asked))
     response.headers["Location"] = request.url_for("show_job", job_id=job.id).path
     return job_shown(await report(door.pool, holder.account_id, job.id))
@@ -256,7 +257,7 @@ async def continue_job(request: Request, response: Response, door: AtDoor, holde
     """A new job of exactly those that a job left unsent, or that it failed: the same message and options, and the gate again.
     Everybody is continued once: 409 names the job that does it. With an `Idempotency-Key` the same request again answers with
     the same job."""
-    async with door.freezing:
+    async with door.freezing.taken(holder.account_id):
         made = await continue_the_rest(door.pool, door.deployment, holder.account_id, job_id, which=body.which,
                                        by=f"key {holder.name}", idempotency=bound_to_body(key, request, body))
     response.headers["Location"] = request.url_for("show_job", job_id=made.id).path
@@ -268,7 +269,7 @@ async def settle_job(request: Request, door: AtDoor, holder: Holder, job_id: Num
                      body: NewSettlement) -> SettlementShown:
     """A person's decision on recipients of which nobody can know whether the gateway has them: all that are named, or none. Those
     that are sent again may get the message twice. With an `Idempotency-Key` the same request again settles nothing more."""
-    async with door.freezing:
+    async with door.freezing.taken(holder.account_id):
         told = await settle(door.pool, door.deployment, holder.account_id, job_id, body.decision, positions=body.positions,
                             by=f"key {holder.name}", note=body.note, idempotency=bound_to_body(key, request, body))
     continuation = await report(door.pool, holder.account_id, told.continuation.id) if told.continuation else None

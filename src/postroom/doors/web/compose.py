@@ -17,9 +17,8 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from postroom.domain.audience import read_csv
 from postroom.doors.door import AtDoor, Door, Number
-from postroom.doors.uploads import Part, Parts, read_parts
+from postroom.doors.uploads import ListFile, Part, Parts, read_parts
 from postroom.doors.web.preview import seen
 from postroom.doors.web.rendering import account_page
 from postroom.doors.web.session import OPERATOR, AtEntrance, Session, SignedIn
@@ -58,7 +57,7 @@ async def send(request: Request, door: AtDoor, sessions: AtEntrance, session: Si
             submission = _submission(account_id, fields, parts.files)
             rows = _rows(parts.named.get("recipients"), fields)
             key = _key(fields, parts)
-            async with door.freezing:
+            async with door.freezing.taken(account_id):
                 job = await submit(door.pool, door.deployment, submission, rows, idempotency=key)
         except InvalidInput as error:
             return await _form(door, session, account_id, fields, error.faults)
@@ -137,12 +136,12 @@ def _not_before(value: str | None) -> datetime | None:
         raise InvalidInput(f'"{value}" is no time; a time looks like 2026-03-31T09:00.', field="not_before") from None
 
 
-def _rows(listed: Part | None, fields: Mapping[str, str]) -> Any:
+def _rows(listed: Part | None, fields: Mapping[str, str]) -> ListFile | None:
     if fields.get("source") == "contacts":
         return None
     if listed is None or listed.file is None or not listed.size:
         raise InvalidInput("Choose a CSV file with the recipients, or send to the contacts.", field="recipients")
-    return read_csv(listed.file, encoding=fields.get("encoding") or "utf-8")  # type: ignore[arg-type]  # a binary file
+    return ListFile(listed.file, "csv", fields.get("encoding") or "utf-8")
 
 
 def _key(fields: Mapping[str, str], parts: Parts) -> IdempotencyKey | None:

@@ -20,7 +20,7 @@ from postroom.domain.job import Status
 from postroom.doors.api import problems
 from postroom.doors.door import Door
 from postroom.doors.web.session import Forged, Session, SignInNeeded
-from postroom.errors import Conflict, InvalidInput, NotFound, PostroomError, Unavailable
+from postroom.errors import Conflict, InvalidInput, NotFound, PostroomError, TooMany, Unavailable
 from postroom.flow.account.accounts import account_by_id, all_accounts
 
 log = structlog.get_logger(__name__)
@@ -101,14 +101,19 @@ class PageHeaders:
 
 
 TITLES = {400: "That request cannot be read", 403: "That form has expired", 404: "There is nothing here",
-          405: "That does not work here", 409: "That is not possible now", 413: "That is too large",
-          422: "Something in the request is wrong", 500: "Something went wrong", 503: "The database is away"}
+          405: "That does not work here", 409: "That is not possible now", 408: "That took too long",
+          413: "That is too large", 422: "Something in the request is wrong", 429: "Too much at once",
+          500: "Something went wrong", 503: "The database is away"}
+
+
+def trouble(status: int, detail: str, back: str = "/", session: Session | None = None) -> HTMLResponse:
+    """A page that says what went wrong."""
+    title = TITLES.get(status, "That did not work")
+    return page("trouble.html", session=session, status=status, title=title, detail=detail, back=back)
 
 
 def _trouble(request: Request, status: int, detail: str, back: str = "/") -> HTMLResponse:
-    session = getattr(request.state, "session", None)
-    title = TITLES.get(status, "That did not work")
-    return page("trouble.html", session=session, status=status, title=title, detail=detail, back=back)
+    return trouble(status, detail, back, getattr(request.state, "session", None))
 
 
 def install_troubles(app: FastAPI) -> None:
@@ -140,6 +145,8 @@ async def _postroom_error(request: Request, error: Exception) -> Response:
         case Conflict(job_id=job_id):
             account_id = request.path_params.get("account_id")
             return _trouble(request, 409, str(error), f"/accounts/{account_id}/jobs/{job_id}" if job_id else "/")
+        case TooMany():
+            return _trouble(request, 429, str(error))
         case Unavailable():
             log.warning("a page was put off", error=str(error))
             return _trouble(request, 503, "Postroom cannot use its database now. Sending goes on when it is back; "

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import secrets as randomness
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from postroom.domain.authentication import DMARC_SUGGESTION, Record, dkim_record, spf_suggestion
 from postroom.errors import InvalidInput, Unavailable
@@ -19,7 +19,6 @@ from postroom.ledger.account.domains import NewKey
 from postroom.ledger.database.db import Connection, Pool
 from postroom.message.wire import dkim
 from postroom.message.wire.address import AddressRefused, parse_address
-from postroom.message.wire.dkim import Signer
 
 ALGORITHMS = {"rsa": dkim.RSA, "ed25519": dkim.ED25519}
 
@@ -32,6 +31,15 @@ class Publication:
     keys: tuple[Record, ...]
     spf: tuple[Record, ...]
     dmarc: Record
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedKey:
+    """What signs for a domain. `private_key` is PKCS8, in PEM."""
+
+    domain: str
+    selector: str
+    private_key: str = field(repr=False)
 
 
 async def add_domain(pool: Pool, secrets: SecretBox, account_id: int, name: str,
@@ -65,12 +73,12 @@ async def signing_keys(conn: Connection, account_id: int, from_domain: str) -> l
     return [key.id for key in await domains.keys_for(conn, account_id, domain_name(from_domain))]
 
 
-async def signers(conn: Connection, secrets: SecretBox, account_id: int, key_ids: Sequence[int]) -> tuple[Signer, ...]:
-    """The keys, opened. Raises Unavailable where one is not there or was sealed with another secret: nothing goes unsigned."""
+async def opened_keys(conn: Connection, secrets: SecretBox, account_id: int, key_ids: Sequence[int]) -> tuple[OpenedKey, ...]:
+    """Raises Unavailable where one is not there or was sealed with another secret: nothing goes unsigned."""
     keys = await domains.keys_by_id(conn, account_id, key_ids)
     if len(keys) != len(set(key_ids)):
         raise Unavailable("A DKIM key that is to sign these messages is not in the database.")
-    return tuple([dkim.load_signer(key.domain, key.selector, _opened(secrets, key)) for key in keys])
+    return tuple([OpenedKey(key.domain, key.selector, _opened(secrets, key)) for key in keys])
 
 
 def domain_name(text: str) -> str:

@@ -1,42 +1,64 @@
 """From rows as they came to the database, by COPY: each address is judged on the way, none is repaired.
 
-The whole list passes through in blocks of a few hundred rows, so memory does not grow with it and other requests of the same
-process get their turn between the blocks.
+First the whole list is written to a file, as COPY takes it, by a process that has nothing else to do: so memory does not grow
+with a list, nobody else waits for it, and the transaction that takes it in waits for the database alone.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
-from itertools import islice
+import contextlib
+import tempfile
+from collections.abc import AsyncIterator, Iterable
+from typing import IO
 
 import msgspec
 
+from postroom.bounded.processes import Runs
 from postroom.domain.audience import IncomingRow, Unreadable
-from postroom.errors import InvalidInput
+from postroom.errors import InvalidInput, Unavailable
 from postroom.ledger.database.db import Connection
 from postroom.message.wire.address import AddressRefused, parse_address
 
-ROWS_PER_BLOCK = 500
+LIST = "The list"  # what is worked on, where it is too much
+INTAKE_OCTETS_MAX = 2 * 2**30  # each row has its fields by name, so a small file with long headings may come to much
+BLOCK_OCTETS = 256 * 1024
 
 # What COPY's text format gives a meaning to; JSON has already escaped the control characters of the fields.
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 
-async def fill_intake(conn: Connection, copy_statement: str, rows: Iterable[IncomingRow]) -> None:
-    """Streams `rows` into the intake. Raises InvalidInput with row and column where the list cannot be read."""
-    source = iter(rows)
-    async with conn.cursor() as cursor, cursor.copy(copy_statement) as copy:
-        while block := _block(source):
-            await copy.write(block)
-            await asyncio.sleep(0)
+@contextlib.asynccontextmanager
+async def read_through(lists: Runs, account_id: int, rows: Iterable[IncomingRow]) -> AsyncIterator[IO[bytes]]:
+    """The list as COPY takes it, for as long as the block lasts. Raises InvalidInput with row and column where it cannot be read,
+    Unavailable where there is no room for it."""
+    with tempfile.TemporaryFile() as file:
+        await lists.run(account_id, LIST, _write, rows, file)
+        file.seek(0)
+        yield file
 
 
-def _block(source: Iterable[IncomingRow]) -> bytes:
+def _write(rows: Iterable[IncomingRow], file: IO[bytes]) -> None:
+    octets = 0
     try:
-        return b"".join(_line(row) for row in islice(source, ROWS_PER_BLOCK))
+        for row in rows:
+            octets += file.write(_line(row))
+            if octets > INTAKE_OCTETS_MAX:
+                raise Unreadable(f"The list comes to more than {INTAKE_OCTETS_MAX >> 30} GiB with its fields. Leave out columns "
+                                 "that the message does not need, or split it into several sends.", row=row.row_no)
+        file.flush()
     except Unreadable as error:
         raise InvalidInput(str(error), row=error.row, column=error.column) from None
+    except OSError as error:
+        raise Unavailable(f"The list cannot be read, or kept while it is: {error.strerror}.") from None
+
+
+async def fill_intake(conn: Connection, copy_statement: str, file: IO[bytes]) -> None:
+    """Takes in a list that was read through."""
+    async with conn.cursor() as cursor, cursor.copy(copy_statement) as copy:
+        while block := file.read(BLOCK_OCTETS):
+            await copy.write(block)
+            await asyncio.sleep(0)
 
 
 def _line(row: IncomingRow) -> bytes:

@@ -31,6 +31,7 @@ from postroom.domain.preflight import (
 from postroom.errors import Fault, InvalidInput
 from postroom.flow.account.deployment import Deployment, GatewayFacts
 from postroom.flow.content.outgoing import compile_job, decode_fields, files_of
+from postroom.flow.content.preparing import MESSAGE
 from postroom.ledger.check import preflight as ledger
 from postroom.ledger.check.preflight import ToCheck
 from postroom.ledger.content import contents
@@ -114,12 +115,13 @@ class _Found:
 async def of_a_small_job(conn: Connection, deployment: Deployment, stored: JobContent, files: dict[str, bytes], whole: Look, *,
                          recipient_count: int) -> Look:
     """Looks at everybody of the list that is being frozen in this transaction. Raises InvalidInput where the policy refuses."""
-    message = await asyncio.to_thread(compile_job, stored, files)
     facts = await deployment.facts(stored)
     looks, after = [whole], 0
     await ledger.make_ready_to_look(conn)
     while not looks[-1].is_too_slow and (rows := await ledger.rows_of_listing(conn, after, SLICE)):
-        looks.append(await asyncio.to_thread(look_at, message, rows, facts, len(stored.dkim_keys)))
+        # A turn of its own: the transaction must not wait behind whatever else the account has made or looked at.
+        looks.append(await deployment.messages.run(("check", stored.account_id), MESSAGE, _compile_and_look, stored, files, rows,
+                                                   facts))
         after = rows[-1].position
     found = Preflight(stored.field_policy, recipient_count, recipient_count, merged(looks, recipient_count))
     await ledger.look_no_more(conn)
@@ -127,6 +129,10 @@ async def of_a_small_job(conn: Connection, deployment: Deployment, stored: JobCo
         raise InvalidInput(f"The send was not created: {refusal(found)}",
                            faults=tuple(_fault(one) for one in found.refusing))
     return Look(found.findings)
+
+
+def _compile_and_look(stored: JobContent, files: dict[str, bytes], rows: Sequence[ToCheck], facts: GatewayFacts) -> Look:
+    return look_at(compile_job(stored, files), rows, facts, len(stored.dkim_keys))
 
 
 def refusal(found: Preflight) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -15,6 +15,7 @@ from postroom.domain.pace import FIRST_WINDOW_SIZE
 from postroom.errors import Unavailable
 from postroom.flow.account import domains
 from postroom.flow.account.deployment import Deployment, NotSetUp
+from postroom.flow.account.domains import OpenedKey
 from postroom.gateway.session import Endpoint
 from postroom.ledger.content import attachments, contents
 from postroom.ledger.content.contents import JobContent
@@ -23,7 +24,7 @@ from postroom.message.content import Bodies, Content, Identity
 from postroom.message.render.compile import Compiled, Outfit, Stamp
 from postroom.message.render.compile import compile as compile_content
 from postroom.message.wire.address import needs_utf8
-from postroom.message.wire.dkim import Dkim
+from postroom.message.wire.dkim import Dkim, load_signer
 from postroom.message.wire.token import Tokens
 
 JOBS_MAX = 32
@@ -108,16 +109,27 @@ async def outgoing_job(pool: Pool, deployment: Deployment, account_id: int, job_
                   retry_attempts_max=stored.retry_attempts_max)
 
 
-async def signed(conn: Connection, deployment: Deployment, stored: JobContent, files: Mapping[str, bytes],
-                 content: Content | None = None) -> tuple[Compiled, Dkim | None]:
-    """A job's message (`compile_job`) and what signs it; None where the account has no keys for its domain. Raises NotSetUp."""
+async def signed(conn: Connection, deployment: Deployment, stored: JobContent,
+                 files: Mapping[str, bytes]) -> tuple[Compiled, Dkim | None]:
+    """A job's message and what signs it, as `made` makes them. Raises NotSetUp."""
+    return await asyncio.to_thread(made, stored, files, await keys_of(conn, deployment, stored))
+
+
+async def keys_of(conn: Connection, deployment: Deployment, stored: JobContent) -> tuple[OpenedKey, ...]:
+    """What signs a job's messages. Raises NotSetUp."""
     try:
-        signers = await domains.signers(conn, deployment.secrets, stored.account_id, stored.dkim_keys)
+        return await domains.opened_keys(conn, deployment.secrets, stored.account_id, stored.dkim_keys)
     except Unavailable as error:  # sealed with another key than this installation's
         raise NotSetUp(str(error)) from None
+
+
+def made(stored: JobContent, files: Mapping[str, bytes], keys: Sequence[OpenedKey],
+         content: Content | None = None) -> tuple[Compiled, Dkim | None]:
+    """A job's message (`compile_job`) and what signs it; None where the account has no keys for its domain."""
     moment = moment_of(stored)
     begun = replace(stored, started_at=moment)  # its Date is the moment of the signatures, however long it takes to make
-    message = await asyncio.to_thread(compile_job, begun, files, signatures=len(signers), content=content)
+    message = compile_job(begun, files, signatures=len(keys), content=content)
+    signers = [load_signer(key.domain, key.selector, key.private_key) for key in keys]
     return message, Dkim(signers, moment, message.tail) if signers else None
 
 

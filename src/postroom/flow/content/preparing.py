@@ -33,6 +33,7 @@ UNUSABLE_ADDRESSES = ("exclude", "fail")
 FILES_MAX = attachment.FILES_MAX
 FILES_BYTES_MAX = attachment.TOTAL_MAX  # together
 UNSUBSCRIBE_PATH = "/u/{token}"
+MESSAGE = "The message"  # what is worked on, where it is too much
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,8 @@ def _check_time(not_before: datetime) -> None:
 
 
 def prepare(submission: Submission) -> Prepared:
-    """The message as it is frozen, checked first. Takes seconds for a large one: call it in a thread. Raises InvalidInput."""
+    """The message as it is frozen, checked first. For `Deployment.messages`: it takes seconds for a large one. Raises
+    InvalidInput."""
     check(submission)
     described = [(attachment.describe(name, octets), octets) for name, octets in submission.files]
     attachment.check([one for one, _ in described])

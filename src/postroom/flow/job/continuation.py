@@ -7,13 +7,12 @@ rest is continued once, so that nobody can mail it twice by asking twice; a cont
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 
 from postroom.errors import Conflict, InvalidInput
 from postroom.flow.account.deployment import Deployment
 from postroom.flow.content.outgoing import bodies_of, content_of, files_of
-from postroom.flow.content.preparing import Prepared, Submission
+from postroom.flow.content.preparing import MESSAGE, Prepared, Submission
 from postroom.flow.job.submit import IdempotencyKey, earlier_job, freeze, remember
 from postroom.ledger.account import accounts, gateways
 from postroom.ledger.content import contents
@@ -63,7 +62,8 @@ async def job_of_rest(conn: Connection, deployment: Deployment, job: JobOverview
     """
     stored = await contents.job_content(conn, job.account_id, job.id)
     content, bodies, files = content_of(stored), bodies_of(stored), await files_of(conn, stored)
-    prepared = Prepared(content, bodies, files, await asyncio.to_thread(template.mentioned, content, bodies))
+    mentioned = await deployment.messages.run(("check", job.account_id), MESSAGE, template.mentioned, content, bodies)
+    prepared = Prepared(content, bodies, files, mentioned)
     submission = Submission(job.account_id, by, content, duplicates=job.duplicates, unusable_addresses=job.unusable_addresses,
                             field_policy=job.field_policy, continues=job.id, continued_class=which)
     account = await accounts.account_by_id(conn, job.account_id)

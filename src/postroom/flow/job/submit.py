@@ -6,20 +6,22 @@ created, because it starts by itself; a larger one is checked by the workers whi
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import IO
 
 from postroom.domain.audience import IncomingRow
 from postroom.domain.job import Status, needs_approval
 from postroom.domain.pace import chunk_size
 from postroom.errors import Fault, InvalidInput
 from postroom.flow.account.deployment import Deployment
-from postroom.flow.audience.intake import fill_intake
+from postroom.flow.audience.intake import fill_intake, read_through
 from postroom.flow.check import preflight
 from postroom.flow.content import requirements
 from postroom.flow.content.preparing import (
+    MESSAGE,
     Prepared,
     Submission,
     chosen_gateway,
@@ -59,13 +61,19 @@ async def submit(pool: Pool, deployment: Deployment, submission: Submission, row
     options, list unreadable, nobody left, a small job that its check refuses, an idempotency key used for something else),
     NotFound, Conflict (key in use).
     """
-    prepared = await asyncio.to_thread(prepare, submission)
-    async with pool.connection() as conn, conn.transaction():
-        if (known := await earlier_job(conn, submission.account_id, idempotency)) is not None:
-            return await jobs.view_job(conn, submission.account_id, known)
-        account = await accounts.account_by_id(conn, submission.account_id)
+    account_id = submission.account_id
+    prepared = await deployment.messages.run(account_id, MESSAGE, prepare, submission)
+    if idempotency is not None:  # before a long list is read again
+        async with pool.connection() as conn:
+            if (known := await earlier_job(conn, account_id, idempotency)) is not None:
+                return await jobs.view_job(conn, account_id, known)
+    reading = contextlib.nullcontext() if rows is None else read_through(deployment.lists, account_id, rows)
+    async with reading as listed, pool.connection() as conn, conn.transaction():
+        if (known := await earlier_job(conn, account_id, idempotency)) is not None:
+            return await jobs.view_job(conn, account_id, known)
+        account = await accounts.account_by_id(conn, account_id)
         gateway = await chosen_gateway(conn, submission)
-        await _take_in(conn, account.id, rows)
+        await _take_in(conn, account.id, listed)
         job_id = await freeze(conn, deployment, submission, prepared, account, gateway)
         await remember(conn, account.id, idempotency, job_id)
         return await jobs.view_job(conn, account.id, job_id)
@@ -104,11 +112,11 @@ async def remember(conn: Connection, account_id: int, idempotency: IdempotencyKe
         await jobs.remember_idempotency_key(conn, account_id, idempotency.key, idempotency.fingerprint, job_id)
 
 
-async def _take_in(conn: Connection, account_id: int, rows: Iterable[IncomingRow] | None) -> None:
-    if rows is None:
+async def _take_in(conn: Connection, account_id: int, listed: IO[bytes] | None) -> None:
+    if listed is None:
         await recipients.intake_from_contacts(conn, account_id)
     else:
-        await fill_intake(conn, await recipients.create_intake(conn), rows)
+        await fill_intake(conn, await recipients.create_intake(conn), listed)
 
 
 async def _nobody_left(conn: Connection, listing: Listing) -> InvalidInput:

@@ -26,8 +26,19 @@ from postroom.domain.audience import IncomingRow, Unreadable
 from postroom.domain.outcome import Evidence
 from postroom.errors import InvalidInput, NotFound
 from postroom.flow.account.deployment import Deployment, NotSetUp
-from postroom.flow.content.outgoing import Writer, bodies_of, compile_job, content_of, decode_fields, files_of, signed
-from postroom.flow.content.preparing import Submission, draft, prepare
+from postroom.flow.account.domains import OpenedKey
+from postroom.flow.audience.intake import LIST
+from postroom.flow.content.outgoing import (
+    Writer,
+    bodies_of,
+    compile_job,
+    content_of,
+    decode_fields,
+    files_of,
+    keys_of,
+    made,
+)
+from postroom.flow.content.preparing import MESSAGE, Submission, draft, prepare
 from postroom.ledger.audience import contacts
 from postroom.ledger.content import contents
 from postroom.ledger.content.contents import JobContent
@@ -129,13 +140,14 @@ async def preview_draft(pool: Pool, deployment: Deployment, submission: Submissi
     Reads no further than that row, and leaves nobody out. Raises InvalidInput for what `submit` would refuse of the message,
     template errors with line and column among it; NotFound.
     """
-    prepared = await asyncio.to_thread(prepare, submission)
+    account_id = submission.account_id
+    prepared = await deployment.messages.run(account_id, MESSAGE, prepare, submission)
     async with pool.connection() as conn:
         stored = await draft(conn, deployment, submission, prepared)
         if rows is None:
-            contact = await contacts.contact_at(conn, submission.account_id, position)
+            contact = await contacts.contact_at(conn, account_id, position)
     if rows is not None:
-        contact = await asyncio.to_thread(_row_at, rows, position)
+        contact = await deployment.lists.run(account_id, LIST, _row_at, rows, position)
     if contact is None:
         raise InvalidInput(f"The list has no recipient {position:,}: it ends before that.", field="position")
     address, fields = contact
@@ -155,32 +167,37 @@ async def recipient_at(conn: Connection, account_id: int, job_id: int, position:
 
 
 def _row_at(rows: Iterable[IncomingRow], position: int) -> tuple[str, str] | None:
+    reading = iter(rows)
     try:
-        row = next(islice(rows, position - 1, None), None)
+        row = next(islice(reading, position - 1, None), None)
         return None if row is None else (row.address, msgspec.json.encode(row.fields).decode())
     except Unreadable as error:
         raise InvalidInput(str(error), row=error.row, column=error.column) from None
     except UnicodeEncodeError:
         raise InvalidInput(f"Recipient {position:,} holds half a character (a lone surrogate).", field="recipients") from None
     finally:
-        if isinstance(rows, Generator):
-            rows.close()  # it lets go of its file, which whoever opened it closes next
+        if isinstance(reading, Generator):
+            reading.close()  # it lets go of its file, which whoever opened it closes next
 
 
 async def _look(pool: Pool, deployment: Deployment, stored: JobContent, files: dict[str, bytes], position: int, address: str,
                 fields: str) -> Preview:
+    keys: tuple[OpenedKey, ...] | None = None
     note = None
     try:
         async with pool.connection() as conn:
-            writer = Writer(*await signed(conn, deployment, stored, files))
+            keys = await keys_of(conn, deployment, stored)
     except NotSetUp as error:
         note = f"Shown without its signature, which cannot be made here: {error}"
-        writer = Writer(await asyncio.to_thread(compile_job, stored, files), None)
+    return await deployment.messages.run(
+        stored.account_id, MESSAGE, _written, stored, files, keys, position, address, fields, note)
+
+
+def _written(stored: JobContent, files: dict[str, bytes], keys: tuple[OpenedKey, ...] | None, position: int, address: str,
+             fields: str, note: str | None) -> Preview:
+    """Without `keys` as it would be unsigned."""
+    writer = Writer(compile_job(stored, files), None) if keys is None else Writer(*made(stored, files, keys))
     fails_blanks = stored.field_policy != "blank"
-    return await asyncio.to_thread(_written, writer, position, address, fields, note, fails_blanks=fails_blanks)
-
-
-def _written(writer: Writer, position: int, address: str, fields: str, note: str | None, *, fails_blanks: bool) -> Preview:
     message, blank = writer.message, set[str]()
     unknown = message.names - decode_fields(fields).keys()
     try:

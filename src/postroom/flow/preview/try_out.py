@@ -14,10 +14,9 @@ Fails, and nothing is sent: InvalidInput for addresses that cannot be used or th
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -25,7 +24,9 @@ import structlog
 
 from postroom.errors import Conflict, Fault, InvalidInput, Unavailable
 from postroom.flow.account.deployment import Deployment, NotSetUp
-from postroom.flow.content.outgoing import Writer, content_of, files_of, signed
+from postroom.flow.account.domains import OpenedKey
+from postroom.flow.content.outgoing import Writer, content_of, files_of, keys_of, made
+from postroom.flow.content.preparing import MESSAGE
 from postroom.flow.preview.look import recipient_at
 from postroom.gateway.replies import Phase, Reply, Verdict, classify
 from postroom.gateway.session import Deadlines, Envelope, GatewayError, Session, SessionLost, open_session
@@ -90,7 +91,12 @@ async def send_test(pool: Pool, deployment: Deployment, account_id: int, job_id:
         stored = await contents.job_content(conn, account_id, job_id)
         fields = (await recipient_at(conn, account_id, job_id, position)).fields
         await _refuse_suppressed(conn, account_id, addresses)
-        writer = await _writer(conn, deployment, stored)
+        files = await files_of(conn, stored)
+        try:
+            keys = await keys_of(conn, deployment, stored)
+        except NotSetUp as error:
+            raise GatewayUnusable(str(error)) from None
+    messages, tail = await deployment.messages.run(account_id, MESSAGE, _messages, stored, files, keys, addresses, fields)
     try:
         session = await open_session(deployment.endpoint(stored), PATIENCE)
     except (GatewayError, NotSetUp) as error:
@@ -98,8 +104,7 @@ async def send_test(pool: Pool, deployment: Deployment, account_id: int, job_id:
     try:
         await _record_attempt(pool, account_id, job_id, len(addresses), by=by)
         sender = parse_address(content_of(stored).from_address).envelope
-        tried = [await _try(session, writer, sender, one, nobody, fields)
-                 for one, nobody in zip(addresses, NOBODIES, strict=False)]
+        tried = [await _try(session, sender, one, message, tail) for one, message in zip(addresses, messages, strict=True)]
     finally:
         await session.close()
     counts = Counter(one.answer for one in tried)
@@ -134,15 +139,19 @@ async def _refuse_suppressed(conn: Connection, account_id: int, addresses: Seque
         raise InvalidInput(faults[0].message, faults=faults)
 
 
-async def _writer(conn: Connection, deployment: Deployment, stored: JobContent) -> Writer:
-    """Of messages as the job's are, signed now, under a name of their own."""
+def _messages(stored: JobContent, files: Mapping[str, bytes], keys: Sequence[OpenedKey], addresses: Sequence[Address],
+              fields: str) -> tuple[list[bytes | str], bytes]:
+    """As the job's are, signed now, under a name of their own, each without its tail; or why one cannot be made. And the tail."""
     own = replace(stored, message_key=f"test-{secrets.token_hex(8)}", started_at=None)
     content = content_of(stored)
-    try:
-        return Writer(*await signed(conn, deployment, own, await files_of(conn, stored),
-                                    replace(content, subject=MARK + content.subject)))
-    except NotSetUp as error:
-        raise GatewayUnusable(str(error)) from None
+    writer = Writer(*made(own, files, keys, replace(content, subject=MARK + content.subject)))
+    written: list[bytes | str] = []
+    for one, nobody in zip(addresses, NOBODIES, strict=False):
+        try:
+            written.append(writer.write(one.envelope, one.address, nobody, fields))
+        except (Unrenderable, InvalidInput, ValueError) as error:
+            written.append(f"The message cannot be made: {error}")
+    return written, writer.message.tail
 
 
 async def _record_attempt(pool: Pool, account_id: int, job_id: int, count: int, *, by: str) -> None:
@@ -168,19 +177,17 @@ async def _record_answers(pool: Pool, account_id: int, job_id: int, counts: Coun
         log.warning("what became of a test is not in the trail", account=account_id, job=job_id, error=str(error))
 
 
-async def _try(session: Session, writer: Writer, sender: bytes, to: Address, nobody: int, fields: str) -> Tried:
+async def _try(session: Session, sender: bytes, to: Address, message: bytes | str, tail: bytes) -> Tried:
+    """`message` is text where there is none, and says why."""
     if needs_utf8(to.envelope) and not session.offers_utf8:
         return Tried(to.address, Answer.UNSENT, "The address has letters outside ASCII, and the gateway does not take those "
                                                 "(SMTPUTF8).")
     if not session.usable:
         return Tried(to.address, Answer.UNSENT, "The gateway had ended the session.")
-    try:
-        octets = await asyncio.to_thread(writer.write, to.envelope, to.address, nobody, fields)
-    except (Unrenderable, InvalidInput, ValueError) as error:
-        return Tried(to.address, Answer.UNSENT, f"The message cannot be made: {error}")
-    tail = writer.message.tail
-    envelope = Envelope(sender, to.envelope, size=len(octets) + len(tail), stuffed=True)
-    source = _One(envelope, (octets, tail), to.address)
+    if isinstance(message, str):
+        return Tried(to.address, Answer.UNSENT, message)
+    envelope = Envelope(sender, to.envelope, size=len(message) + len(tail), stuffed=True)
+    source = _One(envelope, (message, tail), to.address)
     try:
         await session.hand_off(source)
     except SessionLost as lost:

@@ -1,0 +1,52 @@
+"""A bounded process: `python -m postroom.bounded.process`. Its standard input is a socket; calls come in, answers go out.
+
+It is nicer than whoever serves, and bounded in memory and in the processor time of each call: at the end of that the system ends
+it, in the middle of whatever a library does. It ends by itself when nobody is at the other end any more.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import socket
+import traceback
+
+from postroom.bounded.passing import receive, send
+from postroom.errors import PostroomError
+
+NICENESS = 10
+MEMORY_MAX = 768 * 2**20  # octets of data
+STDIN = 0
+
+
+def main() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever started us
+    os.nice(NICENESS)
+    _bound(resource.RLIMIT_DATA, MEMORY_MAX)
+    _bound(resource.RLIMIT_CORE, 0)
+    with socket.socket(fileno=STDIN) as channel:
+        while True:
+            try:
+                cpu_s, function, args = receive(channel)
+            except EOFError:
+                return
+            used = resource.getrusage(resource.RUSAGE_SELF)
+            _bound(resource.RLIMIT_CPU, int(used.ru_utime + used.ru_stime) + cpu_s + 1)
+            try:
+                answer = True, function(*args)
+            except Exception as error:
+                if not isinstance(error, PostroomError):
+                    error.add_note(traceback.format_exc())
+                answer = False, error
+            send(channel, answer)
+            del answer, args  # the files among them are closed with that
+
+
+def _bound(what: int, most: int) -> None:
+    _, hard = resource.getrlimit(what)
+    resource.setrlimit(what, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+
+
+if __name__ == "__main__":
+    main()
