@@ -112,13 +112,14 @@ def report(figures: Sequence[Figure], as_json: bool) -> None:
 
 
 def run_benchmark(measure: Callable[..., Coroutine[Any, Any, Sequence[Figure]]], description: str, *,
-                  loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None, **numbers: int) -> int:
-    """The command line of a benchmark: `--json`, and an option for each of the `numbers`, which `measure` is given by name.
+                  loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None, **defaults: int | str) -> int:
+    """The command line of a benchmark: `--json`, and an option for each of the `defaults`, which `measure` is given by name.
     Returns the exit status: 1 where it could not be measured."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--json", action="store_true", help="one JSON object a figure and line")
-    for name, default in numbers.items():
-        parser.add_argument(f"--{name}", type=int, default=default, help=f"by default {default:,}")
+    for name, default in defaults.items():
+        told = f"by default {default:,}" if isinstance(default, int) else f"by default {default or 'all'}"
+        parser.add_argument(f"--{name}", type=type(default), default=default, help=told)
     options = vars(parser.parse_args())
     as_json = options.pop("json")
     try:
