@@ -6,11 +6,14 @@ it, in the middle of whatever a library does. It ends by itself when nobody is a
 
 from __future__ import annotations
 
+import io
 import os
+import pickle
 import resource
 import signal
 import socket
 import traceback
+from collections.abc import Callable, Sequence
 
 from postroom.bounded.passing import receive, send
 from postroom.errors import PostroomError
@@ -33,14 +36,29 @@ def main() -> None:
                 return
             used = resource.getrusage(resource.RUSAGE_SELF)
             _bound(resource.RLIMIT_CPU, int(used.ru_utime + used.ru_stime) + cpu_s + 1)
-            try:
-                answer = True, function(*args)
-            except Exception as error:
-                if not isinstance(error, PostroomError):
-                    error.add_note(traceback.format_exc())
-                answer = False, error
-            send(channel, answer)
-            del answer, args  # the files among them are closed with that
+            _send(channel, _answer(function, args))
+            del args  # the files among them are closed with that
+
+
+def _answer(function: Callable[..., object], args: Sequence[object]) -> tuple[bool, object]:
+    """Whether it returned, and what; or what it raised. Its files are written by then."""
+    try:
+        returned = function(*args)
+        for one in args:
+            if isinstance(one, io.IOBase):
+                one.flush()
+    except Exception as error:
+        if not isinstance(error, PostroomError):
+            error.add_note(traceback.format_exc())
+        return False, error
+    return True, returned
+
+
+def _send(channel: socket.socket, answer: tuple[bool, object]) -> None:
+    try:
+        send(channel, answer)
+    except (pickle.PickleError, AttributeError, TypeError) as error:  # nothing of it is sent then
+        send(channel, (False, RuntimeError(f"the answer cannot be pickled: {error}")))
 
 
 def _bound(what: int, most: int) -> None:

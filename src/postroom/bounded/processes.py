@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
@@ -58,9 +59,9 @@ class Processes:
 
     async def run(self, whose: Hashable, what: str, function: Callable[..., R], *args: Any) -> R:
         async with self._turns.taken(whose), self._process(what) as process:
-            loop = asyncio.get_running_loop()
+            call = self._threads.submit(process.call, (self._cpu_s, function, args))
             async with asyncio.timeout(PATIENCE * self._cpu_s):
-                returned, value = await loop.run_in_executor(self._threads, process.call, (self._cpu_s, function, args))
+                returned, value = await asyncio.wrap_future(call)
         if not returned:
             if isinstance(value, MemoryError):
                 raise _too_much_memory(what)
@@ -74,19 +75,14 @@ class Processes:
         process = self._take()
         try:
             yield process
-        except (EOFError, OSError):
-            status = await asyncio.to_thread(process.end)
-            log.warning("a bounded process ended", what=what, exit_status=status)
-            if status == -signal.SIGXCPU:
+        except BaseException as error:
+            status = await asyncio.to_thread(process.close)
+            if isinstance(error, TimeoutError) or status == -signal.SIGXCPU:
                 raise self._too_long(what) from None
-            if -status in (signal.SIGKILL, signal.SIGABRT, signal.SIGSEGV):
-                raise _too_much_memory(what) from None
-            raise
-        except TimeoutError:
-            await asyncio.to_thread(process.end)
-            raise self._too_long(what) from None
-        except BaseException:
-            await asyncio.to_thread(process.end)
+            if isinstance(error, EOFError | OSError):
+                log.warning("a bounded process ended", what=what, exit_status=status)
+                if -status in (signal.SIGKILL, signal.SIGABRT, signal.SIGSEGV):
+                    raise _too_much_memory(what) from None
             raise
         self._idle.append(process)
 
@@ -94,7 +90,7 @@ class Processes:
         while self._idle:
             if (process := self._idle.pop()).lives:
                 return process
-            process.close()
+            process.close()  # it ended while it had nothing to do
         return _Process()
 
     def _too_long(self, what: str) -> InvalidInput:
@@ -111,6 +107,7 @@ class _Process:
     """One, started. It is asked from a thread, one call after the other."""
 
     def __init__(self) -> None:
+        self._asked = threading.Lock()
         self._channel, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen([sys.executable, "-m", "postroom.bounded.process"], stdin=theirs.fileno(),
@@ -122,24 +119,19 @@ class _Process:
 
     def call(self, asked: object) -> tuple[bool, Any]:
         """Whether it returned, and what; or what it raised. Raises EOFError or OSError when the process has ended."""
-        try:
+        with self._asked:
             send(self._channel, asked)
             answer: tuple[bool, Any] = receive(self._channel)
-        except BaseException:
-            self._channel.close()
-            raise
-        return answer
+            return answer
 
-    def end(self) -> int:
-        """Its exit status: negative for the signal that ended it. A call that waits hears of it."""
+    def close(self) -> int:
+        """Its exit status: negative for the signal that ended it. A call that waits ends."""
         if self.lives:
             self._process.kill()
-        return self._process.wait()
-
-    def close(self) -> None:
-        """It is not asked any more."""
-        self.end()
-        self._channel.close()
+        status = self._process.wait()
+        with self._asked:
+            self._channel.close()
+        return status
 
 
 def _too_much_memory(what: str) -> InvalidInput:

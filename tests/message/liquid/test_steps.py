@@ -10,7 +10,7 @@ from liquid import BoundTemplate
 from liquid.exceptions import ResourceLimitError
 
 from postroom.message.liquid import merge
-from postroom.message.liquid.steps import SLOW_FILTERS, STEP_CHARACTERS, STEP_PARTS, STEP_TEXT, STEPS_MAX, Context
+from postroom.message.liquid.steps import SLOW_FILTERS, STEP_CHARACTERS, STEP_PARTS, STEP_TEXT, STEPS_MAX, Context, Steps
 
 NOW = datetime(2026, 6, 5, tzinfo=UTC)
 
@@ -19,10 +19,10 @@ def steps(source: str, **fields: object) -> int:
     """How many steps a template takes."""
     template = merge.parse(source, merge.environment(NOW, html=True), "html")
     assert isinstance(template, BoundTemplate)
-    context = Context(template, {**fields, "fields": fields})
+    context = Context(template, {**fields, "fields": fields}, Steps())
     for node in template.nodes:
         node.render(context, StringIO())
-    return STEPS_MAX - context.steps_left
+    return STEPS_MAX - context.steps.left
 
 
 def test_each_node_path_and_filter_is_a_step() -> None:

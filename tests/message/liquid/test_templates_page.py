@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from postroom.message.liquid import filters
+from postroom.message.liquid import filters, merge
 from postroom.message.liquid.merge import environment
 from postroom.message.liquid.steps import STEPS_MAX
 
@@ -46,3 +46,5 @@ def test_the_limits_are_those_of_the_language() -> None:
     assert f"{filters.DIGITS_MAX:,} digits" in PAGE
     assert f"{filters.OUTPUT_MAX // 2**20} MiB" in PAGE
     assert f"{STEPS_MAX:,}\nsteps" in PAGE
+    assert f"{merge.MARKUP_MAX:,} characters" in PAGE
+    assert f"{merge.NAMES_DEEP_MAX} deep" in PAGE

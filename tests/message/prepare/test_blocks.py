@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from postroom.message.liquid import merge
 from postroom.message.render.blocks import Blocks
 from postroom.message.render.memo import MEMO_MAX
-from postroom.message.render.parts import Part, take_apart
+from postroom.message.render.parts import Budget, Part, take_apart
 from postroom.message.wire import quoted
 from postroom.message.wire.headers import Unrenderable
 
@@ -23,7 +23,7 @@ Fields = dict[str, object]
 def part(source: str, *, html: bool = True) -> Part:
     template = merge.parse(source, merge.environment(NOW, html=html), "html")
     assert not isinstance(template, list), template
-    return take_apart(template, ACCOUNT)
+    return take_apart(template, ACCOUNT, Budget(merge.Steps()))
 
 
 class Both:

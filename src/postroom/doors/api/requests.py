@@ -38,6 +38,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from postroom.bounded.processes import Runs
+from postroom.doors.api.problems import ERRORS_MAX
 from postroom.doors.uploads import ATTACHMENT, ListFile, Part, read_body, read_parts
 from postroom.errors import InvalidInput, storable
 from postroom.flow.content.preparing import FILES_BYTES_MAX, FILES_MAX, Content, Submission
@@ -121,6 +122,7 @@ class Message(Strict):
     from_: Annotated[From, Field(alias="from")]
     reply_to: Line | None = None
     attachments: Annotated[list[File], Field(
+        max_length=FILES_MAX,
         description=f"At most {FILES_MAX} files, {FILES_BYTES_MAX // 2**20} MiB together, each by another name. An image that "
                     "the HTML names, such as <img src=\"cid:logo.png\">, is shown there; every other file is one to save.")] = []
 
@@ -237,7 +239,6 @@ def _read(body: IO[bytes], listed: IO[bytes], account_id: int, by: str) -> tuple
         raise InvalidInput('Give either "recipients" or "contacts": true.', field="recipients")
     for one in new.recipients or ():
         listed.write(json.dumps(one).encode() + b"\n")
-    listed.flush()
     return _submission(new, account_id, by), new.recipients is not None, _fingerprint(written)
 
 
@@ -262,8 +263,8 @@ def _valid(shape: type[M], body: Any) -> M:
     try:
         return shape.model_validate(body)
     except ValidationError as error:
-        raise BodyInvalid([{**one, "loc": ("body", *one["loc"])}
-                           for one in error.errors(include_url=False, include_input=False)]) from None
+        some = error.errors(include_url=False, include_input=False)[:ERRORS_MAX]
+        raise BodyInvalid([{**one, "loc": ("body", *one["loc"])} for one in some]) from None
 
 
 def _list_of(part: Part) -> ListFile:

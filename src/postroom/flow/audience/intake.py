@@ -46,7 +46,6 @@ def _write(rows: Iterable[IncomingRow], file: IO[bytes]) -> None:
             if octets > INTAKE_OCTETS_MAX:
                 raise Unreadable(f"The list comes to more than {INTAKE_OCTETS_MAX >> 30} GiB with its fields. Leave out columns "
                                  "that the message does not need, or split it into several sends.", row=row.row_no)
-        file.flush()
     except Unreadable as error:
         raise InvalidInput(str(error), row=error.row, column=error.column) from None
     except OSError as error:

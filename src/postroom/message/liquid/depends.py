@@ -32,7 +32,9 @@ def constant(expression: Expression | None, evaluator: Evaluator) -> str | None:
     if not isinstance(expression, FilteredExpression) or _recipient_paths(expression):
         return None
     try:
-        return evaluator.printed(expression, expression.left.evaluate(evaluator.context({})))
+        with evaluator.context({}) as context:
+            value = expression.left.evaluate(context)
+        return evaluator.printed(expression, value)
     except Exception:
         return None  # then it fails for every recipient, and says there how
 

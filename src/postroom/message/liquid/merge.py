@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from difflib import get_close_matches
+from itertools import accumulate
 from typing import TextIO
 
 from liquid import BoundTemplate, Environment, RenderContext
@@ -29,13 +31,16 @@ from postroom.errors import Fault
 from postroom.message.liquid.filters import LOOP_MAX, OUTPUT_MAX, bound
 from postroom.message.liquid.reserved import RESERVED
 from postroom.message.liquid.steps import Context as Context
+from postroom.message.liquid.steps import Steps as Steps
 from postroom.message.liquid.steps import counted
 
 TAGS_MAX = 2_000
 EXPRESSION_MAX = 4_000  # characters between two braces
+MARKUP_MAX = 60_000  # characters within braces, of all that was written for a message: read in about half a second
+NAMES_DEEP_MAX = 10  # names within the brackets of a name
 BLANKS_MAX = 100  # in a row at their beginning or behind the first word
-ALONE_STEPS_MAX = 2_000  # of one output with filters or one condition on fields that stands alone
-ALONE_MAX = 200  # of those in a part; what is more counts as steps of the part
+ALONE_STEPS_FREE = 50  # of one output with filters or one condition on fields that stands alone; one with more takes all of them
+ALONE_MAX = 200  # of those in a message; what is more counts as steps of the message
 
 _ELSEWHERE = {"upper": "upcase", "lower": "downcase", "title": "capitalize", "length": "size", "trim": "strip", "e": "escape",
               "striptags": "strip_html", "format": "date"}
@@ -141,34 +146,58 @@ def bound_names(template: BoundTemplate) -> frozenset[str]:
 
 
 class Evaluator:
-    """Evaluates expressions that stand alone, each within `ALONE_STEPS_MAX`, in one context that is made once."""
+    """Evaluates expressions that stand alone, in one context that is made once.
 
-    def __init__(self, template: BoundTemplate, account: Mapping[str, str]) -> None:
+    What takes no more than `ALONE_STEPS_FREE` takes nothing of the message's `steps`, so that it can be remembered; anything else
+    takes its steps each time, and must not be remembered (`steps.left` tells).
+    """
+
+    def __init__(self, template: BoundTemplate, account: Mapping[str, str], steps: Steps) -> None:
+        self.steps = steps
         self._account = account
         self._names: dict[str, object] = {"account": account}  # not empty: Liquid would take a dictionary of its own
-        self._context = Context(template, self._names)
+        self._context = Context(template, self._names, Steps())
 
     def printed(self, expression: FilteredExpression, value: object) -> str:
         """Return what `{{ expression }}` prints when its first path leads to a value, escaped if the template is HTML.
 
         Raises whatever Liquid raises.
         """
-        context = self.context({})
-        context.weighed(value)
-        for filter_ in expression.filters or []:
-            value = filter_.evaluate(value, context)
-        return str(to_liquid_string(value, context.autoescape))
+        with self.context({}) as context:
+            context.weighed(value)
+            for filter_ in expression.filters or []:
+                value = filter_.evaluate(value, context)
+            return str(to_liquid_string(value, context.autoescape))
 
-    def context(self, names: Mapping[str, object]) -> Context:
-        """Return the context with these names in it and none of the last time."""
+    @contextmanager
+    def context(self, names: Mapping[str, object]) -> Iterator[Context]:
+        """The context with these names in it and none of the last time."""
         self._names.clear()
         self._names.update(names, account=self._account)
-        self._context.steps_left = ALONE_STEPS_MAX
-        return self._context
+        room = self._context.steps.left = self.steps.left + ALONE_STEPS_FREE
+        try:
+            yield self._context
+        finally:
+            taken = room - self._context.steps.left
+            if taken > ALONE_STEPS_FREE:
+                self.steps.left -= taken
+
+
+def marked(source: str) -> Iterator[tuple[int, int]]:
+    """Yield where each field or tag begins and ends, up to the first that is not closed."""
+    position = _next_markup(source, 0)
+    while position >= 0:
+        closing = "}}" if source[position + 1] == "{" else "%}"
+        end = source.find(closing, position + 2, position + 2 + EXPRESSION_MAX)
+        if end < 0:
+            return
+        yield position, end + 2
+        position = _next_markup(source, end + 2)
 
 
 def _unclosed(source: str) -> tuple[int, str] | None:
-    """Find what liquid's own lexer would search for in quadratic time: markup without an end, endless expressions and blanks.
+    """Find what liquid's own lexer would search for in quadratic time: markup without an end, endless expressions and blanks; and
+    names deep within each other, which its analysis takes quadratic time for.
 
     It reads comments as anything else, and only then leaves them out.
     """
@@ -185,6 +214,8 @@ def _unclosed(source: str) -> tuple[int, str] | None:
             return position, f"there are more than {TAGS_MAX} fields and tags"
         if end < 0:
             return position, f'"{opening}" is not closed by "{closing}" within {EXPRESSION_MAX} characters'
+        if _is_deep(source[position:end]):
+            return position, f"it has names more than {NAMES_DEEP_MAX} deep within each other's brackets"
         if _BLANK.match(source, position):
             return position, f'"{opening}" is followed by {BLANKS_MAX} blanks or more'
         verbatim = _VERBATIM.match(source, position)
@@ -194,6 +225,13 @@ def _unclosed(source: str) -> tuple[int, str] | None:
                 return position, f'the tag "{verbatim[1]}" has no end tag'
             end = closed.end() - 2
         position = end + 2
+
+
+def _is_deep(expression: str) -> bool:
+    if expression.count("[") <= NAMES_DEEP_MAX:
+        return False
+    depths = accumulate((character == "[") - (character == "]") for character in expression)
+    return max(depths) > NAMES_DEEP_MAX
 
 
 def _next_markup(source: str, start: int) -> int:

@@ -1,4 +1,4 @@
-"""The steps of a rendering, counted: no template takes long, whatever it does, and it ends at the same place everywhere.
+"""The steps of a message, counted: no template takes long, whatever it does, and it ends at the same place everywhere.
 
 A step is about what 15 us of work can be at most. Each node is one, and another for each `STEP_PARTS` literals, paths and
 operators in it, the conditions of its branches among them, and for each `STEP_TEXT` characters of its text; each filter is one,
@@ -19,12 +19,32 @@ from liquid.ast import Node
 from liquid.exceptions import ResourceLimitError
 from liquid.expression import Expression
 
-STEPS_MAX = 20_000  # of one part of one message
+STEPS_MAX = 40_000  # of one message, in all of its parts together
 STEP_PARTS = 10
 STEP_CHARACTERS = 100
 STEP_TEXT = 10_000  # characters that are only copied
 ITEM_CHARACTERS = 20  # an item of a list or a range weighs as much, beside its own characters
 SLOW_FILTERS = {"date": 25}
+
+
+class Steps:
+    """What is left of the steps of one message; of which it is that knows who makes it."""
+
+    __slots__ = ("left",)
+
+    def __init__(self) -> None:
+        self.left = STEPS_MAX
+
+    def begin(self) -> None:
+        """With another message."""
+        self.left = STEPS_MAX
+
+    def take(self, steps: int) -> None:
+        """Raises `ResourceLimitError`."""
+        self.left -= steps
+        if self.left < 0:
+            advice = "use fewer loops, conditions and filters, or shorter values"
+            raise ResourceLimitError(f"it takes too many steps; {advice}", token=None)
 
 
 class Context(RenderContext):
@@ -34,11 +54,11 @@ class Context(RenderContext):
     the template itself does not bind.
     """
 
-    __slots__ = ("_disabled", "blanks", "steps_left", "watched")
+    __slots__ = ("_disabled", "blanks", "steps", "watched")
 
-    def __init__(self, template: BoundTemplate, names: Mapping[str, object], *, steps: int = STEPS_MAX,
+    def __init__(self, template: BoundTemplate, names: Mapping[str, object], steps: Steps, *,
                  watched: frozenset[str] = frozenset()) -> None:
-        self.steps_left = steps
+        self.steps = steps
         self.watched = watched
         self.blanks: list[str] = []
         super().__init__(template, globals=names)
@@ -53,10 +73,7 @@ class Context(RenderContext):
         self._disabled = tags
 
     def take(self, steps: int) -> None:
-        self.steps_left -= steps
-        if self.steps_left < 0:
-            advice = "use fewer loops, conditions and filters, or shorter values"
-            raise ResourceLimitError(f"it takes too many steps; {advice}", token=None)
+        self.steps.take(steps)
 
     def get(self, path: list[object], **options: Any) -> object:
         self.take(len(path))

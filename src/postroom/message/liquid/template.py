@@ -43,7 +43,7 @@ class Templates:
 
 def check(content: Content) -> None:
     """Raise `InvalidInput` with each fault of what was written; return if it can be prepared and compiled."""
-    faults = size_faults(content) or _template_faults(_written(content), ANY_TIME)[1]
+    faults = size_faults(content) or _markup_faults(content) or _template_faults(_written(content), ANY_TIME)[1]
     refuse(_header_faults(content) + (faults or _outside_quotes(_lines(content.html or ""), "html")))
 
 
@@ -103,6 +103,19 @@ def _written(content: Content) -> dict[str, str]:
     parts = {"subject": content.subject, "preheader": content.preheader, "html": content.html, "markdown": content.markdown,
              "mjml": content.mjml, "text": content.text}
     return {part: source for part, source in parts.items() if source}
+
+
+def _markup_faults(content: Content) -> list[Fault]:
+    from postroom.message.liquid import merge
+
+    room = merge.MARKUP_MAX
+    for part, source in _written(content).items():
+        for start, end in merge.marked(source):
+            room -= end - start
+            if room < 0:
+                return [merge.fault(part, source, start, f"here the fields and tags of the message come to more than "
+                                                         f"{merge.MARKUP_MAX:,} characters")]
+    return []
 
 
 def _template_faults(sources: Mapping[str, str], now: datetime) -> tuple[dict[str, BoundTemplate], list[Fault]]:

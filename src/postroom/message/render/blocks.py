@@ -148,9 +148,11 @@ class Blocks:
             key = (values, *[value is not None and value is not False for value in map(run.fields.get, by_presence)])
             choice = choices.get(key)
             if choice is None:
-                # In a context of its own: what is remembered takes no steps, so what is not takes none either.
-                choice = _choice(conditions, steps, evaluator.context({**run.fields, "fields": run.fields}))
-                if len(choices) < MEMO_MAX and all(map(_is_kept, values)):
+                # In a context of its own: what is remembered takes no steps, and what takes some is not remembered.
+                left = evaluator.steps.left
+                with evaluator.context({**run.fields, "fields": run.fields}) as context:
+                    choice = _choice(conditions, steps, context)
+                if len(choices) < MEMO_MAX and evaluator.steps.left == left and all(map(_is_kept, values)):
                     choices[key] = choice
             return emits[choice](run)
 
@@ -237,11 +239,11 @@ def _in_turn(node: Node, name: str, key_of: Callable[[ForLoop], object]) -> _InT
         if found is not None:
             context.take(found[1])
             return found[0]
-        left, blanks = context.steps_left, len(context.blanks)
+        left, blanks = context.steps.left, len(context.blanks)
         with context.loop({"forloop": loop, name: loop.item}, loop):
             piece = quoted.piece(liquid_text(node, context))
         if is_kept and len(memo) < MEMO_MAX and len(piece) <= TURN_MAX and len(context.blanks) == blanks:
-            memo[key_of(loop)] = piece, left - context.steps_left
+            memo[key_of(loop)] = piece, left - context.steps.left
         return piece
 
     return emit

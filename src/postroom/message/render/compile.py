@@ -23,19 +23,23 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from postroom.message.content import Attachment, Bodies, Content, Identity
 from postroom.message.liquid.reserved import EMAIL, UNSUBSCRIBE_URL
 from postroom.message.liquid.template import parse
 from postroom.message.render.assembly import ADDRESS, POSITION, SUBJECT, UNSUBSCRIBE, Assembly, Draft
-from postroom.message.render.parts import MESSAGE_MAX, Part, half_a_character, take_apart, too_large
+from postroom.message.render.parts import MESSAGE_MAX, Budget, Part, half_a_character, take_apart, too_large
 from postroom.message.wire import headers
 from postroom.message.wire.address import envelope, parse_address
 from postroom.message.wire.file_part import mime_part
 from postroom.message.wire.headers import Unrenderable
 from postroom.message.wire.token import Tokens
 from postroom.message.wire.verify import Plan
+
+if TYPE_CHECKING:
+    from postroom.message.liquid.steps import Steps
 
 LIST_ID_MAX = 255  # octets (RFC 2919 3)
 SUBJECTS_MAX = 1_024  # encoded subjects remembered for a job
@@ -84,18 +88,21 @@ def compile(content: Content, bodies: Bodies, stamp: Stamp, account_fields: Mapp
             outfit: Outfit = Outfit()) -> Compiled:
     """Return the job's message, ready to render. `bodies` were made of the content (`prepare`). Raises `InvalidInput` as
     `template.check` does."""
+    from postroom.message.liquid.merge import Steps
+
     templates = parse(content, bodies, stamp.date)
     account = dict(account_fields)
-    subject = take_apart(templates.subject, account)
+    budget = Budget(Steps())
+    subject = take_apart(templates.subject, account, budget)
     draft = Draft()
     names = _add_headers(draft, content, stamp, outfit.identity)
-    parts = [(subtype, take_apart(template, account))
+    parts = [(subtype, take_apart(template, account, budget))
               for subtype, template in ((b"plain", templates.text), (b"html", templates.html)) if template is not None]
     _add_body(draft, parts, content.attachments, outfit.files or {}, stamp.job_ref)
     if len(parts) == 1 and not content.attachments:
         names.append("Content-Transfer-Encoding")
     return Compiled(subject, draft, Plan(["DKIM-Signature"] * outfit.signatures + names, _boundaries(draft)), outfit,
-                    parse_address(content.from_address, ascii_only=True).envelope)
+                    parse_address(content.from_address, ascii_only=True).envelope, budget.steps)
 
 
 class Compiled:
@@ -104,10 +111,10 @@ class Compiled:
     The whole message is what `render` returns, then `tail`. `names` are all fields of recipients that it mentions.
     """
 
-    __slots__ = ("_assembly", "_bounce_domain", "_fails_blanks", "_from", "_plan", "_subject", "_subjects", "_tokens", "_url",
-                 "body_varies", "names", "tail")
+    __slots__ = ("_assembly", "_bounce_domain", "_fails_blanks", "_from", "_plan", "_steps", "_subject", "_subjects", "_tokens",
+                 "_url", "body_varies", "names", "tail")
 
-    def __init__(self, subject: Part, draft: Draft, plan: Plan, outfit: Outfit, sender: bytes) -> None:
+    def __init__(self, subject: Part, draft: Draft, plan: Plan, outfit: Outfit, sender: bytes, steps: Steps) -> None:
         identity = outfit.identity
         self._subject = subject
         self._subjects: dict[str, bytes] = {}
@@ -116,6 +123,7 @@ class Compiled:
         self._tokens = outfit.tokens
         self._fails_blanks = outfit.fails_blanks
         self._from = sender
+        self._steps = steps
         self._url = (identity.unsubscribe_url if identity else None) or ""
         self._bounce_domain = b"@" + identity.bounce_domain.encode("ascii") if identity and identity.bounce_domain else b""
         self.tail = draft.tail
@@ -131,6 +139,7 @@ class Compiled:
         `AddressRefused` for an address that was never validated).
         """
         found: set[str] = set() if blanks is None else blanks
+        self._steps.begin()
         url = self._unsubscribe_url(address, position)
         own = {EMAIL: address, UNSUBSCRIBE_URL: url}
         try:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from liquid.ast import Node
     from liquid.builtin.expressions import FilteredExpression
 
-    from postroom.message.liquid.merge import Context, Evaluator
+    from postroom.message.liquid.merge import Context, Evaluator, Steps
 
 MESSAGE_MAX = 2_097_152  # octets of one recipient's message, without its files
 
@@ -63,21 +63,29 @@ class Field:
         return "" if text.isspace() else text
 
 
+@dataclass(slots=True)
+class Budget:
+    """Of one message: its steps, and how many expressions stand alone in it, with steps of their own."""
+
+    steps: Steps
+    alone: int = 0
+
+
 class Part:
     """Subject, text or HTML: `items` in order, and those of them that are `nodes`; `names` are all fields that it mentions,
     `bound` the names that the template binds itself."""
 
-    __slots__ = ("_account", "_alone", "_watched", "bound", "evaluator", "items", "names", "nodes", "template")
+    __slots__ = ("_account", "_budget", "_watched", "bound", "evaluator", "items", "names", "nodes", "template")
 
-    def __init__(self, template: BoundTemplate, account: Mapping[str, str]) -> None:
+    def __init__(self, template: BoundTemplate, account: Mapping[str, str], budget: Budget) -> None:
         from postroom.message.liquid import merge
 
         self.template = template
-        self.evaluator = merge.Evaluator(template, account)
+        self.evaluator = merge.Evaluator(template, account, budget.steps)
         self.names = merge.names_in(merge.paths_of(template))
         self.bound = merge.bound_names(template)
         self._account = account
-        self._alone = 0
+        self._budget = budget
         self._watched = self.names - OWN
         self.items: list[str | Field | Node] = []
         self.nodes: list[Node] = []
@@ -110,18 +118,18 @@ class Part:
                      links.is_only_guarded(expression))
 
     def lets_stand_alone(self) -> bool:
-        """Count what is evaluated with steps of its own; what is more has to count as steps of the part."""
+        """Count what is evaluated with steps of its own; what is more has to count as steps of the message."""
         from postroom.message.liquid import merge
 
-        self._alone += 1
-        return self._alone <= merge.ALONE_MAX
+        self._budget.alone += 1
+        return self._budget.alone <= merge.ALONE_MAX
 
     def context(self, own: Mapping[str, str], fields: Mapping[str, object]) -> Context:
         """Return what Liquid renders a node of this part in. `own` are the values of the names in OWN."""
         from postroom.message.liquid.merge import Context
 
         names = {**fields, **own, "account": self._account, "fields": fields, **self.template.globals}
-        return Context(self.template, names, watched=self._watched)
+        return Context(self.template, names, self._budget.steps, watched=self._watched)
 
     def rendered(self, own: Mapping[str, str], fields: Mapping[str, object], blanks: set[str]) -> list[str]:
         """Return what Liquid makes of each of `nodes` for one recipient; adds the fields that came out blank to `blanks`.
@@ -162,9 +170,9 @@ class Part:
         return "".join(pieces)
 
 
-def take_apart(template: BoundTemplate, account: Mapping[str, str]) -> Part:
+def take_apart(template: BoundTemplate, account: Mapping[str, str], budget: Budget) -> Part:
     """Return the template's items."""
-    part = Part(template, account)
+    part = Part(template, account, budget)
     for node in template.nodes:
         item = part.item(node, part.bound)
         part.items.append(item)
