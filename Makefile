@@ -10,7 +10,7 @@ bin := .venv/bin
 lock := env -u UV_FIND_LINKS $(bin)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header \
         $(if $(UPGRADE),--upgrade)
 
-.PHONY: help demo serve test lint fuzz prove bench bare lock clean
+.PHONY: help demo serve test lint fuzz prove mutants bench bare lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-8s %s\n", $$1, $$2 }'
@@ -42,6 +42,10 @@ fuzz: ## A million values through two parsers of mail; API=1: 100,000 requests (
 prove: ## The proofs, all of them, in some hours (NAME="kills points" some, SHORT=1 small, SEED=... again, JSON=1)
 	@tools/setup.sh dev
 	@$(bin)/python -m proofs $(NAME) $(if $(SHORT),--short) $(if $(SEED),--seed $(SEED)) $(if $(JSON),--json)
+
+mutants: ## Plant faults into copies, one each, and see that each is noticed (ONLY="journal" some, JOBS=2 at once)
+	@tools/setup.sh dev
+	@$(bin)/python -m proofs.mutants $(if $(ONLY),--only "$(ONLY)") $(if $(JOBS),--jobs $(JOBS))
 
 bench: ## Run every benchmark of bench/ (JSON=1: one object per figure and line)
 	@tools/setup.sh bench

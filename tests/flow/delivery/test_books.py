@@ -15,6 +15,8 @@ from postroom.flow.delivery.books import Books, Work
 from postroom.flow.delivery.lease import Lease
 from postroom.flow.delivery.witness import Witness
 from postroom.ledger.database import db
+from postroom.ledger.delivery import windows
+from postroom.ledger.delivery.windows import LeaseLost
 
 
 @pytest.fixture
@@ -64,3 +66,34 @@ async def test_a_turn_is_remembered_by_its_window_and_by_one_of_what_it_booked(d
     assert await books.turn(work, 4) is None, "its chunk has four"
     assert books.witness.newest() == (frozenset(), {(at.job.account_id, at.job.id, 4, 1)}, frozenset())
     assert await at.counts() == (4, 0, 0, 12)
+
+
+async def test_a_window_that_a_turn_opened_is_remembered_by_witness_and_journal(desk: Desk, tmp_path: Path) -> None:
+    at = await doomed(desk, tmp_path, size=2)
+    books, work = in_hand(at)
+    assert await books.turn(work, 2) is not None
+    assert books.witness.newest().windows == {at.key._replace(window_no=2)}
+    at.journal.close()
+    assert len(names(tmp_path)) == 1
+
+
+async def test_what_was_on_its_way_when_a_turn_was_interrupted_opens_no_window_after_that(desk: Desk, tmp_path: Path) -> None:
+    at = await doomed(desk, tmp_path, size=2)
+    books, work = in_hand(at)
+    await books.recover(work)
+    assert await at.counts() == (2, 0, 0, 14)
+    async with desk.pool.connection() as conn:
+        with pytest.raises(LeaseLost):
+            await windows.turn_window(conn, at.claim, [], 2)
+    assert await desk.query("SELECT FROM chunk WHERE window_open OR owner IS NOT NULL") == []
+
+
+async def test_a_window_that_was_opened_without_our_hearing_of_it_is_in_nobodys_hand(desk: Desk, tmp_path: Path) -> None:
+    at = await doomed(desk, tmp_path)
+    books, work = in_hand(at)
+    work.window, work.window_no, work.outcomes = None, 0, []
+    await books.recover(work)
+    assert await at.states() == [("released", "worker")] * 4
+    assert await desk.query("SELECT FROM chunk WHERE window_open OR owner IS NOT NULL") == []
+    at.journal.close()
+    assert names(tmp_path) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
+import psycopg
 import pytest
 
 from contest import claimed
@@ -279,6 +280,18 @@ async def test_what_the_gateway_said_is_booked_whatever_error_the_database_gives
     sides = await stage.sides(account, job_id)
     assert (sides.numbers.unconfirmed, sides.numbers.sent) == (0, len(sides.taken))
     assert await stage.query("SELECT last_value > 3 FROM breaks") == [(True,)]
+
+
+async def test_a_database_that_fails_in_a_turn_gets_what_the_gateway_said_all_the_same(
+        stage: Stage, deliveries: Deliveries) -> None:
+    account, job_id = await started(stage, 40)
+    async with stage.pool.connection() as conn:
+        await conn.execute(BREAKS)
+    with pytest.raises(psycopg.Error, match="a page is damaged"):
+        await deliveries.deliver(account, job_id)
+    sides = await stage.sides(account, job_id)
+    assert sides.numbers.sent == len(sides.taken) > 0
+    assert await stage.query("SELECT FROM chunk WHERE window_open OR owner IS NOT NULL") == []
 
 
 async def test_what_is_still_on_its_way_on_a_lost_connection_opens_no_window_behind_the_workers_back(stage: Stage) -> None:

@@ -16,6 +16,7 @@ from postroom.errors import Unavailable
 from postroom.flow.delivery import guard as guarding
 from postroom.flow.delivery.guard import ABSENT, RESTORED, UNKNOWN, Guard, trust
 from postroom.flow.job import finish, pause
+from postroom.gateway.journal import RECORDS
 from postroom.ledger.database import db
 from postroom.ledger.delivery import roll_call, windows
 
@@ -168,6 +169,20 @@ async def test_a_database_that_lacks_what_this_process_heard_of_pauses_every_job
     await pause.resume(desk.pool, at.job.account_id, at.job.id, by="me")
     await watch.look()
     assert await paused(desk) == {}, "it is said once"
+
+
+async def test_what_is_booked_of_a_journal_stays_until_the_mark_is_written(desk: Desk, tmp_path: Path) -> None:
+    at, watch = await witness(desk, tmp_path)
+    at.journal.intend(at.key._replace(window_no=2), (RECORDS - 1) // 2)  # leaves no room in the first segment
+    at.journal.booked(at.intent)
+    before = names(tmp_path)
+    (tmp_path / "mark.new").mkdir()
+    with pytest.raises(Unavailable):
+        await watch.look()
+    assert set(before) <= set(names(tmp_path))
+    (tmp_path / "mark.new").rmdir()
+    await watch.look()
+    assert len(set(before) & set(names(tmp_path))) == 1
 
 
 async def test_a_cancel_that_was_heard_of_and_that_the_database_lacks_pauses_every_job(desk: Desk, tmp_path: Path) -> None:

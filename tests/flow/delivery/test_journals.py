@@ -16,6 +16,7 @@ from postroom.flow.job import finish
 from postroom.gateway.journal import HEADER_OCTETS, RECORD_OCTETS
 from postroom.ledger.database import db
 from postroom.ledger.delivery import pace, windows
+from postroom.ledger.delivery.windows import LeaseLost
 
 
 @pytest.fixture
@@ -53,6 +54,18 @@ async def test_each_recipient_becomes_what_the_journal_says(desk: Desk, tmp_path
     assert await desk.query(retries) == [(2, 2, 2, True), (4, 2, 0, True)]
     assert await desk.query("SELECT owner, lease_until FROM chunk WHERE window_open OR owner IS NOT NULL") == []
     assert names(tmp_path) == [], "settled, and so forgotten"
+
+
+async def test_what_a_dead_worker_had_on_its_way_opens_no_window_once_it_is_settled(desk: Desk, tmp_path: Path) -> None:
+    at = await doomed(desk, tmp_path, size=2)
+    for one in at.window.recipients:
+        at.hear(one, Kind.SENT, 250, "Ok")
+    at.die()
+    assert await at.settle() == 1
+    async with desk.pool.connection() as conn:
+        with pytest.raises(LeaseLost):
+            await windows.turn_window(conn, at.claim, [], 2)
+    assert await at.counts() == (2, 0, 0, 14)
 
 
 async def test_a_journal_settles_what_a_takeover_from_another_machine_had_to_doubt(desk: Desk, tmp_path: Path) -> None:

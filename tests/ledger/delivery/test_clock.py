@@ -90,6 +90,14 @@ async def test_a_clock_that_is_set_forward_gives_nobody_up_before_it_is_noticed_
     assert await given_up(desk) == 0
 
 
+async def test_before_a_clock_that_is_set_is_noticed_only_those_are_given_up_whose_time_was_over(desk: Desk) -> None:
+    await refused_once(desk)
+    await desk.query("UPDATE retry SET since = since - interval '1 hour' WHERE position = 1 RETURNING 1")
+    await set_clock(desk, DAY_S)
+    assert await given_up(desk) == 1
+    assert await desk.query("SELECT position FROM outcome WHERE kind = 'failed'") == [(1,)]
+
+
 async def test_patience_goes_on_from_where_it_was_when_the_clock_was_set(desk: Desk) -> None:
     await refused_once(desk)
     for _ in range(2):

@@ -83,6 +83,15 @@ async def test_who_was_only_put_off_has_no_deadline(desk: Desk) -> None:
     assert await counts(desk, job) == (0, 0, 8)
 
 
+async def test_where_somebodys_deadline_came_who_was_only_put_off_has_none_all_the_same(desk: Desk) -> None:
+    job = await started(desk, 8)
+    await hand_off(desk, job, 1)
+    await hand_off(desk, job, 0)
+    await later(desk, DEADLINE_S * 10)
+    assert await give_up(desk) == [GivenUp(job.account_id, job.id, 2)]
+    assert [position for position, *_ in await desk.query(FAILED, job.id)] == [1, 2]
+
+
 async def test_a_job_that_has_nothing_but_retries_left_ends_with_its_tail(desk: Desk) -> None:
     job = await started(desk, 4)
     await hand_off(desk, job, 0, chunks=3)
