@@ -50,6 +50,6 @@ def create_app(postroom: Postroom) -> FastAPI:
         app.include_router(router)
     install_troubles(app)
     app.add_middleware(PageHeaders)
-    app.add_middleware(BodyLimit, upload_max_mb=settings.upload_max_mb)
     app.add_middleware(Places)
+    app.add_middleware(BodyLimit, upload_max_mb=settings.upload_max_mb)
     return app

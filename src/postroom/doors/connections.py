@@ -13,7 +13,7 @@ from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-CONNECTIONS_MAX = 1_000
+CONNECTIONS_MAX, CONNECTIONS_EACH = 1_000, 400  # of all addresses, of one
 DESCRIPTORS_MIN = 4 * CONNECTIONS_MAX  # of files, as far as the system lets us: each request may have a few
 HEAD_S = 10.0  # for a request's first line and header, from the connection or from the answer before it on
 UNREAD_S = 60.0  # for an answer of which nothing more is taken
@@ -29,9 +29,13 @@ class Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
         self._waits_since = self.loop.time()
-        if len(self.connections) > CONNECTIONS_MAX:
-            silent = [one for one in self.connections if isinstance(one, Connection) and one.is_silent]
-            min(silent, key=lambda one: one._waits_since).transport.abort()
+        if len(self.connections) > CONNECTIONS_EACH:
+            every = [one for one in self.connections if isinstance(one, Connection)]
+            mine = [one for one in every if self.client and one.client and one.client[0] == self.client[0]]
+            for some, most in ((mine, CONNECTIONS_EACH), (every, CONNECTIONS_MAX)):
+                if len(some) > most:
+                    min((one for one in some if one.is_silent), key=lambda one: one._waits_since).transport.abort()
+                    break
 
     def on_response_complete(self) -> None:
         self._waits_since = self.loop.time()

@@ -18,10 +18,11 @@ from contextlib import AsyncExitStack, suppress
 from hashlib import sha256
 
 from starlette.exceptions import HTTPException
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from postroom.bounded.turns import Turns
-from postroom.doors.api.problems import of_postroom_error
+from postroom.doors.api.problems import of_http, of_postroom_error
 from postroom.doors.web.rendering import trouble
 from postroom.errors import TooMany
 
@@ -35,9 +36,16 @@ BODY_S = 10.0  # for any body, and more for each octet of it
 BODY_OCTETS_PER_S = 16 * 1024  # slower than any line that people send lists by
 PIECE_OCTETS = 256 * 1024
 
-AT_WORK, AT_WORK_EACH, WAITING_EACH = 256, 8, 56  # of a key or a session
-ANONYMOUS_EACH, ADDRESS_EACH, ADDRESS_WAITING = 32, 64, 512
+AT_WORK = 256  # requests, of everybody
+KNOWN_EACH, KNOWN_WAITING = 4, 60  # of a key or a session
+ANONYMOUS_EACH, ANONYMOUS_WAITING = 4, 512  # of an address: a provider's one-click requests come from few
+ADDRESS_EACH, ADDRESS_WAITING = 32, 512  # with a key or a session, however many those are
 STREAMS, STREAMS_EACH = 400, 20
+PUT_OFF_S, PUT_OFF_MAX = 1.0, 400
+
+
+def takes_a_list(scope: Scope) -> bool:
+    return scope["method"] == "POST" and TAKES_A_LIST.fullmatch(scope["path"]) is not None
 
 
 class BodyLimit:
@@ -51,9 +59,8 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        takes_a_list = scope["method"] == "POST" and TAKES_A_LIST.fullmatch(scope["path"])
         declared = dict(scope["headers"]).get(b"content-length", b"")
-        body = _Body(receive, self._upload_bytes_max if takes_a_list else SMALL_BYTES_MAX,
+        body = _Body(receive, self._upload_bytes_max if takes_a_list(scope) else SMALL_BYTES_MAX,
                      int(declared) if declared.isdigit() else 0)
 
         async def answered(message: Message) -> None:
@@ -104,35 +111,71 @@ class _Body:
 
 
 class Places:
-    """ASGI middleware: nobody has more requests at work at once than leave room for others. What is too much is a 429."""
+    """ASGI middleware: nobody has more requests at work at once than leave room for others. What is too much is a 429.
+
+    A small body is there before its request takes a place, so that a slow sender keeps nobody from one.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
         self._addresses = Turns(AT_WORK, each=ADDRESS_EACH, waiting=ADDRESS_WAITING)
-        self._anonymous = Turns(AT_WORK, each=ANONYMOUS_EACH, waiting=WAITING_EACH)
-        self._known = Turns(AT_WORK, each=AT_WORK_EACH, waiting=WAITING_EACH)
+        self._anonymous = Turns(AT_WORK, each=ANONYMOUS_EACH, waiting=ANONYMOUS_WAITING)
+        self._known = Turns(AT_WORK, each=KNOWN_EACH, waiting=KNOWN_WAITING)
         self._streams = Turns(STREAMS, each=STREAMS_EACH, waiting=0)
+        self._put_off = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] == "/healthz":
             await self._app(scope, receive, send)
             return
-        address = scope["client"][0] if scope["client"] else ""
-        secret = _secret(scope)
         async with AsyncExitStack() as places:
             try:
-                if secret is None:
-                    await places.enter_async_context(self._anonymous.taken(address))
-                elif IS_A_STREAM.fullmatch(scope["path"]):
-                    await places.enter_async_context(self._streams.taken(secret))
-                else:
-                    await places.enter_async_context(self._known.taken(secret))
-                    await places.enter_async_context(self._addresses.taken(address))
-            except TooMany as error:
-                is_api = scope["path"].startswith("/api/")
-                await (of_postroom_error(error) if is_api else trouble(429, str(error)))(scope, receive, send)
+                if not takes_a_list(scope):
+                    receive = await _whole_body(receive)
+                await self._take(places, scope)
+            except (HTTPException, TooMany) as error:
+                await self._refused(error, scope)(scope, receive, send)
                 return
             await self._app(scope, receive, send)
+
+    async def _take(self, places: AsyncExitStack, scope: Scope) -> None:
+        address, secret = scope["client"][0] if scope["client"] else "", _secret(scope)
+        try:
+            if secret is None:
+                await places.enter_async_context(self._anonymous.taken(address))
+            elif IS_A_STREAM.fullmatch(scope["path"]):
+                await places.enter_async_context(self._streams.taken(secret))
+            else:
+                await places.enter_async_context(self._known.taken(secret))
+                await places.enter_async_context(self._addresses.taken(address))
+        except TooMany:
+            # Whoever is refused and asks again at once would keep us busy with that alone.
+            if self._put_off < PUT_OFF_MAX:
+                self._put_off += 1
+                try:
+                    await asyncio.sleep(PUT_OFF_S)
+                finally:
+                    self._put_off -= 1
+            raise
+
+    def _refused(self, error: HTTPException | TooMany, scope: Scope) -> Response:
+        is_api = scope["path"].startswith("/api/")
+        if isinstance(error, TooMany):
+            return of_postroom_error(error) if is_api else trouble(429, str(error))
+        return of_http(error) if is_api else trouble(error.status_code, error.detail)
+
+
+async def _whole_body(receive: Receive) -> Receive:
+    """What gives the same again. Raises HTTPException 408, 413."""
+    messages = [await receive()]
+    while messages[-1].get("more_body", False):
+        messages.append(await receive())
+    waiting = iter(messages)
+
+    async def again() -> Message:
+        return next(waiting, None) or await receive()
+
+    return again
 
 
 def _secret(scope: Scope) -> bytes | None:

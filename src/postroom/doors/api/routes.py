@@ -47,14 +47,14 @@ from postroom.flow.job.approve import approve
 from postroom.flow.job.continuation import continue_the_rest
 from postroom.flow.job.finish import cancel
 from postroom.flow.job.pause import pause, resume
-from postroom.flow.job.report import exclusion_page, outcomes_of, preflight_of, recipient_page, report, reports
+from postroom.flow.job.report import exclusion_page, goes_on, outcomes_of, preflight_of, recipient_page, report, reports
 from postroom.flow.job.settlement import settle
 from postroom.flow.job.submit import submit
 
 PAGE_MAX = 500
 POSITIONS_AT_ONCE = 10_000
 
-Limit = Annotated[int, Digits, Query(ge=1, le=PAGE_MAX)]
+Limit = Annotated[int, Digits, Query(ge=1, le=PAGE_MAX, description="At most so many; fewer where rows are large.")]
 Cursor = Annotated[str | None, Query(max_length=20, pattern="^[0-9]+$", description="`next_cursor` of the page before.")]
 
 # Every operation is of a key's account; those of one job share their answers.
@@ -182,7 +182,7 @@ async def list_recipients(
 ) -> RecipientPage:
     page = await recipient_page(door.pool, holder.account_id, job_id, recipient_class=state, address=address,
                                 after=_number(cursor) or 0, limit=limit + 1)
-    more = str(page[limit - 1].position) if len(page) > limit else None
+    more = str(page[:limit][-1].position) if goes_on(page, limit) else None
     _link_next(request, response, more)
     return RecipientPage(items=[recipient_shown(row) for row in page[:limit]], next_cursor=more)
 
@@ -198,7 +198,7 @@ async def list_attempts(door: AtDoor, holder: Holder, job_id: Number, position: 
 async def list_exclusions(request: Request, response: Response, door: AtDoor, holder: Holder, job_id: Number,
                           cursor: Cursor = None, limit: Limit = 100) -> ExclusionPage:
     page = await exclusion_page(door.pool, holder.account_id, job_id, after=_number(cursor) or 0, limit=limit + 1)
-    more = str(page[limit - 1].row_no) if len(page) > limit else None
+    more = str(page[:limit][-1].row_no) if goes_on(page, limit) else None
     _link_next(request, response, more)
     return ExclusionPage(items=[exclusion_shown(row) for row in page[:limit]], next_cursor=more)
 

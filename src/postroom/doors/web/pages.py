@@ -23,7 +23,17 @@ from postroom.flow.job.approve import approve
 from postroom.flow.job.continuation import continue_the_rest
 from postroom.flow.job.finish import cancel
 from postroom.flow.job.pause import pause, resume
-from postroom.flow.job.report import content_of, exclusion_page, history, outcomes_of, preflight_of, recipient_page, report, trail
+from postroom.flow.job.report import (
+    content_of,
+    exclusion_page,
+    goes_on,
+    history,
+    outcomes_of,
+    preflight_of,
+    recipient_page,
+    report,
+    trail,
+)
 from postroom.flow.job.settlement import WARNINGS, settle
 from postroom.flow.preview.look import framed_for_everyone
 
@@ -107,7 +117,7 @@ async def show_recipients(door: AtDoor, session: SignedIn, account_id: Number, j
         door, session, account_id, "recipients.html", told=told, job=told.job,
         rows=[recipient_shown(row) for row in rows[:ROWS_PER_PAGE]], state=state or None, states=CLASSES,
         address=address or None, after=after, receipt=settled[-1] if settled else None, warnings=WARNINGS,
-        more=rows[ROWS_PER_PAGE - 1].position if len(rows) > ROWS_PER_PAGE else None)
+        more=rows[:ROWS_PER_PAGE][-1].position if goes_on(rows, ROWS_PER_PAGE) else None)
 
 
 @router.get("/accounts/{account_id}/jobs/{job_id}/recipients/{position}/attempts")
@@ -126,7 +136,7 @@ async def show_exclusions(door: AtDoor, session: SignedIn, account_id: Number, j
     rows = await exclusion_page(door.pool, account_id, job_id, after=after or 0, limit=ROWS_PER_PAGE + 1)
     return await account_page(
         door, session, account_id, "exclusions.html", job=told.job, rows=rows[:ROWS_PER_PAGE], after=after,
-        more=rows[ROWS_PER_PAGE - 1].row_no if len(rows) > ROWS_PER_PAGE else None)
+        more=rows[:ROWS_PER_PAGE][-1].row_no if goes_on(rows, ROWS_PER_PAGE) else None)
 
 
 @router.post("/accounts/{account_id}/jobs/{job_id}/approval")

@@ -30,6 +30,7 @@ from postroom.ledger.job.jobs import JobOverview as JobOverview
 from postroom.ledger.job.recipients import Exclusion as Exclusion
 from postroom.ledger.job.recipients import RecipientRow as RecipientRow
 from postroom.ledger.job.recipients import Told as Told
+from postroom.ledger.job.recipients import goes_on as goes_on
 from postroom.message.content import Content as Content
 from postroom.message.wire.address import AddressRefused, parse_address
 

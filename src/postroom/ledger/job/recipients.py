@@ -11,7 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeVar
 
+from psycopg import AsyncCursor
 from psycopg.rows import class_row
 
 from postroom.domain.job import Status
@@ -20,6 +22,8 @@ from postroom.ledger.database.db import Connection
 from postroom.ledger.database.queries import load
 
 SQL = load(__file__)
+
+PAGE_OCTETS = 2**20  # of what rows hold: a page that reaches it ends there
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,11 @@ class RecipientRow:
     def __post_init__(self) -> None:
         object.__setattr__(self, "job_status", Status(self.job_status))
 
+    @property
+    def octets(self) -> int:
+        """About what it takes to show it."""
+        return len(self.address) + len(self.fields)
+
 
 @dataclass(frozen=True, slots=True)
 class Told:
@@ -77,6 +86,30 @@ class Exclusion:
     kind: str
     value: str
     reason: str
+
+    @property
+    def octets(self) -> int:
+        """About what it takes to show it."""
+        return len(self.value)
+
+
+Row = TypeVar("Row", RecipientRow, Exclusion)
+
+
+def goes_on(page: Sequence[Row], limit: int) -> bool:
+    """Whether there may be more behind a page that was asked for with one row more than `limit`."""
+    return len(page) > limit or sum(row.octets for row in page) > PAGE_OCTETS
+
+
+async def _page(cursor: AsyncCursor[Row]) -> list[Row]:
+    rows: list[Row] = []
+    octets = 0
+    async for row in cursor:
+        rows.append(row)
+        octets += row.octets
+        if octets > PAGE_OCTETS:
+            break
+    return rows
 
 
 async def create_intake(conn: Connection) -> str:
@@ -154,7 +187,7 @@ async def page_of_recipients(conn: Connection, account_id: int, job_id: int, *, 
     async with conn.cursor(row_factory=class_row(RecipientRow)) as cursor:
         await cursor.execute(query, {"account_id": account_id, "job_id": job_id, "kind": recipient_class,
                                      "after": after, "limit": limit})
-        return await cursor.fetchall()
+        return await _page(cursor)
 
 
 async def page_at_address(conn: Connection, account_id: int, job_id: int, *, address: str, address_key: str,
@@ -164,14 +197,14 @@ async def page_at_address(conn: Connection, account_id: int, job_id: int, *, add
         await cursor.execute(SQL.page_of_recipients_at_address, {
             "account_id": account_id, "job_id": job_id, "address": address, "address_key": address_key,
             "kind": recipient_class, "after": after, "limit": limit})
-        return await cursor.fetchall()
+        return await _page(cursor)
 
 
 async def page_of_exclusions(conn: Connection, account_id: int, job_id: int, *, after: int, limit: int) -> list[Exclusion]:
     """What was left out before the freeze, by row number."""
     async with conn.cursor(row_factory=class_row(Exclusion)) as cursor:
         await cursor.execute(SQL.page_of_exclusions, {"account_id": account_id, "job_id": job_id, "after": after, "limit": limit})
-        return await cursor.fetchall()
+        return await _page(cursor)
 
 
 async def outcomes_of_recipient(conn: Connection, account_id: int, job_id: int, position: int) -> tuple[str, list[Told]]:
