@@ -1,7 +1,7 @@
-"""Large requests, read as they arrive: small parts and attachments are kept, a recipient list and JSON go to a file on disk.
+"""Large requests: the body goes to a file on disk as it arrives, and is read where nobody waits for it (`Deployment`).
 
-Promises: memory does not grow with the request; what is too large is refused as soon as that is known; the digest of a part
-is that of its octets, whatever the boundary between parts was. A spooled file has no name and is gone with the request.
+Promises: memory does not grow with the request, and no time is spent on it here but for the copy; the digest of a part is that of
+its octets, whatever the boundary between parts was. A file has no name and is gone with the request.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import json
 import tempfile
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import IO, Literal
 
@@ -19,11 +19,15 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from postroom.bounded.processes import Runs
 from postroom.domain.audience import IncomingRow, read_csv, read_ndjson, read_records
 from postroom.errors import Unavailable
 from postroom.flow.content.preparing import FILES_BYTES_MAX
 
+REQUEST = "The request"  # what is worked on, where it is too much
+RECIPIENTS = "recipients"  # the part that has no bound of its own, and is kept in a file
 ATTACHMENT = "attachment"  # the one name that several parts may have
+CHUNK_BYTES = 64 * 1024
 PARTS_MAX = 64
 SMALL_PART_BYTES_MAX = 2 * 1024 * 1024
 SMALL_PARTS_BYTES_MAX = 8 * 1024 * 1024  # together, whatever their names
@@ -32,24 +36,16 @@ HEADER_BYTES_MAX = 1024
 
 @dataclass(slots=True)
 class Part:
-    """One part. A spooled one has a `file`, which stands at its beginning; any other has its octets in `content`."""
+    """One part. That of the RECIPIENTS has its octets in a `file`, which stands at its beginning; any other in `content`."""
 
     name: str
     filename: str | None
     content_type: str
     charset: str | None
-    file: IO[bytes] | None
-    content: bytearray = field(default_factory=bytearray)
+    file: IO[bytes] | None = None
+    content: bytes = b""
     size: int = 0
-    digest: hashlib._Hash = field(default_factory=hashlib.sha256)
-
-    def take(self, data: bytes) -> None:
-        self.size += len(data)
-        self.digest.update(data)
-        if self.file is not None:
-            _write(self.file, data)
-        else:
-            self.content += data
+    digest: bytes = b""
 
     def text(self) -> str:
         """Raises HTTPException 422 where the octets are not UTF-8."""
@@ -92,51 +88,58 @@ class Parts:
     @property
     def files(self) -> tuple[tuple[str, bytes], ...]:
         """Name and octets of each attachment. A form in which no file was chosen sends one with neither: that is none."""
-        return tuple((part.filename or "", bytes(part.content)) for part in self.attachments if part.filename or part.size)
+        return tuple((part.filename or "", part.content) for part in self.attachments if part.filename or part.size)
 
     def digest_of_files(self) -> bytes:
         """SHA-256 over their names and what is in them, in their order."""
-        told = [(part.filename, part.digest.hexdigest()) for part in self.attachments]
+        told = [(part.filename, part.digest.hex()) for part in self.attachments]
         return hashlib.sha256(json.dumps(told).encode()).digest()
 
 
 @contextlib.asynccontextmanager
-async def read_parts(request: Request, *, spooled: Collection[str]) -> AsyncIterator[Parts]:
-    """The parts; those named in `spooled` on disk. Raises HTTPException 400, 413."""
-    parts = Parts()
-    with contextlib.ExitStack() as files:
-        reader = _Reader(parts, spooled, files)
-        try:
-            parser = MultipartParser(_boundary_of(request), {
-                "on_part_begin": reader.begin, "on_header_field": reader.header_field, "on_header_value": reader.header_value,
-                "on_header_end": reader.header_end, "on_headers_finished": reader.headers_finished,
-                "on_part_data": reader.data, "on_end": reader.end})
-            async for chunk in request.stream():
-                parser.write(chunk)
-            parser.finalize()
-        except FormParserError as error:
-            raise HTTPException(400, f"The multipart body cannot be read: {error}.") from None
-        if not reader.ended:
-            raise HTTPException(400, "The multipart body ends before its last boundary.")
-        for part in parts.named.values():
-            if part.file is not None:
-                part.file.seek(0)
+async def read_parts(request: Request, runs: Runs, account_id: int) -> AsyncIterator[Parts]:
+    """The parts of a multipart body. Raises InvalidInput, TooMany, HTTPException 400, 413."""
+    boundary = _boundary_of(request)
+    with tempfile.TemporaryFile() as listed:
+        async with read_body(request) as body:
+            parts = await runs.run(account_id, REQUEST, _parts_of, body, boundary, listed)
+        if RECIPIENTS in parts.named:
+            listed.seek(0)
+            parts.named[RECIPIENTS].file = listed
         yield parts
 
 
 @contextlib.asynccontextmanager
-async def read_body(request: Request, *, bytes_max: int, otherwise: str) -> AsyncIterator[IO[bytes]]:
-    """The whole body. `otherwise` is what to do where it is too large. Raises HTTPException 413."""
+async def read_body(request: Request, *, bytes_max: int | None = None, otherwise: str = "") -> AsyncIterator[IO[bytes]]:
+    """The whole body. `otherwise` is what to do where it is larger than `bytes_max`. Raises HTTPException 413."""
     with tempfile.TemporaryFile() as file:
         async for chunk in request.stream():
-            if file.tell() + len(chunk) > bytes_max:
+            if bytes_max is not None and file.tell() + len(chunk) > bytes_max:
                 raise HTTPException(413, f"The body is larger than {bytes_max // 2**20} MiB. {otherwise}")
             _write(file, chunk)
         file.seek(0)
         yield file
 
 
-def _write(file: IO[bytes], data: bytes) -> None:
+def _parts_of(body: IO[bytes], boundary: bytes, listed: IO[bytes]) -> Parts:
+    """The parts; the octets of the RECIPIENTS are written to `listed`."""
+    reader = _Reader(listed)
+    try:
+        parser = MultipartParser(boundary, {
+            "on_part_begin": reader.begin, "on_header_field": reader.header_field, "on_header_value": reader.header_value,
+            "on_header_end": reader.header_end, "on_headers_finished": reader.headers_finished,
+            "on_part_data": reader.data, "on_part_end": reader.part_ended, "on_end": reader.end})
+        while chunk := body.read(CHUNK_BYTES):
+            parser.write(chunk)
+        parser.finalize()
+    except FormParserError as error:
+        raise HTTPException(400, f"The multipart body cannot be read: {error}.") from None
+    if not reader.ended:
+        raise HTTPException(400, "The multipart body ends before its last boundary.")
+    return reader.parts
+
+
+def _write(file: IO[bytes], data: bytes | memoryview) -> None:
     try:
         file.write(data)
     except OSError as error:
@@ -154,17 +157,20 @@ def _boundary_of(request: Request) -> bytes:
 class _Reader:
     """What the parser calls. Headers of a part come in pieces."""
 
-    def __init__(self, parts: Parts, spooled: Collection[str], files: contextlib.ExitStack) -> None:
-        self._parts, self._spooled, self._files = parts, spooled, files
+    def __init__(self, listed: IO[bytes]) -> None:
+        self.parts = Parts()
+        self._listed = listed
         self._headers: dict[bytes, bytes] = {}
         self._field, self._value = b"", b""
         self._part: Part | None = None
+        self._content = bytearray()
+        self._digest = hashlib.sha256()
         self._in_memory = 0
         self.ended = False
 
     def begin(self) -> None:
         self._headers = {}
-        if len(self._parts.named) + len(self._parts.attachments) >= PARTS_MAX:
+        if len(self.parts.named) + len(self.parts.attachments) >= PARTS_MAX:
             raise HTTPException(413, f"The request has more than {PARTS_MAX} parts.")
 
     def header_field(self, data: bytes, start: int, end: int) -> None:
@@ -185,32 +191,42 @@ class _Reader:
     def headers_finished(self) -> None:
         _, disposition = parse_options_header(self._headers.get(b"content-disposition"))
         name = disposition.get(b"name", b"").decode("utf-8", "replace")
-        if not name or name in self._parts.named:
+        if not name or name in self.parts.named:
             raise HTTPException(400, f'Two parts are named "{name}".' if name else "A part has no name.")
         content_type, options = parse_options_header(self._headers.get(b"content-type"))
         filename = disposition.get(b"filename")
+        self._content, self._digest = bytearray(), hashlib.sha256()
         self._part = Part(
             name=name, filename=None if filename is None else filename.decode("utf-8", "replace"),
             content_type=content_type.decode("latin-1").lower(),
-            charset=options[b"charset"].decode("latin-1") if b"charset" in options else None,
-            file=self._files.enter_context(tempfile.TemporaryFile()) if name in self._spooled else None)  # noqa: SIM115 - the stack closes it
+            charset=options[b"charset"].decode("latin-1") if b"charset" in options else None)
         if name == ATTACHMENT:
-            self._parts.attachments.append(self._part)
+            self.parts.attachments.append(self._part)
         else:
-            self._parts.named[name] = self._part
+            self.parts.named[name] = self._part
 
     def data(self, data: bytes, start: int, end: int) -> None:
         assert self._part is not None, "data comes after the headers"
-        self._part.take(data[start:end])
+        taken = memoryview(data)[start:end]
+        self._part.size += len(taken)
+        self._digest.update(taken)
+        if self._part.name == RECIPIENTS:
+            _write(self._listed, taken)
+            return
+        self._content += taken
         if self._part.name == ATTACHMENT:
-            if sum(part.size for part in self._parts.attachments) > FILES_BYTES_MAX:
+            if sum(part.size for part in self.parts.attachments) > FILES_BYTES_MAX:
                 raise HTTPException(413, f"The attachments are larger than {FILES_BYTES_MAX // 2**20} MiB together.")
-        elif self._part.file is None:
-            self._in_memory += end - start
+        else:
+            self._in_memory += len(taken)
             if self._part.size > SMALL_PART_BYTES_MAX:
                 raise HTTPException(413, f'The part "{self._part.name}" is larger than {SMALL_PART_BYTES_MAX // 2**20} MiB.')
             if self._in_memory > SMALL_PARTS_BYTES_MAX:
                 raise HTTPException(413, f"The parts beside files are larger than {SMALL_PARTS_BYTES_MAX // 2**20} MiB together.")
+
+    def part_ended(self) -> None:
+        assert self._part is not None, "it began"
+        self._part.content, self._part.digest = bytes(self._content), self._digest.digest()
 
     def end(self) -> None:
         self.ended = True

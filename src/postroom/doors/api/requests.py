@@ -37,16 +37,15 @@ from pydantic_core import PydanticCustomError, from_json
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from postroom.bounded.processes import Runs
 from postroom.doors.api.problems import ERRORS_MAX
-from postroom.doors.uploads import ATTACHMENT, ListFile, Part, read_body, read_parts
+from postroom.doors.uploads import ATTACHMENT, RECIPIENTS, REQUEST, ListFile, Part, read_body, read_parts
 from postroom.errors import InvalidInput, storable
+from postroom.flow.account.deployment import Deployment
 from postroom.flow.content.preparing import FILES_BYTES_MAX, FILES_MAX, Content, Submission
 from postroom.flow.job.submit import IDEMPOTENCY_KEY_MAX, IdempotencyKey
 
 JSON_BODY_BYTES_MAX = 8 * 2**20 + FILES_BYTES_MAX * 4 // 3  # message and list, parsed several times that; and files in base64
 JSON_RECIPIENTS_MAX = 10_000
-REQUEST = "The request"  # what is worked on, where it is too much
 CONTENT_TYPES = {".csv": "text/csv", ".ndjson": "application/x-ndjson", ".jsonl": "application/x-ndjson"}
 
 M = TypeVar("M", bound="JobOptions")
@@ -203,9 +202,10 @@ class Asked:
 
 
 @contextlib.asynccontextmanager
-async def asked_for(request: Request, runs: Runs, account_id: int, *, by: str) -> AsyncIterator[Asked]:
+async def asked_for(request: Request, deployment: Deployment, account_id: int, *, by: str) -> AsyncIterator[Asked]:
     """Reads the request; the rows are good within. Raises BodyInvalid, InvalidInput, TooMany, HTTPException 400, 413, 415."""
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    runs = deployment.messages
     otherwise = "Send the recipients as a file, with multipart/form-data."
     if content_type == "application/json":
         with tempfile.TemporaryFile() as listed:
@@ -213,18 +213,18 @@ async def asked_for(request: Request, runs: Runs, account_id: int, *, by: str) -
                 submission, has_list, fingerprint = await runs.run(account_id, REQUEST, _read, body, listed, account_id, by)
             yield Asked(submission, ListFile(listed, "records") if has_list else None, fingerprint)
     elif content_type == "multipart/form-data":
-        async with read_parts(request, spooled={"recipients"}) as parts:
-            if unknown := parts.named.keys() - {"message", "recipients"}:
+        async with read_parts(request, deployment.lists, account_id) as parts:
+            if unknown := parts.named.keys() - {"message", RECIPIENTS}:
                 raise InvalidInput(f'There is a part "{min(unknown)}"; those of a job are "message", "recipients" and '
                                    f'"{ATTACHMENT}".')
             if "message" not in parts.named:
                 raise InvalidInput('The part "message" is missing: the JSON of the job without its recipients.', field="message")
-            listed_part = parts.named.get("recipients")
+            listed_part = parts.named.get(RECIPIENTS)
             digest = parts.digest_of_files()
             if listed_part is not None:
-                digest = f"{listed_part.content_type};{listed_part.charset};".encode() + listed_part.digest.digest() + digest
+                digest = f"{listed_part.content_type};{listed_part.charset};".encode() + listed_part.digest + digest
             submission, fingerprint = await runs.run(
-                account_id, REQUEST, _read_options, bytes(parts.named["message"].content), listed_part is not None, parts.files,
+                account_id, REQUEST, _read_options, parts.named["message"].content, listed_part is not None, parts.files,
                 digest, account_id, by)
             yield Asked(submission, None if listed_part is None else _list_of(listed_part), fingerprint)
     else:

@@ -144,7 +144,7 @@ class NewSettlement(Strict):
 async def create_job(request: Request, response: Response, door: AtDoor, holder: Holder, key: Key) -> Job:
     """Freezes the list and creates the job, or does nothing at all. From the account's threshold on it waits for approval;
     below, it starts at once or queues. With an `Idempotency-Key` the same request again answers with the same job."""
-    async with (asked_for(request, door.deployment.messages, holder.account_id, by=f"key {holder.name}") as asked,
+    async with (asked_for(request, door.deployment, holder.account_id, by=f"key {holder.name}") as asked,
                 door.freezing.taken(holder.account_id)):
         job = await submit(door.pool, door.deployment, asked.submission, asked.rows, idempotency=bound_to(key, asked))
     response.headers["Location"] = request.url_for("show_job", job_id=job.id).path

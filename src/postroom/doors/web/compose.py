@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from postroom.doors.door import AtDoor, Door, Number
-from postroom.doors.uploads import ListFile, Part, Parts, read_parts
+from postroom.doors.uploads import RECIPIENTS, ListFile, Part, Parts, read_parts
 from postroom.doors.web.preview import seen
 from postroom.doors.web.rendering import account_page
 from postroom.doors.web.session import OPERATOR, AtEntrance, Session, SignedIn
@@ -50,12 +50,12 @@ async def show_form(door: AtDoor, session: SignedIn, account_id: Number) -> Resp
 @router.post("/accounts/{account_id}/send")
 async def send(request: Request, door: AtDoor, sessions: AtEntrance, session: SignedIn, account_id: Number) -> Response:
     """A form that is sent twice makes one job: its key and what it says make the idempotency key."""
-    async with read_parts(request, spooled={"recipients"}) as parts:
+    async with read_parts(request, door.deployment.lists, account_id) as parts:
         fields = _fields(parts)
         sessions.check_form(request, session, fields.get("form_token", ""))
         try:
             submission = _submission(account_id, fields, parts.files)
-            rows = _rows(parts.named.get("recipients"), fields)
+            rows = _rows(parts.named.get(RECIPIENTS), fields)
             key = _key(fields, parts)
             async with door.freezing.taken(account_id):
                 job = await submit(door.pool, door.deployment, submission, rows, idempotency=key)
@@ -67,12 +67,12 @@ async def send(request: Request, door: AtDoor, sessions: AtEntrance, session: Si
 @router.post("/accounts/{account_id}/send/preview")
 async def look(request: Request, door: AtDoor, sessions: AtEntrance, session: SignedIn, account_id: Number) -> Response:
     """The first recipient's message, on a page of its own: the form stays on its page, with its files. Creates nothing."""
-    async with read_parts(request, spooled={"recipients"}) as parts:
+    async with read_parts(request, door.deployment.lists, account_id) as parts:
         fields = _fields(parts)
         sessions.check_form(request, session, fields.get("form_token", ""))
         try:
             submission = _submission(account_id, fields, parts.files)
-            rows = _rows(parts.named.get("recipients"), fields)
+            rows = _rows(parts.named.get(RECIPIENTS), fields)
             shown = await preview_draft(door.pool, door.deployment, submission, rows, 1)
         except InvalidInput as error:
             return await _form(door, session, account_id, fields, error.faults)
@@ -82,7 +82,7 @@ async def look(request: Request, door: AtDoor, sessions: AtEntrance, session: Si
 
 
 def _fields(parts: Parts) -> dict[str, str]:
-    return {name: part.text() for name, part in parts.named.items() if part.file is None}
+    return {name: part.text() for name, part in parts.named.items() if name != RECIPIENTS}
 
 
 async def _form(door: Door, session: Session, account_id: int, fields: Mapping[str, str],
@@ -148,8 +148,8 @@ def _key(fields: Mapping[str, str], parts: Parts) -> IdempotencyKey | None:
     """Sent again after an edit it is another request, so what was asked is part of the key."""
     if not fields.get("form_key"):
         return None
-    listed = parts.named.get("recipients")
-    asked = hashlib.sha256(parts.digest_of_files() + (listed.digest.digest() if listed else b""))
+    listed = parts.named.get(RECIPIENTS)
+    asked = hashlib.sha256(parts.digest_of_files() + (listed.digest if listed else b""))
     for name in FIELDS:
         asked.update(f"{name}={len(fields.get(name, ''))}:{fields.get(name, '')}\n".encode())
     return IdempotencyKey(f"form {fields['form_key'][:32]} {asked.hexdigest()}", asked.digest())
