@@ -12,17 +12,18 @@ from pathlib import Path
 
 import pytest
 
-from postroom.bounded.processes import Processes
+from postroom.bounded.processes import Processes, Work
 from postroom.errors import Conflict, InvalidInput, TooMany
 from tests.bounded import calls
 
+IT = Work("It", 1)
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
 def processes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Processes]:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
-    running = Processes(2, cpu_s=1)
+    running = Processes(2)
     yield running
     running.close()
 
@@ -43,78 +44,78 @@ def open_files(pid: int) -> int:
 
 @pytest.mark.parametrize("value", [None, 1.5, "Zoë", b"\0" * 3_000_000, [{"a": (1, 2)}] * 1_000])
 async def test_what_goes_in_and_out_is_the_same(processes: Processes, value: object) -> None:
-    assert await processes.run(1, "It", calls.echo, value) == value
+    assert await processes.run(1, IT, calls.echo, value) == value
 
 
 async def test_files_go_along_and_come_back_written(processes: Processes) -> None:
     with tempfile.TemporaryFile() as source, tempfile.TemporaryFile() as into:
         source.write(b"abc")
-        assert await processes.run(1, "It", calls.double, source, into) == 6
+        assert await processes.run(1, IT, calls.double, source, into) == 6
         into.seek(0)
         assert into.read() == b"abcabc"
 
 
 async def test_a_process_is_used_again_and_holds_no_file_of_the_last_call(processes: Processes) -> None:
-    pid = await processes.run(1, "It", calls.who)
+    pid = await processes.run(1, IT, calls.who)
     held = open_files(pid)
     for _ in range(3):
         with tempfile.TemporaryFile() as source, tempfile.TemporaryFile() as into:
-            await processes.run(1, "It", calls.double, source, into)
-    assert await processes.run(1, "It", calls.who) == pid
+            await processes.run(1, IT, calls.double, source, into)
+    assert await processes.run(1, IT, calls.who) == pid
     assert open_files(pid) == held
 
 
 async def test_what_computes_for_ever_is_ended_and_said(processes: Processes) -> None:
     with pytest.raises(InvalidInput, match=r"^The message takes more than 1 s to work through\. Make it simpler or smaller\.$"):
-        await processes.run(1, "The message", calls.compute_for_ever)
-    assert await processes.run(1, "It", calls.echo, 1) == 1
+        await processes.run(1, Work("The message", 1), calls.compute_for_ever)
+    assert await processes.run(1, IT, calls.echo, 1) == 1
 
 
 async def test_what_fills_the_memory_is_refused_and_said(processes: Processes) -> None:
     with pytest.raises(InvalidInput, match="The list takes more than 768 MiB of memory"):
-        await processes.run(1, "The list", calls.fill_memory)
-    assert await processes.run(1, "It", calls.echo, 1) == 1
+        await processes.run(1, Work("The list", 1), calls.fill_memory)
+    assert await processes.run(1, IT, calls.echo, 1) == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT])
 async def test_a_process_that_dies_fails_its_call_alone(processes: Processes, number: int) -> None:
     with pytest.raises(InvalidInput, match="The message takes more"):
-        await processes.run(1, "The message", calls.die, number)
-    assert await processes.run(1, "It", calls.echo, 1) == 1
+        await processes.run(1, Work("The message", 1), calls.die, number)
+    assert await processes.run(1, IT, calls.echo, 1) == 1
 
 
 async def test_one_that_died_while_it_was_idle_fails_nobody(processes: Processes) -> None:
-    pid = await processes.run(1, "It", calls.who)
+    pid = await processes.run(1, IT, calls.who)
     kill(pid)
-    assert await processes.run(1, "It", calls.who) != pid
+    assert await processes.run(1, IT, calls.who) != pid
 
 
 async def test_errors_for_people_come_back_as_they_are(processes: Processes) -> None:
     with pytest.raises(InvalidInput, match="third row") as refused:
-        await processes.run(1, "It", calls.refuse)
+        await processes.run(1, IT, calls.refuse)
     assert [(one.field, one.row) for one in refused.value.faults] == [("recipients", 3)]
     with pytest.raises(Conflict) as conflict:
-        await processes.run(1, "It", calls.conflict)
+        await processes.run(1, IT, calls.conflict)
     assert conflict.value.job_id == 7
 
 
 async def test_a_bug_comes_back_with_where_it_was(processes: Processes) -> None:
     with pytest.raises(KeyError) as bug:
-        await processes.run(1, "It", calls.fail)
+        await processes.run(1, IT, calls.fail)
     assert "in fail" in "".join(bug.value.__notes__)
 
 
 async def test_what_nothing_can_carry_is_a_bug_and_not_a_wait(processes: Processes) -> None:
     with pytest.raises(Exception, match=r"(?i)pickle"):
-        await processes.run(1, "It", calls.echo, lambda: None)
+        await processes.run(1, IT, calls.echo, lambda: None)
     with pytest.raises(Exception, match=r"(?i)pickle"):
-        await processes.run(1, "It", calls.nothing_can_carry_it)
-    assert await processes.run(1, "It", calls.echo, 1) == 1
+        await processes.run(1, IT, calls.nothing_can_carry_it)
+    assert await processes.run(1, IT, calls.echo, 1) == 1
 
 
 async def test_one_account_has_one_at_work_and_leaves_the_other_to_others(processes: Processes) -> None:
-    mine = [asyncio.create_task(processes.run("mine", "It", calls.nap, 0.3)) for _ in range(3)]
-    other = asyncio.create_task(processes.run("other", "It", calls.nap, 0.3))
+    mine = [asyncio.create_task(processes.run("mine", IT, calls.nap, 0.3)) for _ in range(3)]
+    other = asyncio.create_task(processes.run("other", IT, calls.nap, 0.3))
     times = await asyncio.gather(*mine)
     began, _ended = await other
     assert all(first[1] <= second[0] for first, second in pairwise(times)), "one after the other"
@@ -122,14 +123,14 @@ async def test_one_account_has_one_at_work_and_leaves_the_other_to_others(proces
 
 
 async def test_an_account_that_asks_for_too_many_is_told(processes: Processes) -> None:
-    asked = [asyncio.create_task(processes.run(1, "It", calls.nap, 0.01)) for _ in range(40)]
+    asked = [asyncio.create_task(processes.run(1, IT, calls.nap, 0.01)) for _ in range(40)]
     answers = await asyncio.gather(*asked, return_exceptions=True)
     assert {type(one) for one in answers} == {tuple, TooMany}
 
 
 async def test_who_is_cancelled_ends_the_process_with_what_it_did(processes: Processes) -> None:
-    pid = await processes.run(1, "It", calls.who)
-    asked = asyncio.create_task(processes.run(1, "It", calls.nap, 600))
+    pid = await processes.run(1, IT, calls.who)
+    asked = asyncio.create_task(processes.run(1, IT, calls.nap, 600))
     await asyncio.sleep(0)
     while asked in asyncio.all_tasks() and processes._idle:  # noqa: ASYNC110 - until it has begun
         await asyncio.sleep(0.01)
@@ -137,4 +138,4 @@ async def test_who_is_cancelled_ends_the_process_with_what_it_did(processes: Pro
     with pytest.raises(asyncio.CancelledError):
         await asked
     assert not lives(pid)
-    assert await processes.run(1, "It", calls.echo, 1) == 1
+    assert await processes.run(1, IT, calls.echo, 1) == 1

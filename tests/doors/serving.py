@@ -15,13 +15,16 @@ import httpx
 import uvicorn
 
 from loopback import NETWORKS
+from postroom.bounded.processes import IN_THREAD, Runs
 from postroom.config import Settings
 from postroom.doors.app import create_app
+from postroom.doors.connections import Connection, watch
 from postroom.doors.wiring import Postroom, deployment
 from postroom.flow.account import accounts, gateways, keys, operator
 from postroom.flow.account.secrets import SecretBox
 from postroom.flow.check.preflight import Checks
 from postroom.ledger.database.db import Pool
+from postroom.tasks import end
 
 SECRET_KEY = "test"
 MESSAGE = {"subject": "News for {{ name }}", "text": "Hello {{ name }}\n", "html": "<p>Hello {{ name }}</p>",
@@ -37,14 +40,17 @@ class _Server(uvicorn.Server):
 
 @dataclass
 class Site:
-    """A running web process. `stop` and `start` are what a restart looks like from outside: the port stays."""
+    """A running web process, which works on templates and lists in threads unless `bounded` does it. `stop` and `start` are
+    what a restart looks like from outside: the port stays."""
 
     pool: Pool
     settings: Settings
     app: Any = None
     port: int = 0
+    bounded: Runs = IN_THREAD
     _server: _Server | None = None
     _serving: asyncio.Task[None] | None = None
+    _watching: asyncio.Task[None] | None = None
     clients: list[httpx.AsyncClient] = field(default_factory=list)
 
     @property
@@ -52,23 +58,31 @@ class Site:
         return f"http://127.0.0.1:{self.port}"
 
     async def start(self) -> None:
-        self.app = create_app(Postroom(self.settings, self.pool, deployment(self.settings)))
+        self.app = create_app(Postroom(self.settings, self.pool, deployment(self.settings, self.bounded)))
         listener = socket.create_server(("127.0.0.1", self.port), reuse_port=False)
         self.port = listener.getsockname()[1]
         self._server = _Server(uvicorn.Config(
-            self.app, log_config=None, access_log=False, timeout_graceful_shutdown=0, lifespan="off"))
+            self.app, http=Connection, log_config=None, access_log=False, timeout_graceful_shutdown=0, lifespan="off"))
         self._serving = asyncio.create_task(self._server.serve(sockets=[listener]))
         while not self._server.started:  # noqa: ASYNC110 - uvicorn has no event for it
             await asyncio.sleep(0.01)
+        self._watching = asyncio.create_task(watch(self._server.server_state.connections))
 
     async def stop(self) -> None:
         assert self._server is not None
         assert self._serving is not None
+        assert self._watching is not None
+        await end(self._watching)
         self._server.should_exit = self._server.force_exit = True
         for connection in list(self._server.server_state.connections):
             if connection.transport is not None:
                 connection.transport.abort()
         await self._serving
+
+    def connections(self) -> set[Any]:
+        """Those that are open now."""
+        assert self._server is not None
+        return set(self._server.server_state.connections)
 
     def client(self, **options: Any) -> httpx.AsyncClient:
         client = httpx.AsyncClient(base_url=self.url, timeout=30, trust_env=False, **options)
@@ -115,9 +129,9 @@ class Site:
 
 
 @contextlib.asynccontextmanager
-async def served(pool: Pool, url: str, **settings: Any) -> AsyncIterator[Site]:
+async def served(pool: Pool, url: str, bounded: Runs = IN_THREAD, **settings: Any) -> AsyncIterator[Site]:
     site = Site(pool, Settings(database_url=url, secret_key=SECRET_KEY, unsafe_database=True,
-                               **{"allowed_networks": NETWORKS, **settings}))
+                               **{"allowed_networks": NETWORKS, **settings}), bounded=bounded)
     await site.start()
     try:
         yield site

@@ -16,6 +16,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import structlog
@@ -28,20 +29,29 @@ from postroom.errors import InvalidInput
 PATIENCE = 10  # a call may last so many times its processor time, on a machine that is busy with other things
 
 R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A kind of it: what is worked on, for the sentence where that is too much, and the processor time that a call has."""
+
+    what: str
+    cpu_s: int
+
 log = structlog.get_logger(__name__)
 
 
 class Runs(Protocol):
     """Who does such work."""
 
-    async def run(self, whose: Hashable, what: str, function: Callable[..., R], *args: Any) -> R:
-        """What the function returns; `what` is what it looks at, for the sentence where that is too much."""
+    async def run(self, whose: Hashable, work: Work, function: Callable[..., R], *args: Any) -> R:
+        """What the function returns. `whose` it is says who waits for whom: of each, one call is at work at a time."""
 
 
 class InThread:
     """For a process that has one account's work alone: a command, a worker. Nothing is bounded."""
 
-    async def run(self, whose: Hashable, what: str, function: Callable[..., R], *args: Any) -> R:
+    async def run(self, whose: Hashable, work: Work, function: Callable[..., R], *args: Any) -> R:
         return await asyncio.to_thread(function, *args)
 
 
@@ -49,28 +59,27 @@ IN_THREAD = InThread()
 
 
 class Processes:
-    """At most `count` at once, one for each of `whose`; started when they are needed. A call has `cpu_s` of processor time."""
+    """At most `count`, started when they are needed."""
 
-    def __init__(self, count: int, *, cpu_s: int) -> None:
+    def __init__(self, count: int) -> None:
         self._turns = Turns(count)
         self._threads = ThreadPoolExecutor(count, "bounded")
-        self._cpu_s = cpu_s
         self._idle: list[_Process] = []
 
-    async def run(self, whose: Hashable, what: str, function: Callable[..., R], *args: Any) -> R:
-        async with self._turns.taken(whose), self._process(what) as process:
-            call = self._threads.submit(process.call, (self._cpu_s, function, args))
-            async with asyncio.timeout(PATIENCE * self._cpu_s):
+    async def run(self, whose: Hashable, work: Work, function: Callable[..., R], *args: Any) -> R:
+        async with self._turns.taken(whose), self._process(work) as process:
+            call = self._threads.submit(process.call, (work.cpu_s, function, args))
+            async with asyncio.timeout(PATIENCE * work.cpu_s):
                 returned, value = await asyncio.wrap_future(call)
         if not returned:
             if isinstance(value, MemoryError):
-                raise _too_much_memory(what)
+                raise _too_much_memory(work)
             raise value
         result: R = value
         return result
 
     @contextlib.asynccontextmanager
-    async def _process(self, what: str) -> AsyncIterator[_Process]:
+    async def _process(self, work: Work) -> AsyncIterator[_Process]:
         """One that is good for another call afterwards, or is ended. Raises InvalidInput."""
         process = self._take()
         try:
@@ -78,11 +87,11 @@ class Processes:
         except BaseException as error:
             status = await asyncio.to_thread(process.close)
             if isinstance(error, TimeoutError) or status == -signal.SIGXCPU:
-                raise self._too_long(what) from None
+                raise _too_long(work) from None
             if isinstance(error, EOFError | OSError):
-                log.warning("a bounded process ended", what=what, exit_status=status)
+                log.warning("a bounded process ended", what=work.what, exit_status=status)
                 if -status in (signal.SIGKILL, signal.SIGABRT, signal.SIGSEGV):
-                    raise _too_much_memory(what) from None
+                    raise _too_much_memory(work) from None
             raise
         self._idle.append(process)
 
@@ -92,9 +101,6 @@ class Processes:
                 return process
             process.close()  # it ended while it had nothing to do
         return _Process()
-
-    def _too_long(self, what: str) -> InvalidInput:
-        return InvalidInput(f"{what} takes more than {self._cpu_s} s to work through. Make it simpler or smaller.")
 
     def close(self) -> None:
         """Those that are idle end; nobody may be at work any more."""
@@ -134,5 +140,10 @@ class _Process:
         return status
 
 
-def _too_much_memory(what: str) -> InvalidInput:
-    return InvalidInput(f"{what} takes more than {MEMORY_MAX >> 20} MiB of memory to work through. Make it simpler or smaller.")
+def _too_long(work: Work) -> InvalidInput:
+    return InvalidInput(f"{work.what} takes more than {work.cpu_s} s to work through. Make it simpler or smaller.")
+
+
+def _too_much_memory(work: Work) -> InvalidInput:
+    memory = f"{MEMORY_MAX >> 20} MiB of memory"
+    return InvalidInput(f"{work.what} takes more than {memory} to work through. Make it simpler or smaller.")

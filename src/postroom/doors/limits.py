@@ -121,6 +121,7 @@ class Places:
         self._addresses = Turns(AT_WORK, each=ADDRESS_EACH, waiting=ADDRESS_WAITING)
         self._anonymous = Turns(AT_WORK, each=ANONYMOUS_EACH, waiting=ANONYMOUS_WAITING)
         self._known = Turns(AT_WORK, each=KNOWN_EACH, waiting=KNOWN_WAITING)
+        self._lists = Turns(AT_WORK, each=KNOWN_EACH, waiting=KNOWN_WAITING)  # they may take long, and keep no read waiting
         self._streams = Turns(STREAMS, each=STREAMS_EACH, waiting=0)
         self._put_off = 0
 
@@ -146,7 +147,8 @@ class Places:
             elif IS_A_STREAM.fullmatch(scope["path"]):
                 await places.enter_async_context(self._streams.taken(secret))
             else:
-                await places.enter_async_context(self._known.taken(secret))
+                known = self._lists if takes_a_list(scope) else self._known
+                await places.enter_async_context(known.taken(secret))
                 await places.enter_async_context(self._addresses.taken(address))
         except TooMany:
             # Whoever is refused and asks again at once would keep us busy with that alone.

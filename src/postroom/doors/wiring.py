@@ -17,7 +17,7 @@ from pathlib import Path
 import psycopg
 import structlog
 
-from postroom.bounded.processes import Processes, Runs
+from postroom.bounded.processes import IN_THREAD, Processes, Runs
 from postroom.config import Settings
 from postroom.domain.job import Status
 from postroom.errors import PostroomError, Unavailable
@@ -45,8 +45,7 @@ from postroom.ledger.database.migrate import migrate, pending
 from postroom.tasks import end
 
 WEB_CONNECTIONS = 10
-MESSAGES_AT_ONCE, MESSAGE_CPU_S = 4, 10
-LISTS_AT_ONCE, LIST_CPU_S = 2, 300  # the longest list takes about two minutes
+BOUNDED_PROCESSES = 6  # of which an account has one at work, and another while a job below its threshold is checked
 # A session needs one only while it turns a window, a few milliseconds of each 200: ten serve a worker's hundred sessions.
 WORKER_CONNECTIONS = 10
 LEASE_RENEWALS = 3  # in the time of one lease
@@ -111,27 +110,26 @@ async def _kept_running(embedded: EmbeddedPostgres) -> AsyncGenerator[None]:
 
 @contextlib.asynccontextmanager
 async def opened(settings: Settings, *, name: str, connections: int = WEB_CONNECTIONS,
-                 generic_plans: bool = False, **runs: Runs) -> AsyncGenerator[Postroom]:
+                 generic_plans: bool = False, bounded: Runs = IN_THREAD) -> AsyncGenerator[Postroom]:
     """Everything a short command or the web process needs. Raises Unavailable."""
     async with database(settings) as url, await db.open_pool(
             url, size_max=connections, name=f"postroom {name}", unsafe=settings.unsafe_database,
             generic_plans=generic_plans) as pool:
-        yield Postroom(settings, pool, deployment(settings, **runs))
+        yield Postroom(settings, pool, deployment(settings, bounded))
 
 
 @contextlib.asynccontextmanager
 async def opened_for_many(settings: Settings) -> AsyncGenerator[Postroom]:
     """For the web process, at whose doors everybody's templates and lists come in: processes of its own work on them."""
-    messages, lists = Processes(MESSAGES_AT_ONCE, cpu_s=MESSAGE_CPU_S), Processes(LISTS_AT_ONCE, cpu_s=LIST_CPU_S)
-    with contextlib.closing(messages), contextlib.closing(lists):
-        async with opened(settings, name="web", messages=messages, lists=lists) as postroom:
+    with contextlib.closing(Processes(BOUNDED_PROCESSES)) as bounded:
+        async with opened(settings, name="web", bounded=bounded) as postroom:
             yield postroom
 
 
-def deployment(settings: Settings, **runs: Runs) -> Deployment:
-    """One for each process, since it remembers what gateways said; `runs` are its `messages` and `lists`. Raises Unavailable."""
+def deployment(settings: Settings, bounded: Runs = IN_THREAD) -> Deployment:
+    """One for each process, since it remembers what gateways said. Raises Unavailable."""
     return Deployment(SecretBox(secret_key(settings)), helo_name=settings.helo_name, allow_plaintext=settings.allow_plaintext,
-                      base_url=settings.base_url, allowed=settings.networks(), **runs)
+                      base_url=settings.base_url, allowed=settings.networks(), bounded=bounded)
 
 
 def secret_key(settings: Settings) -> str:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from postroom.bounded.processes import IN_THREAD
 from postroom.domain.audience import IncomingRow, Unreadable, incoming_row
 from postroom.errors import InvalidInput
+from postroom.flow.audience import intake
 from postroom.flow.audience.intake import BLOCK_OCTETS, fill_intake, read_through
 from postroom.ledger.database.db import Pool
 from postroom.ledger.job import recipients
@@ -35,6 +36,16 @@ async def test_a_usable_address_has_a_key_and_an_unusable_one_a_reason(pool: Poo
 async def test_blocks_lose_and_repeat_nothing(pool: Pool, count: int) -> None:
     taken = await taken_in(pool, [IncomingRow(n, f"a{n}@x.example", {"text": 997 * "x"}) for n in range(2, count + 2)])
     assert [row[0] for row in taken] == list(range(2, count + 2))
+
+
+async def test_a_list_that_comes_to_too_much_with_the_names_of_its_fields_is_refused(
+        pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake, "INTAKE_OCTETS_MAX", 100_000)
+    rows = [IncomingRow(n, f"a{n}@x.example", {"n" * 1_000: ""}) for n in range(2, 200)]
+    assert len(await taken_in(pool, rows[:90])) == 90
+    with pytest.raises(InvalidInput, match="Leave out columns") as refused:
+        await taken_in(pool, rows)
+    assert refused.value.faults[0].row == 97
 
 
 async def test_half_a_character_in_a_field_is_refused_and_in_an_address_makes_it_unusable(pool: Pool) -> None:

@@ -22,7 +22,7 @@ from postroom.errors import Conflict, NotFound
 from postroom.flow.preview.look import Preview, framed, preview, preview_draft
 from postroom.flow.preview.try_out import TESTS_PER_HOUR, TO_MAX, GatewayUnusable, send_test
 
-router = APIRouter(dependencies=[takes_its_query], responses=problems.answers(401, 422, 429, 503))
+router = APIRouter(dependencies=[takes_its_query], responses=problems.answers(401, 408, 422, 429, 503))
 NO_MESSAGE: dict[int | str, dict[str, Any]] = {409: problems.RESPONSES[409] | {
     "description": "This recipient gets no message; the reason is the detail. In JSON it is a member."}}
 TOO_MANY: dict[int | str, dict[str, Any]] = {409: problems.RESPONSES[409] | {

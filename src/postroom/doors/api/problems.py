@@ -71,7 +71,8 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
     status: {"description": description, "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}}
     for status, description in (
         (400, "The body cannot be read."), (401, "No bearer key, or one that is unknown or revoked."),
-        (404, "No such thing in this account."), (409, "The job is not in a state that allows this."),
+        (404, "No such thing in this account."), (408, "The request came too slowly."),
+        (409, "The job is not in a state that allows this."),
         (413, "The request is too large."), (415, "The body, or a part of it, is of another type than those that are taken."),
         (422, "Something in the request is wrong; `errors` says what and where."),
         (429, "The account has too many requests under way. Wait until some of them are answered."),

@@ -4,7 +4,7 @@
     multipart/form-data   `message` (the same JSON without recipients); `recipients`, text/csv or application/x-ndjson,
                           any number of rows; and the files, each a part `attachment`
 
-Both are streamed to disk, and the JSON is read where nobody waits for it (`Deployment.messages`).
+Both are streamed to disk, and the JSON is read where nobody waits for it (`Deployment.bounded`).
 """
 
 from __future__ import annotations
@@ -205,7 +205,7 @@ class Asked:
 async def asked_for(request: Request, deployment: Deployment, account_id: int, *, by: str) -> AsyncIterator[Asked]:
     """Reads the request; the rows are good within. Raises BodyInvalid, InvalidInput, TooMany, HTTPException 400, 413, 415."""
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    runs = deployment.messages
+    runs = deployment.bounded
     otherwise = "Send the recipients as a file, with multipart/form-data."
     if content_type == "application/json":
         with tempfile.TemporaryFile() as listed:
@@ -213,7 +213,7 @@ async def asked_for(request: Request, deployment: Deployment, account_id: int, *
                 submission, has_list, fingerprint = await runs.run(account_id, REQUEST, _read, body, listed, account_id, by)
             yield Asked(submission, ListFile(listed, "records") if has_list else None, fingerprint)
     elif content_type == "multipart/form-data":
-        async with read_parts(request, deployment.lists, account_id) as parts:
+        async with read_parts(request, deployment.bounded, account_id) as parts:
             if unknown := parts.named.keys() - {"message", RECIPIENTS}:
                 raise InvalidInput(f'There is a part "{min(unknown)}"; those of a job are "message", "recipients" and '
                                    f'"{ATTACHMENT}".')

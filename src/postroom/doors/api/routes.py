@@ -58,7 +58,7 @@ Limit = Annotated[int, Digits, Query(ge=1, le=PAGE_MAX, description="At most so 
 Cursor = Annotated[str | None, Query(max_length=20, pattern="^[0-9]+$", description="`next_cursor` of the page before.")]
 
 # Every operation is of a key's account; those of one job share their answers.
-router = APIRouter(dependencies=[takes_its_query], responses=problems.answers(401, 422, 429, 503))
+router = APIRouter(dependencies=[takes_its_query], responses=problems.answers(401, 408, 422, 429, 503))
 OF_A_JOB = problems.answers(404)
 MOVES_A_JOB = problems.answers(400, 404, 409, 413)
 

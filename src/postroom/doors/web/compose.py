@@ -50,7 +50,7 @@ async def show_form(door: AtDoor, session: SignedIn, account_id: Number) -> Resp
 @router.post("/accounts/{account_id}/send")
 async def send(request: Request, door: AtDoor, sessions: AtEntrance, session: SignedIn, account_id: Number) -> Response:
     """A form that is sent twice makes one job: its key and what it says make the idempotency key."""
-    async with read_parts(request, door.deployment.lists, account_id) as parts:
+    async with read_parts(request, door.deployment.bounded, account_id) as parts:
         fields = _fields(parts)
         sessions.check_form(request, session, fields.get("form_token", ""))
         try:
@@ -67,7 +67,7 @@ async def send(request: Request, door: AtDoor, sessions: AtEntrance, session: Si
 @router.post("/accounts/{account_id}/send/preview")
 async def look(request: Request, door: AtDoor, sessions: AtEntrance, session: SignedIn, account_id: Number) -> Response:
     """The first recipient's message, on a page of its own: the form stays on its page, with its files. Creates nothing."""
-    async with read_parts(request, door.deployment.lists, account_id) as parts:
+    async with read_parts(request, door.deployment.bounded, account_id) as parts:
         fields = _fields(parts)
         sessions.check_form(request, session, fields.get("form_token", ""))
         try:

@@ -51,15 +51,15 @@ class GatewayFacts:
 
 class Deployment:
     """One of it per process. `base_url` is where people reach the pages, None where that is not known; `allowed` are the networks
-    beside the Internet in which gateways may stand. `messages` and `lists` do the work whose length a template or a list decides.
+    beside the Internet in which gateways may stand. `bounded` does the work whose length a template or a list decides.
     """
 
     def __init__(self, secrets: SecretBox, *, helo_name: str, allow_plaintext: bool = False, base_url: str | None = None,
                  allowed: tuple[Network, ...] = (),
-                 messages: Runs = IN_THREAD, lists: Runs = IN_THREAD) -> None:
+                 bounded: Runs = IN_THREAD) -> None:
         self.secrets = secrets
         self.base_url = base_url
-        self.messages, self.lists = messages, lists
+        self.bounded = bounded
         self._helo_name = helo_name
         self._allow_plaintext = allow_plaintext
         self._dialer = Dialer(allowed)

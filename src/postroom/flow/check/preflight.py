@@ -120,7 +120,7 @@ async def of_a_small_job(conn: Connection, deployment: Deployment, stored: JobCo
     await ledger.make_ready_to_look(conn)
     while not looks[-1].is_too_slow and (rows := await ledger.rows_of_listing(conn, after, SLICE)):
         # A turn of its own: the transaction must not wait behind whatever else the account has made or looked at.
-        looks.append(await deployment.messages.run(("check", stored.account_id), MESSAGE, _compile_and_look, stored, files, rows,
+        looks.append(await deployment.bounded.run(("check", stored.account_id), MESSAGE, _compile_and_look, stored, files, rows,
                                                    facts))
         after = rows[-1].position
     found = Preflight(stored.field_policy, recipient_count, recipient_count, merged(looks, recipient_count))

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from postroom.bounded.processes import Work
 from postroom.domain.preflight import FIELD_POLICIES
 from postroom.errors import InvalidInput
 from postroom.flow.account import domains
@@ -33,7 +34,7 @@ UNUSABLE_ADDRESSES = ("exclude", "fail")
 FILES_MAX = attachment.FILES_MAX
 FILES_BYTES_MAX = attachment.TOTAL_MAX  # together
 UNSUBSCRIBE_PATH = "/u/{token}"
-MESSAGE = "The message"  # what is worked on, where it is too much
+MESSAGE = Work("The message", cpu_s=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ def _check_time(not_before: datetime) -> None:
 
 
 def prepare(submission: Submission) -> Prepared:
-    """The message as it is frozen, checked first. For `Deployment.messages`: it takes seconds for a large one. Raises
+    """The message as it is frozen, checked first. For `Deployment.bounded`: it takes seconds for a large one. Raises
     InvalidInput."""
     check(submission)
     described = [(attachment.describe(name, octets), octets) for name, octets in submission.files]

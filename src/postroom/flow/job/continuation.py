@@ -62,7 +62,7 @@ async def job_of_rest(conn: Connection, deployment: Deployment, job: JobOverview
     """
     stored = await contents.job_content(conn, job.account_id, job.id)
     content, bodies, files = content_of(stored), bodies_of(stored), await files_of(conn, stored)
-    mentioned = await deployment.messages.run(("check", job.account_id), MESSAGE, template.mentioned, content, bodies)
+    mentioned = await deployment.bounded.run(("check", job.account_id), MESSAGE, template.mentioned, content, bodies)
     prepared = Prepared(content, bodies, files, mentioned)
     submission = Submission(job.account_id, by, content, duplicates=job.duplicates, unusable_addresses=job.unusable_addresses,
                             field_policy=job.field_policy, continues=job.id, continued_class=which)

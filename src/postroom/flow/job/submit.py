@@ -62,12 +62,12 @@ async def submit(pool: Pool, deployment: Deployment, submission: Submission, row
     NotFound, Conflict (key in use).
     """
     account_id = submission.account_id
-    prepared = await deployment.messages.run(account_id, MESSAGE, prepare, submission)
+    prepared = await deployment.bounded.run(account_id, MESSAGE, prepare, submission)
     if idempotency is not None:  # before a long list is read again
         async with pool.connection() as conn:
             if (known := await earlier_job(conn, account_id, idempotency)) is not None:
                 return await jobs.view_job(conn, account_id, known)
-    reading = contextlib.nullcontext() if rows is None else read_through(deployment.lists, account_id, rows)
+    reading = contextlib.nullcontext() if rows is None else read_through(deployment.bounded, account_id, rows)
     async with reading as listed, pool.connection() as conn, conn.transaction():
         if (known := await earlier_job(conn, account_id, idempotency)) is not None:
             return await jobs.view_job(conn, account_id, known)

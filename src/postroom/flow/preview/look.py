@@ -141,13 +141,13 @@ async def preview_draft(pool: Pool, deployment: Deployment, submission: Submissi
     template errors with line and column among it; NotFound.
     """
     account_id = submission.account_id
-    prepared = await deployment.messages.run(account_id, MESSAGE, prepare, submission)
+    prepared = await deployment.bounded.run(account_id, MESSAGE, prepare, submission)
     async with pool.connection() as conn:
         stored = await draft(conn, deployment, submission, prepared)
         if rows is None:
             contact = await contacts.contact_at(conn, account_id, position)
     if rows is not None:
-        contact = await deployment.lists.run(account_id, LIST, _row_at, rows, position)
+        contact = await deployment.bounded.run(account_id, LIST, _row_at, rows, position)
     if contact is None:
         raise InvalidInput(f"The list has no recipient {position:,}: it ends before that.", field="position")
     address, fields = contact
@@ -189,7 +189,7 @@ async def _look(pool: Pool, deployment: Deployment, stored: JobContent, files: d
             keys = await keys_of(conn, deployment, stored)
     except NotSetUp as error:
         note = f"Shown without its signature, which cannot be made here: {error}"
-    return await deployment.messages.run(
+    return await deployment.bounded.run(
         stored.account_id, MESSAGE, _written, stored, files, keys, position, address, fields, note)
 
 

@@ -96,7 +96,7 @@ async def send_test(pool: Pool, deployment: Deployment, account_id: int, job_id:
             keys = await keys_of(conn, deployment, stored)
         except NotSetUp as error:
             raise GatewayUnusable(str(error)) from None
-    messages, tail = await deployment.messages.run(account_id, MESSAGE, _messages, stored, files, keys, addresses, fields)
+    messages, tail = await deployment.bounded.run(account_id, MESSAGE, _messages, stored, files, keys, addresses, fields)
     try:
         session = await open_session(deployment.endpoint(stored), PATIENCE)
     except (GatewayError, NotSetUp) as error:

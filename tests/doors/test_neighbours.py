@@ -1,0 +1,258 @@
+"""One account does its worst, and others are answered: what is bounded, in what, and what whoever goes beyond it is told."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from postroom.bounded.processes import Processes
+from postroom.doors import connections, limits
+from postroom.ledger.job import recipients
+
+from .serving import MESSAGE, Site, csv_of, in_base64, job_of, listed, served, upload
+
+ENDLESS = "{% for i in (1..10000) %}{% for j in (1..10000) %}x{% endfor %}{% endfor %}"
+
+
+@pytest.fixture
+async def bounded(pool, database) -> AsyncIterator[Site]:
+    """A site as `postroom serve` has it."""
+    with contextlib.closing(Processes(2)) as processes:
+        async with served(pool, database, processes) as site:
+            yield site
+
+
+@contextlib.asynccontextmanager
+async def connected(site: Site) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", site.port)
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+
+
+async def ended(reader: asyncio.StreamReader) -> bytes:
+    """What comes until the other side ends."""
+    with contextlib.suppress(ConnectionError):
+        return await reader.read()
+    return b""
+
+
+# -- templates, lists, JSON --------------------------------------------------------------------------------------------
+
+
+async def test_jobs_previews_and_tests_come_through_bounded_processes_as_they_are(bounded):
+    account_id = await bounded.account(threshold=3)
+    api = await bounded.api(account_id)
+    made = await upload(api, csv_of(3), files=[("a.txt", b"A file")])
+    assert (made.status_code, made.json()["recipient_count"]) == (201, 3)
+    small = await api.post("/jobs", json=job_of(2))
+    assert (small.status_code, small.json()["status"]) == (201, "sending")
+    draft = (await api.post("/previews", json=job_of(2), params={"position": 2})).json()
+    assert (draft["subject"], draft["email"]) == ("News for Person 2", "person2@list.example")
+    stored = (await api.get(f"/jobs/{made.json()['id']}/recipients/1/message")).json()
+    assert (stored["text"], [one["name"] for one in stored["attachments"]]) == ("Hello Person 1\n", ["a.txt"])
+    assert (await api.post(f"/jobs/{small.json()['id']}/tests", json={"to": ["me@club.example"]})).status_code == 503
+    await api.put(f"/jobs/{small.json()['id']}/cancellation")
+    again = await api.post(f"/jobs/{small.json()['id']}/continuation", json={"which": "unsent"})
+    assert (again.status_code, again.json()["recipient_count"]) == (201, 2)
+
+
+@pytest.mark.parametrize(("asked", "told"), [
+    ({"message": {**MESSAGE, "html": "{{ nobody"}}, "In the html, line 1, column 1"),
+    ({"message": {**MESSAGE, "attachments": [[]] * 5_000}}, "attachments"),
+    ({"recipients": [[]] * 5_000}, "Row 1 is not an object"),
+    ({"recipients": [{"email": "a@b.example", "fields": {"a": []}}]}, 'the field "a" is neither text'),
+    ({"contacts": True}, 'Give either "recipients" or "contacts"'),
+])
+async def test_what_is_wrong_is_said_from_there_as_from_here(bounded, asked, told):
+    api = await bounded.api(await bounded.account())
+    answer = await api.post("/jobs", json={"message": MESSAGE, "recipients": listed(1), **asked})
+    assert answer.status_code == 422
+    assert any(told in one["detail"] for one in answer.json()["errors"])
+    assert len(answer.json()["errors"]) <= 20
+
+
+@pytest.mark.parametrize("body", [b"[" * 100_000, b"[[],[]" + b",[]" * 300_000, b'{"a":' * 50_000])
+async def test_json_of_nothing_but_brackets_is_refused(bounded, body):
+    api = await bounded.api(await bounded.account())
+    answer = await api.post("/jobs", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code in (400, 422)
+
+
+async def test_others_are_answered_while_a_template_takes_all_the_time_that_it_gets(bounded):
+    mine, other = [await bounded.api(await bounded.account(name)) for name in ("Mine", "Other")]
+    slow = asyncio.create_task(mine.post("/previews", json={
+        "message": {**MESSAGE, "markdown": "*a_ " * 60_000, "html": None}, "recipients": listed(1)}))
+    while not slow.done():
+        assert (await other.post("/jobs", json=job_of(1))).status_code == 201
+        assert (await other.get("/jobs")).status_code == 200
+    answer = await slow
+    assert answer.status_code == 200
+
+
+async def test_a_template_without_end_is_ended_and_said(bounded):
+    api = await bounded.api(await bounded.account())
+    answer = await api.post("/previews", json={"message": {**MESSAGE, "text": ENDLESS}, "recipients": listed(1)})
+    assert answer.status_code == 200
+    assert "The message cannot be made" in answer.json()["reason"]
+
+
+# -- requests ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_body_that_comes_too_slowly_is_refused(site, monkeypatch):
+    monkeypatch.setattr(limits, "BODY_S", 0.3)
+    async with asyncio.timeout(30), connected(site) as (reader, writer):
+        writer.write(b"POST /u/x HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\na")
+        assert (await reader.readline()).startswith(b"HTTP/1.1 408")
+
+
+async def test_a_list_that_comes_too_slowly_is_refused(site, monkeypatch):
+    monkeypatch.setattr(limits, "BODY_S", 0.3)
+    api = await site.api(await site.account())
+    async with asyncio.timeout(30), connected(site) as (reader, writer):
+        writer.write(f"POST /api/v1/jobs HTTP/1.1\r\nHost: a\r\nAuthorization: {api.headers['authorization']}\r\n"
+                     "Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{".encode())
+        answer = await ended(reader)
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert b"The request came too slowly." in answer
+
+
+async def test_of_one_key_few_requests_are_at_work_the_others_wait_and_too_many_are_refused(site, monkeypatch):
+    monkeypatch.setattr(limits, "PUT_OFF_S", 0.0)
+    mine, other = [await site.api(account, name) for account in [await site.account()] for name in ("one", "two")]
+    job_id = (await mine.post("/jobs", json=job_of(100))).json()["id"]
+    most = limits.KNOWN_EACH + limits.KNOWN_WAITING
+    async with site.pool.connection() as conn, conn.transaction():
+        await conn.execute("SELECT FROM account FOR UPDATE")
+        asked = [asyncio.create_task(mine.put(f"/jobs/{job_id}/pause")) for _ in range(most + 3)]
+        done, waiting = await asyncio.wait(asked, timeout=20, return_when=asyncio.FIRST_COMPLETED)
+        while len(done) < 3:
+            more, waiting = await asyncio.wait(waiting, timeout=20, return_when=asyncio.FIRST_COMPLETED)
+            done |= more
+        refused = [task.result() for task in done]
+        assert {answer.status_code for answer in refused} == {429}
+        assert refused[0].headers["retry-after"] == "1"
+        assert "too many requests" in refused[0].json()["detail"]
+        assert (await other.get(f"/jobs/{job_id}")).status_code == 200, "another key is answered meanwhile"
+    assert [answer.status_code for answer in await asyncio.gather(*waiting)] == [200] * most
+
+
+async def test_a_page_for_whoever_has_too_many_under_way_is_a_page(site, monkeypatch):
+    monkeypatch.setattr(limits, "PUT_OFF_S", 0.0)
+    monkeypatch.setattr(site.app, "middleware_stack", None)
+    monkeypatch.setattr(limits, "ANONYMOUS_EACH", 0)
+    monkeypatch.setattr(limits, "ANONYMOUS_WAITING", 0)
+    answer = await site.client().get("/u/x")
+    assert (answer.status_code, answer.headers["content-type"]) == (429, "text/html; charset=utf-8")
+    assert "Too much at once" in answer.text
+
+
+async def test_a_key_has_so_many_streams_and_another_key_has_its_own(site, monkeypatch):
+    monkeypatch.setattr(limits, "PUT_OFF_S", 0.0)
+    account_id = await site.account()
+    mine, other = await site.api(account_id, "one"), await site.api(account_id, "two")
+    job_id = (await mine.post("/jobs", json=job_of(100))).json()["id"]
+    lines = []
+    async with contextlib.AsyncExitStack() as streams:
+
+        async def opened(api: httpx.AsyncClient) -> int:
+            answer = await streams.enter_async_context(api.stream("GET", f"/jobs/{job_id}/events"))
+            if answer.status_code == 200:
+                lines.append(answer.aiter_lines())  # or the stream would end with it
+                assert (await anext(lines[-1])).startswith("event: job")
+            return answer.status_code
+
+        assert [await opened(mine) for _ in range(limits.STREAMS_EACH + 1)] == [200] * limits.STREAMS_EACH + [429]
+        assert await opened(other) == 200
+        assert (await mine.get(f"/jobs/{job_id}")).status_code == 200, "streams take no place of other requests"
+
+
+async def test_a_page_of_large_rows_ends_early_and_the_pages_together_have_all_of_them(site, monkeypatch):
+    monkeypatch.setattr(recipients, "PAGE_OCTETS", 10_000)
+    account_id = await site.account()
+    api = await site.api(account_id)
+    rows = [{"email": f"p{n}@list.example", "fields": {"name": "x" * 3_000}} for n in range(100)]
+    made = await api.post("/jobs", json={"message": MESSAGE, "recipients": rows})
+    found, cursor, pages = [], None, 0
+    while True:
+        page = (await api.get(f"/jobs/{made.json()['id']}/recipients", params={"cursor": cursor} if cursor else {})).json()
+        found += [one["email"] for one in page["items"]]
+        pages, cursor = pages + 1, page["next_cursor"]
+        if cursor is None:
+            break
+        assert len(page["items"]) == 4
+    assert found == [row["email"] for row in rows]
+    assert pages == 26
+    operator = await site.operator()
+    shown = await operator.get(f"/accounts/{account_id}/jobs/{made.json()['id']}/recipients")
+    assert ("p3@list.example" in shown.text, "p4@list.example" in shown.text) == (True, False)
+    assert "after=4" in shown.text
+
+
+# -- connections -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "HEAD_S", 0.3)
+    monkeypatch.setattr(connections, "UNREAD_S", 0.3)
+    monkeypatch.setattr(connections, "LOOK_EVERY_S", 0.05)
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nHost: "])
+async def test_a_connection_that_says_nothing_or_stops_within_its_header_ends(hasty, site, sent):
+    async with asyncio.timeout(20), connected(site) as (reader, writer):
+        writer.write(sent)
+        assert await ended(reader) == b""
+
+
+async def test_one_that_says_its_header_a_letter_at_a_time_ends_too(hasty, site):
+    async with asyncio.timeout(20), connected(site) as (reader, writer):
+        with contextlib.suppress(ConnectionError):
+            while not reader.at_eof():
+                writer.write(b"x")
+                await writer.drain()
+                await asyncio.wait([asyncio.create_task(asyncio.sleep(0.02))])
+        assert await ended(reader) == b""
+
+
+async def test_one_that_was_answered_and_says_no_more_ends_and_one_that_goes_on_does_not(hasty, site):
+    request = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
+    async with asyncio.timeout(20), connected(site) as (reader, writer):
+        loop = asyncio.get_running_loop()
+        until = loop.time() + 1.0
+        while loop.time() < until:
+            writer.write(request)
+            assert (await reader.readuntil(b"}")).startswith(b"HTTP/1.1 200")
+            await asyncio.sleep(0.05)
+        assert await ended(reader) == b""
+
+
+async def test_an_answer_that_nobody_takes_is_not_kept(hasty, site):
+    api = await site.api(await site.account())
+    file = {"name": "large.bin", "content": in_base64(b"\0" * 9_000_000)}
+    made = await api.post("/jobs", json=job_of(100, message={**MESSAGE, "attachments": [file]}))
+    path = f"/api/v1/jobs/{made.json()['id']}/recipients/1/message"
+    async with asyncio.timeout(30), connected(site) as (_reader, writer):
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: a\r\nAuthorization: {api.headers['authorization']}\r\n\r\n".encode())
+        writer.transport.pause_reading()
+        port = writer.get_extra_info("sockname")[1]
+        while any(one.client[1] == port for one in site.connections()):  # noqa: ASYNC110 - the server tells nobody
+            await asyncio.sleep(0.05)
+
+
+async def test_silent_connections_give_way_to_whoever_says_something(site, monkeypatch):
+    monkeypatch.setattr(connections, "CONNECTIONS_EACH", 10)
+    async with asyncio.timeout(30), contextlib.AsyncExitStack() as silent:
+        first, *_others = [(await silent.enter_async_context(connected(site)))[0] for _ in range(30)]
+        assert await ended(first) == b"", "the oldest of them ended"
+        assert (await site.client().get("/healthz")).status_code == 200
+        assert len(site.connections()) <= 11
