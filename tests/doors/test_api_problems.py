@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
+from postroom.doors import app
 from postroom.doors.api import routes
 from postroom.ledger.database import db
 
@@ -219,7 +220,8 @@ async def test_a_bug_is_a_problem_that_tells_nothing_and_is_logged_once(site, mo
     assert "AttributeError" not in caplog.text
 
 
-async def test_without_its_database_the_process_says_so_and_is_not_healthy(database):
+async def test_without_its_database_the_process_says_so_and_is_not_healthy(database, monkeypatch):
+    monkeypatch.setattr(app, "HEALTH_KEPT_S", 0.0)
     async with await db.open_pool(database, size_max=2, name="going away", unsafe=True) as pool, served(pool, database) as site:
         api = await site.api(await site.account())
         assert (await site.client().get("/healthz")).json() == {"status": "ok", "database": "ok"}
