@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from typing import IO
 
@@ -57,3 +58,7 @@ def echo(value: object) -> object:
 
 def nothing_can_carry_it() -> object:
     return lambda: None
+
+
+def has_loaded(module: str) -> bool:
+    return module in sys.modules

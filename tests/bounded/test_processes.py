@@ -132,10 +132,27 @@ async def test_who_is_cancelled_ends_the_process_with_what_it_did(processes: Pro
     pid = await processes.run(1, IT, calls.who)
     asked = asyncio.create_task(processes.run(1, IT, calls.nap, 600))
     await asyncio.sleep(0)
-    while asked in asyncio.all_tasks() and processes._idle:  # noqa: ASYNC110 - until it has begun
+    while not processes._busy:  # noqa: ASYNC110 - until it has begun
         await asyncio.sleep(0.01)
     asked.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asked
     assert not lives(pid)
     assert await processes.run(1, IT, calls.echo, 1) == 1
+
+
+async def test_closing_ends_whoever_is_at_work(processes: Processes) -> None:
+    asked = asyncio.create_task(processes.run(1, IT, calls.nap, 600))
+    while not processes._busy:  # noqa: ASYNC110 - until it has begun
+        await asyncio.sleep(0.01)
+    processes.close()
+    with pytest.raises(InvalidInput):
+        await asked
+
+
+async def test_a_module_that_is_named_is_loaded_before_the_first_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    loading = Processes(1, ["colorsys"])
+    assert await loading.run(1, IT, calls.has_loaded, "colorsys")
+    assert not await loading.run(1, IT, calls.has_loaded, "chunk")
+    loading.close()

@@ -1,4 +1,4 @@
-"""A bounded process: `python -m postroom.bounded.process`. Its standard input is a socket; calls come in, answers go out.
+"""A bounded process: `python -m postroom.bounded.process MODULE…`. Its standard input is a socket; calls come in, answers go out.
 
 It is nicer than whoever serves, and bounded in memory and in the processor time of each call: at the end of that the system ends
 it, in the middle of whatever a library does. It ends by itself when nobody is at the other end any more.
@@ -6,12 +6,14 @@ it, in the middle of whatever a library does. It ends by itself when nobody is a
 
 from __future__ import annotations
 
+import importlib
 import io
 import os
 import pickle
 import resource
 import signal
 import socket
+import sys
 import traceback
 from collections.abc import Callable, Sequence
 
@@ -25,6 +27,8 @@ STDIN = 0
 
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever started us
+    for module in sys.argv[1:]:
+        importlib.import_module(module)
     os.nice(NICENESS)
     _bound(resource.RLIMIT_DATA, MEMORY_MAX)
     _bound(resource.RLIMIT_CORE, 0)

@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Hashable
+from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -59,12 +59,15 @@ IN_THREAD = InThread()
 
 
 class Processes:
-    """At most `count`, started when they are needed."""
+    """At most `count`, started when they are needed, and one ahead of that: starting takes longer than most calls. Each loads
+    `modules` first."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, modules: Sequence[str] = ()) -> None:
+        self._count, self._modules = count, modules
         self._turns = Turns(count)
         self._threads = ThreadPoolExecutor(count, "bounded")
-        self._idle: list[_Process] = []
+        self._busy: set[_Process] = set()
+        self._idle = [_Process(modules)]
 
     async def run(self, whose: Hashable, work: Work, function: Callable[..., R], *args: Any) -> R:
         async with self._turns.taken(whose), self._process(work) as process:
@@ -82,9 +85,13 @@ class Processes:
     async def _process(self, work: Work) -> AsyncIterator[_Process]:
         """One that is good for another call afterwards, or is ended. Raises InvalidInput."""
         process = self._take()
+        self._busy.add(process)
+        if not self._idle and len(self._busy) < self._count:
+            self._idle.append(_Process(self._modules))
         try:
             yield process
         except BaseException as error:
+            self._busy.remove(process)
             status = await asyncio.to_thread(process.close)
             if isinstance(error, TimeoutError) or status == -signal.SIGXCPU:
                 raise _too_long(work) from None
@@ -93,6 +100,7 @@ class Processes:
                 if -status in (signal.SIGKILL, signal.SIGABRT, signal.SIGSEGV):
                     raise _too_much_memory(work) from None
             raise
+        self._busy.remove(process)
         self._idle.append(process)
 
     def _take(self) -> _Process:
@@ -100,24 +108,25 @@ class Processes:
             if (process := self._idle.pop()).lives:
                 return process
             process.close()  # it ended while it had nothing to do
-        return _Process()
+        return _Process(self._modules)
 
     def close(self) -> None:
-        """Those that are idle end; nobody may be at work any more."""
-        while self._idle:
-            self._idle.pop().close()
+        """All end, in the middle of what they do."""
+        for process in (*self._idle, *self._busy):
+            process.close()
         self._threads.shutdown(wait=False)
 
 
 class _Process:
     """One, started. It is asked from a thread, one call after the other."""
 
-    def __init__(self) -> None:
+    def __init__(self, modules: Sequence[str]) -> None:
         self._asked = threading.Lock()
         self._channel, theirs = socket.socketpair()
         with theirs:
-            self._process = subprocess.Popen([sys.executable, "-m", "postroom.bounded.process"], stdin=theirs.fileno(),
-                                             stdout=subprocess.DEVNULL, start_new_session=True)
+            self._process = subprocess.Popen(  # noqa: S603 - our own modules
+                [sys.executable, "-m", "postroom.bounded.process", *modules], stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL, start_new_session=True)
 
     @property
     def lives(self) -> bool:
