@@ -41,6 +41,7 @@ KNOWN_EACH, KNOWN_WAITING = 4, 60  # of a key or a session
 ANONYMOUS_EACH, ANONYMOUS_WAITING = 4, 512  # of an address: a provider's one-click requests come from few
 ADDRESS_EACH, ADDRESS_WAITING = 32, 512  # with a key or a session, however many those are
 STREAMS, STREAMS_EACH = 400, 20
+REST_S = 0.025
 PUT_OFF_S, PUT_OFF_MAX = 1.0, 400
 
 
@@ -113,7 +114,8 @@ class _Body:
 class Places:
     """ASGI middleware: nobody has more requests at work at once than leave room for others. What is too much is a 429.
 
-    A small body is there before its request takes a place, so that a slow sender keeps nobody from one.
+    A small body is there before its request takes a place, so that a slow sender keeps nobody from one. A place of somebody
+    without a key, or with a wrong one, is free again a moment after its answer.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -137,7 +139,16 @@ class Places:
             except (HTTPException, TooMany) as error:
                 await self._refused(error, scope)(scope, receive, send)
                 return
-            await self._app(scope, receive, send)
+            was_let_in = _secret(scope) is not None
+
+            async def sent(message: Message) -> None:
+                nonlocal was_let_in
+                was_let_in = was_let_in and message.get("status") != 401
+                await send(message)
+
+            await self._app(scope, receive, sent)
+            if not was_let_in:
+                await asyncio.sleep(REST_S)
 
     async def _take(self, places: AsyncExitStack, scope: Scope) -> None:
         address, secret = scope["client"][0] if scope["client"] else "", _secret(scope)
