@@ -93,7 +93,7 @@ ENDED = {
     "times squares": ("{% assign s = 9 %}" + loop("{% assign s = s | times: s %}"), "makes too much|1,233 digits"),
     "times squares what has a name": (
         "{% assign s = 9 %}" + loop("{% assign s = s | times: other: s %}"), "makes too much|1,233 digits"),
-    "plus grows": ("{% assign s = 9 %}" + loop("{% assign s = s | plus: s %}"), STEPS),
+    "plus grows": ("{% assign s = 9 %}" + loop("{% assign s = s | plus: s %}"), f"{STEPS}|makes too much"),
     "a product of 1,234 digits": ("{{ '" + "9" * 1_233 + "' | times: 2 }}", "makes too much"),
     "times a text of digits": ("{% assign s = 9 %}" + loop("{% assign s = s | times: nines %}"), "1,233 digits"),
     "a number that is too long": ("{{ " + "9" * 3_900 + " | modulo: 7 }}", "1,233 digits"),
@@ -134,7 +134,7 @@ ENDED = {
     "a list cut": (LIST + loop("{% for x in l limit: 1 offset: continue %}{% endfor %}"), STEPS),
     "a list split again": (loop("{{ digits | split: ',' | size }}"), STEPS),
     "dates": (loop("{{ '" + "1 " * 49 + "' | date: '%Y' }}"), STEPS),
-    "long dates": (loop("{{ 'now' | date: '" + "%A" * 1_900 + "' }}"), f"{STEPS}|{OUTPUT}"),
+    "long dates": (loop("{{ 'now' | date: '" + "%A" * 1_900 + "' }}"), f"{STEPS}|{OUTPUT}|{SIZE}"),
     "a division by zero": ("{{ 1 | divided_by: 0 }}", "divide by 0"),
     "a number of 4,000 digits": (loop("{{ nines | times: 3 }}"), "1,233 digits"),
     "a number as a list": ("{{ 1 | concat: 2 }}", "a value that it cannot take"),

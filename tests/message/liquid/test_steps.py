@@ -66,4 +66,4 @@ def test_text_costs_little_and_dates_cost_much() -> None:
 
 def test_whoever_takes_more_than_there_are_is_stopped() -> None:
     with pytest.raises(ResourceLimitError, match="too many steps"):
-        steps("{% for i in (1..10000) %}{{ i }}{% endfor %}")
+        steps("{% for i in (1..10000) %}{{ i }}{% endfor %}" * 2)

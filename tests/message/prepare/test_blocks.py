@@ -144,7 +144,7 @@ def test_a_list_is_refused_by_name_within_a_branch_too() -> None:
 
 
 def test_a_loop_takes_as_many_steps_when_its_turns_are_remembered() -> None:
-    source = "{% assign list = a | split: ';' %}" + "{% for item in list %}{{ item | upcase | downcase }}{% endfor %}" * 14
+    source = "{% assign list = a | split: ';' %}" + "{% for item in list %}{{ item | upcase | downcase }}{% endfor %}" * 28
     many: Fields = {"a": "x;" * 400}
     few: Fields = {"a": "x;y"}
     fresh, used = (Blocks(part(source), set()) for _ in range(2))

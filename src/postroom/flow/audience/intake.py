@@ -42,14 +42,19 @@ def _write(rows: Iterable[IncomingRow], file: IO[bytes]) -> None:
     octets = 0
     try:
         for row in rows:
-            octets += file.write(_line(row))
+            octets += _kept(file, _line(row))
             if octets > INTAKE_OCTETS_MAX:
                 raise Unreadable(f"The list comes to more than {INTAKE_OCTETS_MAX >> 30} GiB with its fields. Leave out columns "
                                  "that the message does not need, or split it into several sends.", row=row.row_no)
     except Unreadable as error:
         raise InvalidInput(str(error), row=error.row, column=error.column) from None
+
+
+def _kept(file: IO[bytes], line: bytes) -> int:
+    try:
+        return file.write(line)
     except OSError as error:
-        raise Unavailable(f"The list cannot be read, or kept while it is: {error.strerror}.") from None
+        raise Unavailable(f"The list cannot be kept while it is read: {error.strerror}.") from None
 
 
 async def fill_intake(conn: Connection, copy_statement: str, file: IO[bytes]) -> None:
