@@ -21,7 +21,7 @@ from starlette.requests import Request
 
 from postroom.bounded.processes import Runs, Work
 from postroom.domain.audience import IncomingRow, read_csv, read_ndjson, read_records
-from postroom.errors import Unavailable
+from postroom.flow.audience.intake import keep
 from postroom.flow.content.preparing import FILES_BYTES_MAX
 
 REQUEST = Work("The request", cpu_s=60)  # the largest takes about twenty
@@ -116,7 +116,8 @@ async def read_body(request: Request, *, bytes_max: int | None = None, otherwise
         async for chunk in request.stream():
             if bytes_max is not None and file.tell() + len(chunk) > bytes_max:
                 raise HTTPException(413, f"The body is larger than {bytes_max // 2**20} MiB. {otherwise}")
-            _write(file, chunk)
+            keep(file, chunk)
+        keep(file, b"", whole=True)
         file.seek(0)
         yield file
 
@@ -136,14 +137,8 @@ def _parts_of(body: IO[bytes], boundary: bytes, listed: IO[bytes]) -> Parts:
         raise HTTPException(400, f"The multipart body cannot be read: {error}.") from None
     if not reader.ended:
         raise HTTPException(400, "The multipart body ends before its last boundary.")
+    keep(listed, b"", whole=True)
     return reader.parts
-
-
-def _write(file: IO[bytes], data: bytes | memoryview) -> None:
-    try:
-        file.write(data)
-    except OSError as error:
-        raise Unavailable(f"The request cannot be kept while it is read: {error.strerror}.") from None
 
 
 def _boundary_of(request: Request) -> bytes:
@@ -211,7 +206,7 @@ class _Reader:
         self._part.size += len(taken)
         self._digest.update(taken)
         if self._part.name == RECIPIENTS:
-            _write(self._listed, taken)
+            keep(self._listed, taken)
             return
         self._content += taken
         if self._part.name == ATTACHMENT:

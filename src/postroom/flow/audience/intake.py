@@ -42,19 +42,24 @@ def _write(rows: Iterable[IncomingRow], file: IO[bytes]) -> None:
     octets = 0
     try:
         for row in rows:
-            octets += _kept(file, _line(row))
+            octets += keep(file, _line(row))
             if octets > INTAKE_OCTETS_MAX:
                 raise Unreadable(f"The list comes to more than {INTAKE_OCTETS_MAX >> 30} GiB with its fields. Leave out columns "
                                  "that the message does not need, or split it into several sends.", row=row.row_no)
+        keep(file, b"", whole=True)
     except Unreadable as error:
         raise InvalidInput(str(error), row=error.row, column=error.column) from None
 
 
-def _kept(file: IO[bytes], line: bytes) -> int:
+def keep(file: IO[bytes], data: bytes | memoryview, *, whole: bool = False) -> int:
+    """Writes it; `whole`: and all before it, to where other processes see it. Raises Unavailable where there is no room."""
     try:
-        return file.write(line)
+        written = file.write(data)
+        if whole:
+            file.flush()
+        return written
     except OSError as error:
-        raise Unavailable(f"The list cannot be kept while it is read: {error.strerror}.") from None
+        raise Unavailable(f"What comes in cannot be kept while it is read: {error.strerror}.") from None
 
 
 async def fill_intake(conn: Connection, copy_statement: str, file: IO[bytes]) -> None:
