@@ -250,9 +250,67 @@ async def test_an_answer_that_nobody_takes_is_not_kept(hasty, site):
 
 
 async def test_silent_connections_give_way_to_whoever_says_something(site, monkeypatch):
-    monkeypatch.setattr(connections, "CONNECTIONS_EACH", 10)
+    monkeypatch.setattr(connections, "CONNECTIONS_MAX", 10)
     async with asyncio.timeout(30), contextlib.AsyncExitStack() as silent:
         first, *_others = [(await silent.enter_async_context(connected(site)))[0] for _ in range(30)]
         assert await ended(first) == b"", "the oldest of them ended"
         assert (await site.client().get("/healthz")).status_code == 200
         assert len(site.connections()) <= 11
+
+
+@pytest.mark.parametrize("octets", [1, 7])
+async def test_a_body_in_chunks_of_a_few_octets_is_refused(site, octets):
+    chunk = b"%x\r\n%s\r\n" % (octets, b"a" * octets)
+    async with asyncio.timeout(30), connected(site) as (reader, writer):
+        writer.write(b"POST /u/x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk * 3_000)
+        answer = await ended(reader)
+    assert answer == b"" or answer.startswith(b"HTTP/1.1 400")
+    assert (await site.client().get("/healthz")).status_code == 200
+
+
+async def test_a_list_in_many_small_chunks_is_taken(site):
+    api = await site.api(await site.account())
+
+    async def line_by_line() -> AsyncIterator[bytes]:
+        yield b'{"message": {"subject": "News", "text": "News", "from": {"address": "a@club.example"}}, "recipients": ['
+        for n in range(5_000):
+            yield b'{"email": "p%d@list.example"},' % n
+        yield b'{"email": "last@list.example"}]}'
+
+    answer = await api.post("/jobs", content=line_by_line(), headers={"Content-Type": "application/json"})
+    assert (answer.status_code, answer.json()["recipient_count"]) == (201, 5_001)
+
+
+async def test_a_key_is_one_key_however_it_is_spelt(site, monkeypatch):
+    monkeypatch.setattr(limits, "PUT_OFF_S", 0.0)
+    api = await site.api(await site.account())
+    job_id = (await api.post("/jobs", json=job_of(100))).json()["id"]
+    key = api.headers["authorization"].removeprefix("Bearer ")
+    lines = []
+    async with contextlib.AsyncExitStack() as streams:
+        statuses = []
+        for number in range(limits.STREAMS_EACH + 3):
+            spelt = [f"Bearer {key}", f"bearer   {key}", f"BEARER {key}"][number % 3]
+            answer = await streams.enter_async_context(
+                api.stream("GET", f"/jobs/{job_id}/events", headers={"Authorization": spelt, "Cookie": f"a={number}"}))
+            statuses.append(answer.status_code)
+            lines.append(answer.aiter_lines())
+            await anext(lines[-1])
+    assert statuses == [200] * limits.STREAMS_EACH + [429] * 3
+
+
+async def test_whoever_leaves_us_waiting_for_bodies_keeps_nobody_out(site, monkeypatch):
+    monkeypatch.setattr(connections, "CONNECTIONS_MAX", 20)
+    async with asyncio.timeout(30), contextlib.AsyncExitStack() as waiting:
+        for _ in range(30):
+            _, writer = await waiting.enter_async_context(connected(site))
+            writer.write(b"POST /u/x HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n")
+        for _ in range(5):
+            assert (await site.client().get("/healthz")).status_code == 200
+        assert len(site.connections()) <= 21
+
+
+async def test_a_page_that_is_refused_before_its_route_keeps_itself_to_itself(site):
+    answer = await site.client().post("/sign-out", content=b"x" * 70_000)
+    assert (answer.status_code, answer.headers["x-content-type-options"]) == (413, "nosniff")
+    assert "Content-Security-Policy" in answer.headers

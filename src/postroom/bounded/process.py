@@ -6,6 +6,7 @@ it, in the middle of whatever a library does. It ends by itself when nobody is a
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import io
 import os
@@ -23,12 +24,15 @@ from postroom.errors import PostroomError
 NICENESS = 10
 MEMORY_MAX = 768 * 2**20  # octets of data
 STDIN = 0
+PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever started us
     for module in sys.argv[1:]:
         importlib.import_module(module)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # nobody waits for an answer then
     os.nice(NICENESS)
     _bound(resource.RLIMIT_DATA, MEMORY_MAX)
     _bound(resource.RLIMIT_CORE, 0)
@@ -51,7 +55,7 @@ def _answer(function: Callable[..., object], args: Sequence[object]) -> tuple[bo
         for one in args:
             if isinstance(one, io.IOBase):
                 one.flush()
-    except Exception as error:
+    except BaseException as error:  # a panic of Rust is none of Exception
         if not isinstance(error, PostroomError):
             error.add_note(traceback.format_exc())
         return False, error
@@ -61,7 +65,9 @@ def _answer(function: Callable[..., object], args: Sequence[object]) -> tuple[bo
 def _send(channel: socket.socket, answer: tuple[bool, object]) -> None:
     try:
         send(channel, answer)
-    except (pickle.PickleError, AttributeError, TypeError) as error:  # nothing of it is sent then
+    except MemoryError as error:  # nothing of it is sent then
+        send(channel, (False, error))
+    except (pickle.PickleError, AttributeError, TypeError, RecursionError) as error:
         send(channel, (False, RuntimeError(f"the answer cannot be pickled: {error}")))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 import subprocess
@@ -26,7 +27,9 @@ from postroom.bounded.process import MEMORY_MAX
 from postroom.bounded.turns import Turns
 from postroom.errors import InvalidInput
 
-PATIENCE = 10  # a call may last so many times its processor time, on a machine that is busy with other things
+QUIET = {"RUST_BACKTRACE": "0"}  # a library that is out of memory may hang while it draws one
+ENDING_S = 5.0
+PATIENCE = 3  # a call may last so many times its processor time, on a machine that is busy with other things
 
 R = TypeVar("R")
 
@@ -77,7 +80,7 @@ class Processes:
         if not returned:
             if isinstance(value, MemoryError):
                 raise _too_much_memory(work)
-            raise value
+            raise value if isinstance(value, Exception) else RuntimeError(repr(value)) from value
         result: R = value
         return result
 
@@ -92,7 +95,7 @@ class Processes:
             yield process
         except BaseException as error:
             self._busy.remove(process)
-            status = await asyncio.to_thread(process.close)
+            status = await asyncio.to_thread(process.close, has_ended=isinstance(error, EOFError | OSError))
             if isinstance(error, TimeoutError) or status == -signal.SIGXCPU:
                 raise _too_long(work) from None
             if isinstance(error, EOFError | OSError):
@@ -126,7 +129,7 @@ class _Process:
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 - our own modules
                 [sys.executable, "-m", "postroom.bounded.process", *modules], stdin=theirs.fileno(),
-                stdout=subprocess.DEVNULL, start_new_session=True)
+                stdout=subprocess.DEVNULL, start_new_session=True, env={**os.environ, **QUIET})
 
     @property
     def lives(self) -> bool:
@@ -139,11 +142,16 @@ class _Process:
             answer: tuple[bool, Any] = receive(self._channel)
             return answer
 
-    def close(self) -> int:
-        """Its exit status: negative for the signal that ended it. A call that waits ends."""
+    def close(self, *, has_ended: bool = False) -> int:
+        """Its exit status: negative for the signal that ended it, our own unless it `has_ended`. A call that waits ends."""
+        if has_ended:  # its socket closes a moment before the system knows what it died of
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return self._closed(self._process.wait(ENDING_S))
         if self.lives:
             self._process.kill()
-        status = self._process.wait()
+        return self._closed(self._process.wait())
+
+    def _closed(self, status: int) -> int:
         with self._asked:
             self._channel.close()
         return status

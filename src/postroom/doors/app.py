@@ -73,7 +73,7 @@ def create_app(postroom: Postroom) -> FastAPI:
     for router in (health, entrance.router, pages.router, preview.router, compose.router, unsubscribe.router):
         app.include_router(router)
     install_troubles(app)
-    app.add_middleware(PageHeaders)
     app.add_middleware(Places)
     app.add_middleware(BodyLimit, upload_max_mb=settings.upload_max_mb)
+    app.add_middleware(PageHeaders)
     return app

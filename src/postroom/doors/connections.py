@@ -1,16 +1,20 @@
 """The connections of the web process: how many there may be, and how long one may take over a request or over an answer.
 
-Whoever holds many open and says nothing loses the oldest of them, and keeps nobody else out. A request's body has its own clock
-(`limits`), which begins when its header is there.
+Whoever holds many open and says nothing, or leaves us waiting for a body, loses the oldest of them, and keeps nobody else out. A
+request's body has its own clock (`limits`), which begins when its header is there.
 """
 
 from __future__ import annotations
 
 import asyncio
 import resource
-from collections.abc import Iterable
-from typing import Any
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, ClassVar
+from weakref import WeakKeyDictionary
 
+import h11
+import structlog
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 CONNECTIONS_MAX, CONNECTIONS_EACH = 1_000, 400  # of all addresses, of one
@@ -18,24 +22,72 @@ DESCRIPTORS_MIN = 4 * CONNECTIONS_MAX  # of files, as far as the system lets us:
 HEAD_S = 10.0  # for a request's first line and header, from the connection or from the answer before it on
 UNREAD_S = 60.0  # for an answer of which nothing more is taken
 LOOK_EVERY_S = 1.0
+HEAD_OCTETS_MAX = 16 * 1024
+PIECE_OCTETS = 4 * 1024
+SLICE_S, REST_S = 0.004, 0.004  # of taking apart, and between two of those: half of the loop's time for all of them
+CHUNKS_FREE, CHUNK_OCTETS_MIN = 1_000, 8
+
+log = structlog.get_logger(__name__)
 
 
 class Connection(H11Protocol):
-    """uvicorn's, which knows since when it waits for whom."""
+    """uvicorn's, which knows since when it waits for its other side, and takes its turn where that gives it much to do."""
 
     _waits_since = 0.0
     _unread, _unread_since = 0, 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
+        self.conn = Bounded(transport.abort)
+        self._incoming = bytearray()
         self._waits_since = self.loop.time()
-        if len(self.connections) > CONNECTIONS_EACH:
-            every = [one for one in self.connections if isinstance(one, Connection)]
-            mine = [one for one in every if self.client and one.client and one.client[0] == self.client[0]]
-            for some, most in ((mine, CONNECTIONS_EACH), (every, CONNECTIONS_MAX)):
-                if len(some) > most:
-                    min((one for one in some if one.is_silent), key=lambda one: one._waits_since).transport.abort()
-                    break
+        every = [one for one in self.connections if isinstance(one, Connection)]
+        mine = [one for one in every if one._address == self._address]
+        if len(mine) > CONNECTIONS_EACH and not self._is_a_proxy:
+            _make_room(mine, self)
+        elif len(every) > CONNECTIONS_MAX:
+            most = Counter(one._address for one in every).most_common(1)[0][0]
+            _make_room([one for one in every if one._address == most], self)
+
+    @property
+    def _address(self) -> str:
+        return self.client[0] if self.client else ""
+
+    @property
+    def _is_a_proxy(self) -> bool:
+        """Whether its requests are those of others: an address that is trusted to say whose."""
+        return self._address in str(self.config.forwarded_allow_ips).split(",")
+
+    def data_received(self, data: bytes) -> None:
+        self._waits_since = self.loop.time() if self.waits_for_a_body else self._waits_since
+        if self._incoming:  # its turn comes
+            self._incoming += data
+            return
+        self._incoming = bytearray(data)
+        self._take(SLICE_S)
+        if self._incoming:
+            self.transport.pause_reading()
+            _Queue.of(self.loop).append(self)
+
+    def _take(self, seconds: float) -> None:
+        """Of what came in, as much as there is time for. h11 needs as long for a chunk of an octet as for a thousand octets."""
+        until = self.loop.time() + seconds
+        while self._incoming and not self.transport.is_closing():
+            piece = bytes(self._incoming[:PIECE_OCTETS])
+            del self._incoming[:PIECE_OCTETS]
+            super().data_received(piece)
+            if self.loop.time() > until:
+                break
+
+    def go_on(self) -> bool:
+        """In its turn. Whether there is more."""
+        self._take(SLICE_S)
+        if self._incoming and not self.transport.is_closing():
+            return True
+        self._incoming.clear()
+        if not self.flow.read_paused and not self.transport.is_closing():
+            self.transport.resume_reading()
+        return False
 
     def on_response_complete(self) -> None:
         self._waits_since = self.loop.time()
@@ -45,6 +97,10 @@ class Connection(H11Protocol):
     def is_silent(self) -> bool:
         """Whether there is no request to answer."""
         return self.cycle is None or self.cycle.response_complete
+
+    @property
+    def waits_for_a_body(self) -> bool:
+        return not self.is_silent and self.cycle.more_body
 
     def look(self) -> None:
         """Ends it where its other side has taken too long."""
@@ -57,6 +113,67 @@ class Connection(H11Protocol):
                 self.transport.abort()
         elif self.is_silent and now - self._waits_since > HEAD_S:
             self.transport.close()
+
+
+def _make_room(some: Sequence[Connection], newest: Connection) -> None:
+    """Ends the one that has kept us waiting for longest; the newest where all others are being answered."""
+    waited_for = [one for one in some if one is not newest and (one.is_silent or one.waits_for_a_body)]
+    min(waited_for, key=lambda one: one._waits_since, default=newest).transport.abort()
+
+
+class Bounded(h11.Connection):
+    """A body in chunks of a few octets takes a thousand times as long as it is worth: refused, as what is no HTTP is."""
+
+    def __init__(self, give_up: Callable[[], None]) -> None:
+        super().__init__(h11.SERVER, HEAD_OCTETS_MAX)
+        self._give_up = give_up
+        self._chunks, self._octets = 0, 0
+
+    def next_event(self) -> Any:
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            self._chunks = self._octets = 0
+        elif isinstance(event, h11.Data):
+            self._chunks, self._octets = self._chunks + 1, self._octets + len(event.data)
+            if self._chunks > CHUNKS_FREE and self._octets < CHUNK_OCTETS_MIN * self._chunks:
+                if self.our_state is h11.SEND_RESPONSE:
+                    raise h11.RemoteProtocolError("The chunks are too small.")
+                self._give_up()  # it was answered already
+                return h11.NEED_DATA
+        return event
+
+
+class _Queue:
+    """Connections that have more to take apart than fits into one turn of the loop: together they have a part of its time."""
+
+    _queues: ClassVar[WeakKeyDictionary[asyncio.AbstractEventLoop, _Queue]] = WeakKeyDictionary()
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._waiting: deque[Connection] = deque()
+
+    @classmethod
+    def of(cls, loop: asyncio.AbstractEventLoop) -> _Queue:
+        return cls._queues.setdefault(loop, cls(loop))
+
+    def append(self, connection: Connection) -> None:
+        self._waiting.append(connection)
+        if len(self._waiting) == 1:
+            self._loop.call_later(REST_S, self._turn)
+
+    def _turn(self) -> None:
+        connection = self._waiting[0]
+        try:
+            goes_on = connection.go_on()
+        except Exception:  # as the loop does with what a protocol raises
+            log.exception("a connection failed")
+            connection.transport.abort()
+            goes_on = False
+        self._waiting.popleft()
+        if goes_on:
+            self._waiting.append(connection)
+        if self._waiting:
+            self._loop.call_later(REST_S, self._turn)
 
 
 async def watch(connections: Iterable[Any]) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import Depends, Path
@@ -15,7 +15,6 @@ from pydantic_core import PydanticCustomError
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.requests import Request
 
-from postroom.bounded.turns import Turns
 from postroom.doors.live import RETRY_AFTER_S, Live
 from postroom.doors.shown import job_shown
 from postroom.doors.wiring import Postroom
@@ -25,7 +24,6 @@ from postroom.flow.job.report import JobReport, Pool, report
 
 NUMBER_MAX = 2**63 - 1
 POSITION_MAX = 2**31 - 1  # what the database can hold
-FREEZES_AT_ONCE = 4
 PING_S = 15
 SEND_TIMEOUT_S = 60
 
@@ -45,11 +43,10 @@ Number = Annotated[int, Digits, Path(ge=1, le=NUMBER_MAX)]
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """`freezing` lets a few lists in at a time, one of an account, so that they never hold all the connections of the pages."""
+    """What all of them share."""
 
     postroom: Postroom
     live: Live
-    freezing: Turns = field(default_factory=lambda: Turns(FREEZES_AT_ONCE))
 
     @property
     def pool(self) -> Pool:

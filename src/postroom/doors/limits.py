@@ -17,17 +17,20 @@ from collections.abc import Iterator
 from contextlib import AsyncExitStack, suppress
 from hashlib import sha256
 
+from fastapi.security.utils import get_authorization_scheme_param
 from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from postroom.bounded.turns import Turns
 from postroom.doors.api.problems import of_http, of_postroom_error
 from postroom.doors.web.rendering import trouble
+from postroom.doors.web.session import COOKIES
 from postroom.errors import TooMany
 
 SMALL_BYTES_MAX = 64 * 1024
-READ_ON_BYTES_MAX = 8 * 2**20
+READ_ON_BYTES_MAX, READ_ON_S = 8 * 2**20, 5.0
 # The addresses at which lists come in: the API's POST /jobs and POST /previews, the page's form and its look ahead. Whole paths:
 # who is not signed in may choose the end of another one, such as /u/send.
 TAKES_A_LIST = re.compile(r"/api/v1/(?:jobs|previews)|/accounts/[0-9]+/send(?:/preview)?")
@@ -42,7 +45,7 @@ ANONYMOUS_EACH, ANONYMOUS_WAITING = 4, 512  # of an address: a provider's one-cl
 ADDRESS_EACH, ADDRESS_WAITING = 32, 512  # with a key or a session, however many those are
 STREAMS, STREAMS_EACH = 400, 20
 REST_S = 0.025
-PUT_OFF_S, PUT_OFF_MAX = 1.0, 400
+PUT_OFF_S, PUT_OFF_MAX = 1.0, 100
 
 
 def takes_a_list(scope: Scope) -> bool:
@@ -92,9 +95,10 @@ class _Body:
     async def read_on(self) -> None:
         """A sender that is cut off while it writes never reads the answer."""
         enough = self._received + READ_ON_BYTES_MAX
-        with suppress(HTTPException):
-            while self._has_more and self._received < enough:
-                await self._taken()
+        with suppress(HTTPException, TimeoutError):
+            async with asyncio.timeout(READ_ON_S):
+                while self._has_more and self._received < enough:
+                    await self._taken()
 
     async def _taken(self) -> Message:
         if not self._has_more:  # what is waited for now is the end of the connection
@@ -192,10 +196,14 @@ async def _whole_body(receive: Receive) -> Receive:
 
 
 def _secret(scope: Scope) -> bytes | None:
-    """What tells one key or session from another, whether it is a genuine one or not; None for a request without."""
-    headers = dict(scope["headers"])
-    said = headers.get(b"authorization") or headers.get(b"cookie")
-    return sha256(said).digest() if said else None
+    """What tells one key or session from another, genuine or not, and however it is spelt: what the routes will read. None for a
+    request without."""
+    request = HTTPConnection(scope)
+    if scope["path"].startswith("/api/"):
+        said = get_authorization_scheme_param(request.headers.get("authorization"))[1].strip()
+    else:
+        said = next((request.cookies[name] for name in COOKIES if request.cookies.get(name)), "")
+    return sha256(said.encode()).digest() if said else None
 
 
 def _in_pieces(message: Message) -> Iterator[Message]:

@@ -18,6 +18,7 @@ import psycopg
 import structlog
 
 from postroom.bounded.processes import IN_THREAD, Processes, Runs
+from postroom.bounded.turns import Turns
 from postroom.config import Settings
 from postroom.domain.job import Status
 from postroom.errors import PostroomError, Unavailable
@@ -47,6 +48,7 @@ from postroom.tasks import end
 WEB_CONNECTIONS = 10
 WORKED_ON_BY = ("postroom.doors.api.requests", "postroom.flow.job.submit", "postroom.flow.preview.try_out",
                 "postroom.message.liquid.merge", "postroom.message.liquid.links")
+FREEZES_AT_ONCE = 4  # one of an account, so that they never hold all the connections
 BOUNDED_PROCESSES = 6  # of which an account has one at work, and another while a job below its threshold is checked
 # A session needs one only while it turns a window, a few milliseconds of each 200: ten serve a worker's hundred sessions.
 WORKER_CONNECTIONS = 10
@@ -111,27 +113,27 @@ async def _kept_running(embedded: EmbeddedPostgres) -> AsyncGenerator[None]:
 
 
 @contextlib.asynccontextmanager
-async def opened(settings: Settings, *, name: str, connections: int = WEB_CONNECTIONS,
-                 generic_plans: bool = False, bounded: Runs = IN_THREAD) -> AsyncGenerator[Postroom]:
+async def opened(settings: Settings, *, name: str, connections: int = WEB_CONNECTIONS, generic_plans: bool = False,
+                 bounded: Runs = IN_THREAD, freezing: Turns | None = None) -> AsyncGenerator[Postroom]:
     """Everything a short command or the web process needs. Raises Unavailable."""
     async with database(settings) as url, await db.open_pool(
             url, size_max=connections, name=f"postroom {name}", unsafe=settings.unsafe_database,
             generic_plans=generic_plans) as pool:
-        yield Postroom(settings, pool, deployment(settings, bounded))
+        yield Postroom(settings, pool, deployment(settings, bounded, freezing))
 
 
 @contextlib.asynccontextmanager
 async def opened_for_many(settings: Settings) -> AsyncGenerator[Postroom]:
     """For the web process, at whose doors everybody's templates and lists come in: processes of its own work on them."""
     with contextlib.closing(Processes(BOUNDED_PROCESSES, WORKED_ON_BY)) as bounded:
-        async with opened(settings, name="web", bounded=bounded) as postroom:
+        async with opened(settings, name="web", bounded=bounded, freezing=Turns(FREEZES_AT_ONCE)) as postroom:
             yield postroom
 
 
-def deployment(settings: Settings, bounded: Runs = IN_THREAD) -> Deployment:
+def deployment(settings: Settings, bounded: Runs = IN_THREAD, freezing: Turns | None = None) -> Deployment:
     """One for each process, since it remembers what gateways said. Raises Unavailable."""
     return Deployment(SecretBox(secret_key(settings)), helo_name=settings.helo_name, allow_plaintext=settings.allow_plaintext,
-                      base_url=settings.base_url, allowed=settings.networks(), bounded=bounded)
+                      base_url=settings.base_url, allowed=settings.networks(), bounded=bounded, freezing=freezing)
 
 
 def secret_key(settings: Settings) -> str:

@@ -135,7 +135,7 @@ class NewSettlement(Strict):
 
     decision: Literal["assume_sent", "send_again"]
     positions: Annotated[list[Annotated[int, Field(strict=True, ge=1, le=POSITION_MAX)]], Field(
-        min_length=1, max_length=POSITIONS_AT_ONCE)] | None = None
+        min_length=1, max_length=POSITIONS_AT_ONCE, fail_fast=True)] | None = None
     note: Line | None = None
 
 
@@ -144,8 +144,7 @@ class NewSettlement(Strict):
 async def create_job(request: Request, response: Response, door: AtDoor, holder: Holder, key: Key) -> Job:
     """Freezes the list and creates the job, or does nothing at all. From the account's threshold on it waits for approval;
     below, it starts at once or queues. With an `Idempotency-Key` the same request again answers with the same job."""
-    async with (asked_for(request, door.deployment, holder.account_id, by=f"key {holder.name}") as asked,
-                door.freezing.taken(holder.account_id)):
+    async with asked_for(request, door.deployment, holder.account_id, by=f"key {holder.name}") as asked:
         job = await submit(door.pool, door.deployment, asked.submission, asked.rows, idempotency=bound_to(key, asked))
     response.headers["Location"] = request.url_for("show_job", job_id=job.id).path
     return job_shown(await report(door.pool, holder.account_id, job.id))
@@ -257,9 +256,8 @@ async def continue_job(request: Request, response: Response, door: AtDoor, holde
     """A new job of exactly those that a job left unsent, or that it failed: the same message and options, and the gate again.
     Everybody is continued once: 409 names the job that does it. With an `Idempotency-Key` the same request again answers with
     the same job."""
-    async with door.freezing.taken(holder.account_id):
-        made = await continue_the_rest(door.pool, door.deployment, holder.account_id, job_id, which=body.which,
-                                       by=f"key {holder.name}", idempotency=bound_to_body(key, request, body))
+    made = await continue_the_rest(door.pool, door.deployment, holder.account_id, job_id, which=body.which,
+                                   by=f"key {holder.name}", idempotency=bound_to_body(key, request, body))
     response.headers["Location"] = request.url_for("show_job", job_id=made.id).path
     return job_shown(await report(door.pool, holder.account_id, made.id))
 
@@ -269,9 +267,8 @@ async def settle_job(request: Request, door: AtDoor, holder: Holder, job_id: Num
                      body: NewSettlement) -> SettlementShown:
     """A person's decision on recipients of which nobody can know whether the gateway has them: all that are named, or none. Those
     that are sent again may get the message twice. With an `Idempotency-Key` the same request again settles nothing more."""
-    async with door.freezing.taken(holder.account_id):
-        told = await settle(door.pool, door.deployment, holder.account_id, job_id, body.decision, positions=body.positions,
-                            by=f"key {holder.name}", note=body.note, idempotency=bound_to_body(key, request, body))
+    told = await settle(door.pool, door.deployment, holder.account_id, job_id, body.decision, positions=body.positions,
+                        by=f"key {holder.name}", note=body.note, idempotency=bound_to_body(key, request, body))
     continuation = await report(door.pool, holder.account_id, told.continuation.id) if told.continuation else None
     return settlement_shown(told, await report(door.pool, holder.account_id, job_id), continuation)
 

@@ -57,8 +57,7 @@ async def send(request: Request, door: AtDoor, sessions: AtEntrance, session: Si
             submission = _submission(account_id, fields, parts.files)
             rows = _rows(parts.named.get(RECIPIENTS), fields)
             key = _key(fields, parts)
-            async with door.freezing.taken(account_id):
-                job = await submit(door.pool, door.deployment, submission, rows, idempotency=key)
+            job = await submit(door.pool, door.deployment, submission, rows, idempotency=key)
         except InvalidInput as error:
             return await _form(door, session, account_id, fields, error.faults)
     return RedirectResponse(f"/accounts/{account_id}/jobs/{job.id}", 303)

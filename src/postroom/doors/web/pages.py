@@ -174,17 +174,15 @@ async def resume_job(door: AtDoor, form: SentForm, account_id: Number, job_id: N
 @router.post("/accounts/{account_id}/jobs/{job_id}/continuation")
 async def continue_job(door: AtDoor, form: SentForm, account_id: Number, job_id: Number) -> RedirectResponse:
     """Leads to the new job. Whoever clicks twice is told which job it is."""
-    async with door.freezing.taken(account_id):
-        made = await continue_the_rest(door.pool, door.deployment, account_id, job_id, which=form.get("which", ""), by=OPERATOR)
+    made = await continue_the_rest(door.pool, door.deployment, account_id, job_id, which=form.get("which", ""), by=OPERATOR)
     return _to_job(account_id, made.id)
 
 
 @router.post("/accounts/{account_id}/jobs/{job_id}/settlements")
 async def settle_job(door: AtDoor, form: SentForm, account_id: Number, job_id: Number) -> RedirectResponse:
     """One recipient or all of them, as the button says; back to the page where it stood, which shows what came of it."""
-    async with door.freezing.taken(account_id):
-        await settle(door.pool, door.deployment, account_id, job_id, form.get("decision", ""), by=OPERATOR,
-                     positions=_positions(form.get("position", "")))
+    await settle(door.pool, door.deployment, account_id, job_id, form.get("decision", ""), by=OPERATOR,
+                 positions=_positions(form.get("position", "")))
     stood = {"state": Kind.UNCONFIRMED.value, "after": form.get("after") or 0}
     return RedirectResponse(f"/accounts/{account_id}/jobs/{job_id}/recipients?{urlencode(stood)}", 303)
 

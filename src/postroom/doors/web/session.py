@@ -20,6 +20,7 @@ from postroom.flow.account import operator
 from postroom.flow.job.report import Pool
 
 OPERATOR = "operator"  # who did it, in the trail
+COOKIES = "postroom_session", "__Host-postroom_session"  # on plain HTTP, on HTTPS
 
 
 class SignInNeeded(Exception):
@@ -48,7 +49,7 @@ class Sessions:
         self._pool = pool
         self._origin = None if base_url is None else _origin(base_url)
         self._secure = bool(self._origin and self._origin.startswith("https:"))
-        self.cookie = "__Host-postroom_session" if self._secure else "postroom_session"
+        self.cookie = COOKIES[self._secure]
 
     async def begin(self, token: str, response: Response) -> bool:
         """Whether the token of a link let somebody in; `response` has the cookie then."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from postroom.bounded.processes import IN_THREAD, Runs
+from postroom.bounded.turns import Turns
 from postroom.errors import InvalidInput, PostroomError, Unavailable
 from postroom.flow.account.secrets import SecretBox
 from postroom.gateway.addresses import Network
@@ -18,6 +19,7 @@ from postroom.gateway.session import Endpoint, GatewayError, open_session
 
 ASK_S = 4.0  # when a gateway is only asked; less than a transaction may stand still
 FACTS_KEPT_S = 60.0
+ANY_NUMBER = 1_000_000
 
 
 class GatewayRow(Protocol):
@@ -51,15 +53,17 @@ class GatewayFacts:
 
 class Deployment:
     """One of it per process. `base_url` is where people reach the pages, None where that is not known; `allowed` are the networks
-    beside the Internet in which gateways may stand. `bounded` does the work whose length a template or a list decides.
+    beside the Internet in which gateways may stand. `bounded` does the work whose length a template or a list decides; `freezing`
+    lets a few jobs be made at a time, None any number.
     """
 
     def __init__(self, secrets: SecretBox, *, helo_name: str, allow_plaintext: bool = False, base_url: str | None = None,
                  allowed: tuple[Network, ...] = (),
-                 bounded: Runs = IN_THREAD) -> None:
+                 bounded: Runs = IN_THREAD, freezing: Turns | None = None) -> None:
         self.secrets = secrets
         self.base_url = base_url
         self.bounded = bounded
+        self.freezing = freezing or Turns(ANY_NUMBER, each=ANY_NUMBER)
         self._helo_name = helo_name
         self._allow_plaintext = allow_plaintext
         self._dialer = Dialer(allowed)

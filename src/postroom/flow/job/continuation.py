@@ -33,7 +33,7 @@ async def continue_the_rest(pool: Pool, deployment: Deployment, account_id: int,
     """
     if which not in RESTS:
         raise InvalidInput(f'What is continued is one of {", ".join(RESTS)}, not "{which}".', field="which")
-    async with pool.connection() as conn, conn.transaction():
+    async with deployment.freezing.taken(account_id), pool.connection() as conn, conn.transaction():
         if (known := await earlier_job(conn, account_id, idempotency)) is not None:
             return await jobs.view_job(conn, account_id, known)
         await jobs.lock_rest(conn, job_id)

@@ -56,7 +56,7 @@ async def settle(pool: Pool, deployment: Deployment, account_id: int, job_id: in
         raise InvalidInput(f'A decision is one of {", ".join(DECISIONS)}, not "{decision}".', field="decision")
     if note is not None:
         storable(note, "note")
-    async with pool.connection() as conn, conn.transaction():
+    async with deployment.freezing.taken(account_id), pool.connection() as conn, conn.transaction():
         if (known := await earlier_job(conn, account_id, idempotency)) is not None:
             return await _told(conn, account_id, job_id, known, decision, 0)
         await lock_account(conn, account_id)

@@ -68,7 +68,8 @@ async def submit(pool: Pool, deployment: Deployment, submission: Submission, row
             if (known := await earlier_job(conn, account_id, idempotency)) is not None:
                 return await jobs.view_job(conn, account_id, known)
     reading = contextlib.nullcontext() if rows is None else read_through(deployment.bounded, account_id, rows)
-    async with reading as listed, pool.connection() as conn, conn.transaction():
+    async with (reading as listed, deployment.freezing.taken(account_id), pool.connection() as conn,
+                conn.transaction()):
         if (known := await earlier_job(conn, account_id, idempotency)) is not None:
             return await jobs.view_job(conn, account_id, known)
         account = await accounts.account_by_id(conn, account_id)

@@ -180,7 +180,7 @@ class Evaluator:
         finally:
             taken = room - self._context.steps.left
             if taken > ALONE_STEPS_FREE:
-                self.steps.left -= taken
+                self.steps.take(taken)
 
 
 def marked(source: str) -> Iterator[tuple[int, int]]:
