@@ -12,6 +12,7 @@ import pytest
 from postroom.bounded.processes import Processes
 from postroom.doors import connections, limits
 from postroom.ledger.job import recipients
+from postroom.tasks import end
 
 from .serving import MESSAGE, Site, csv_of, in_base64, job_of, listed, served, upload
 
@@ -215,13 +216,19 @@ async def test_a_connection_that_says_nothing_or_stops_within_its_header_ends(ha
 
 
 async def test_one_that_says_its_header_a_letter_at_a_time_ends_too(hasty, site):
-    async with asyncio.timeout(20), connected(site) as (reader, writer):
+    async def say(writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError):
-            while not reader.at_eof():
+            while True:
                 writer.write(b"x")
                 await writer.drain()
-                await asyncio.wait([asyncio.create_task(asyncio.sleep(0.02))])
-        assert await ended(reader) == b""
+                await asyncio.sleep(0.02)
+
+    async with asyncio.timeout(20), connected(site) as (reader, writer):
+        saying = asyncio.create_task(say(writer))
+        try:
+            assert await ended(reader) == b""
+        finally:
+            await end(saying)
 
 
 async def test_one_that_was_answered_and_says_no_more_ends_and_one_that_goes_on_does_not(hasty, site):
