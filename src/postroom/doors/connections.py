@@ -41,6 +41,8 @@ class Connection(H11Protocol):
         self.conn = Bounded(transport.abort)
         self._incoming = bytearray()
         self._waits_since = self.loop.time()
+        if len(self.connections) <= min(CONNECTIONS_EACH, CONNECTIONS_MAX):
+            return
         every = [one for one in self.connections if isinstance(one, Connection)]
         mine = [one for one in every if one._address == self._address]
         if len(mine) > CONNECTIONS_EACH and not self._is_a_proxy:

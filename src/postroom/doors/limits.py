@@ -16,6 +16,7 @@ import re
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, suppress
 from hashlib import sha256
+from random import uniform
 
 from fastapi.security.utils import get_authorization_scheme_param
 from starlette.exceptions import HTTPException
@@ -45,7 +46,7 @@ ANONYMOUS_EACH, ANONYMOUS_WAITING = 4, 512  # of an address: a provider's one-cl
 ADDRESS_EACH, ADDRESS_WAITING = 32, 512  # with a key or a session, however many those are
 STREAMS, STREAMS_EACH = 400, 20
 REST_S = 0.025
-PUT_OFF_S, PUT_OFF_MAX = 1.0, 100
+PUT_OFF_S, PUT_OFF_MAX = 1.0, 300
 
 
 def takes_a_list(scope: Scope) -> bool:
@@ -135,11 +136,11 @@ class Places:
         if scope["type"] != "http" or scope["path"] == "/healthz":
             await self._app(scope, receive, send)
             return
-        async with AsyncExitStack() as places:
+        async with AsyncExitStack() as stream, AsyncExitStack() as place:
             try:
                 if not takes_a_list(scope):
                     receive = await _whole_body(receive)
-                await self._take(places, scope)
+                await self._take(stream, place, scope)
             except (HTTPException, TooMany) as error:
                 await self._refused(error, scope)(scope, receive, send)
                 return
@@ -148,29 +149,31 @@ class Places:
             async def sent(message: Message) -> None:
                 nonlocal was_let_in
                 was_let_in = was_let_in and message.get("status") != 401
+                if IS_A_STREAM.fullmatch(scope["path"]) and was_let_in:
+                    await place.aclose()  # what it takes from now on is little
                 await send(message)
 
             await self._app(scope, receive, sent)
             if not was_let_in:
                 await asyncio.sleep(REST_S)
 
-    async def _take(self, places: AsyncExitStack, scope: Scope) -> None:
+    async def _take(self, stream: AsyncExitStack, place: AsyncExitStack, scope: Scope) -> None:
         address, secret = scope["client"][0] if scope["client"] else "", _secret(scope)
         try:
             if secret is None:
-                await places.enter_async_context(self._anonymous.taken(address))
-            elif IS_A_STREAM.fullmatch(scope["path"]):
-                await places.enter_async_context(self._streams.taken(secret))
-            else:
-                known = self._lists if takes_a_list(scope) else self._known
-                await places.enter_async_context(known.taken(secret))
-                await places.enter_async_context(self._addresses.taken(address))
+                await place.enter_async_context(self._anonymous.taken(address))
+                return
+            if IS_A_STREAM.fullmatch(scope["path"]):
+                await stream.enter_async_context(self._streams.taken(secret))
+            known = self._lists if takes_a_list(scope) else self._known
+            await place.enter_async_context(known.taken(secret))
+            await place.enter_async_context(self._addresses.taken(address))
         except TooMany:
             # Whoever is refused and asks again at once would keep us busy with that alone.
             if self._put_off < PUT_OFF_MAX:
                 self._put_off += 1
                 try:
-                    await asyncio.sleep(PUT_OFF_S)
+                    await asyncio.sleep(uniform(PUT_OFF_S, 3 * PUT_OFF_S))  # noqa: S311 - or they would all come back at once
                 finally:
                     self._put_off -= 1
             raise
