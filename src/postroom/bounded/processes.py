@@ -33,6 +33,8 @@ PATIENCE = 3  # a call may last so many times its processor time, on a machine t
 
 R = TypeVar("R")
 
+log = structlog.get_logger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class Work:
@@ -40,8 +42,6 @@ class Work:
 
     what: str
     cpu_s: int
-
-log = structlog.get_logger(__name__)
 
 
 class Runs(Protocol):

@@ -34,7 +34,7 @@ class Turns:
         """A place, for as long as the block lasts. Raises TooMany."""
         own = self._own.setdefault(whose, _Own(asyncio.Semaphore(self._each)))
         if own.count >= self._each + self._waiting:
-            raise TooMany("The account has too many requests like this under way. Wait until some of them are answered.")
+            raise TooMany("There are too many requests like this under way. Wait until some of them are answered.")
         own.count += 1
         try:
             async with own.places, self._places:

@@ -38,7 +38,7 @@ class Connection(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
-        self.conn = Bounded(transport.abort)
+        self.conn = _Parser(transport.abort)
         self._incoming = bytearray()
         self._waits_since = self.loop.time()
         if len(self.connections) <= min(CONNECTIONS_EACH, CONNECTIONS_MAX):
@@ -123,7 +123,7 @@ def _make_room(some: Sequence[Connection], newest: Connection) -> None:
     min(waited_for, key=lambda one: one._waits_since, default=newest).transport.abort()
 
 
-class Bounded(h11.Connection):
+class _Parser(h11.Connection):
     """A body in chunks of a few octets takes a thousand times as long as it is worth: refused, as what is no HTTP is."""
 
     def __init__(self, give_up: Callable[[], None]) -> None:

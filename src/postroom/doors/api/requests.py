@@ -41,6 +41,7 @@ from postroom.doors.api.problems import ERRORS_MAX
 from postroom.doors.uploads import ATTACHMENT, RECIPIENTS, REQUEST, ListFile, Part, read_body, read_parts
 from postroom.errors import InvalidInput, storable
 from postroom.flow.account.deployment import Deployment
+from postroom.flow.audience.intake import keep
 from postroom.flow.content.preparing import FILES_BYTES_MAX, FILES_MAX, Content, Submission
 from postroom.flow.job.submit import IDEMPOTENCY_KEY_MAX, IdempotencyKey
 
@@ -238,7 +239,7 @@ def _read(body: IO[bytes], listed: IO[bytes], account_id: int, by: str) -> tuple
     if (new.recipients is not None) == new.contacts:
         raise InvalidInput('Give either "recipients" or "contacts": true.', field="recipients")
     for one in new.recipients or ():
-        listed.write(json.dumps(one).encode() + b"\n")
+        keep(listed, json.dumps(one).encode() + b"\n")
     return _submission(new, account_id, by), new.recipients is not None, _fingerprint(written)
 
 

@@ -33,13 +33,14 @@ async def continue_the_rest(pool: Pool, deployment: Deployment, account_id: int,
     """
     if which not in RESTS:
         raise InvalidInput(f'What is continued is one of {", ".join(RESTS)}, not "{which}".', field="which")
+    message = await message_of(pool, deployment, account_id, job_id)
     async with deployment.freezing.taken(account_id), pool.connection() as conn, conn.transaction():
         if (known := await earlier_job(conn, account_id, idempotency)) is not None:
             return await jobs.view_job(conn, account_id, known)
         await jobs.lock_rest(conn, job_id)
         job = await jobs.view_job(conn, account_id, job_id)
         _must_be_over(job)
-        made = await job_of_rest(conn, deployment, job, which, by=by)
+        made = await job_of_rest(conn, deployment, job, message, which, by=by)
         await remember(conn, account_id, idempotency, made)
         return await jobs.view_job(conn, account_id, made)
 
@@ -54,20 +55,30 @@ def _must_be_over(job: JobOverview) -> None:
                        job_id=job.id)
 
 
-async def job_of_rest(conn: Connection, deployment: Deployment, job: JobOverview, which: str, *, by: str,
-                      positions: Sequence[int] = ()) -> int:
-    """The number of a new job of a job's rest, in the caller's transaction; `positions` name the doubtful ones of "unconfirmed".
+async def message_of(pool: Pool, deployment: Deployment, account_id: int, job_id: int) -> tuple[Prepared, int]:
+    """A job's message as it was made then, and the number of its gateway. Read before the transaction that makes another job of
+    it: that must not stand still. Raises NotFound."""
+    async with pool.connection() as conn:
+        stored = await contents.job_content(conn, account_id, job_id)
+        files = await files_of(conn, stored)
+    content, bodies = content_of(stored), bodies_of(stored)
+    mentioned = await deployment.bounded.run(account_id, MESSAGE, template.mentioned, content, bodies)
+    return Prepared(content, bodies, files, mentioned), stored.gateway_id
+
+
+async def job_of_rest(conn: Connection, deployment: Deployment, job: JobOverview, message: tuple[Prepared, int], which: str, *,
+                      by: str, positions: Sequence[int] = ()) -> int:
+    """The number of a new job of a job's rest, in the caller's transaction; `message` is what `message_of` says of the job, and
+    `positions` name the doubtful ones of "unconfirmed".
 
     Raises InvalidInput; Conflict where there is no such rest.
     """
-    stored = await contents.job_content(conn, job.account_id, job.id)
-    content, bodies, files = content_of(stored), bodies_of(stored), await files_of(conn, stored)
-    mentioned = await deployment.bounded.run(("check", job.account_id), MESSAGE, template.mentioned, content, bodies)
-    prepared = Prepared(content, bodies, files, mentioned)
-    submission = Submission(job.account_id, by, content, duplicates=job.duplicates, unusable_addresses=job.unusable_addresses,
-                            field_policy=job.field_policy, continues=job.id, continued_class=which)
+    prepared, gateway_id = message
+    submission = Submission(job.account_id, by, prepared.content, duplicates=job.duplicates,
+                            unusable_addresses=job.unusable_addresses, field_policy=job.field_policy, continues=job.id,
+                            continued_class=which)
     account = await accounts.account_by_id(conn, job.account_id)
-    gateway = next(one for one in await gateways.gateways_of_account(conn, job.account_id) if one.id == stored.gateway_id)
+    gateway = next(one for one in await gateways.gateways_of_account(conn, job.account_id) if one.id == gateway_id)
     if await recipients.intake_of_rest(conn, job.account_id, job.id, which, positions) == 0:
         for one in reversed((await jobs.continuations(conn, job.account_id, [job.id])).get(job.id, ())):
             if one.which == which:

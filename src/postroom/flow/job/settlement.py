@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from postroom.domain.outcome import Kind
 from postroom.errors import Conflict, Fault, InvalidInput, storable
 from postroom.flow.account.deployment import Deployment
-from postroom.flow.job.continuation import job_of_rest
+from postroom.flow.job.continuation import job_of_rest, message_of
 from postroom.flow.job.submit import IdempotencyKey, earlier_job, remember
 from postroom.ledger.account.accounts import lock_account
 from postroom.ledger.database.db import Connection, Pool
@@ -56,6 +56,7 @@ async def settle(pool: Pool, deployment: Deployment, account_id: int, job_id: in
         raise InvalidInput(f'A decision is one of {", ".join(DECISIONS)}, not "{decision}".', field="decision")
     if note is not None:
         storable(note, "note")
+    message = None if decision == "assume_sent" else await message_of(pool, deployment, account_id, job_id)
     async with deployment.freezing.taken(account_id), pool.connection() as conn, conn.transaction():
         if (known := await earlier_job(conn, account_id, idempotency)) is not None:
             return await _told(conn, account_id, job_id, known, decision, 0)
@@ -64,13 +65,14 @@ async def settle(pool: Pool, deployment: Deployment, account_id: int, job_id: in
         doubted = await settlements.doubts(conn, account_id, job_id, positions)
         _are_all(job_id, doubted, positions)
         made = job_id
-        if decision == "assume_sent":
+        if message is None:
             kind, reply, reason = Kind.SENT, f"Assumed sent by {by}.", "Assumed sent"
         elif not over:
             kind, reply, reason = Kind.RELEASED, f"Sent again by a decision of {by}.", "To be sent again"
         else:
             view = await jobs.view_job(conn, account_id, job_id)
-            made = await job_of_rest(conn, deployment, view, "unconfirmed", by=by, positions=[one.position for one in doubted])
+            made = await job_of_rest(conn, deployment, view, message, "unconfirmed", by=by,
+                                     positions=[one.position for one in doubted])
             kind, reply = Kind.FAILED, f"Sent again by a person's decision, in job {made}."
             reason = f"To be sent again in job {made}"
         await settlements.settle(conn, account_id, job_id, doubted, kind, reply if note is None else f"{reply} {note}")
