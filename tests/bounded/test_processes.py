@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import tempfile
@@ -12,11 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from postroom.bounded import processes as bounded
 from postroom.bounded.processes import Processes, Work
+from postroom.bounded.spool import SMALL_OCTETS
 from postroom.errors import Conflict, InvalidInput, TooMany
 from tests.bounded import calls
 
-IT = Work("It", 1)
+IT, LONG = Work("It", 1), Work("It", 60)
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -120,6 +123,37 @@ async def test_one_account_has_one_at_work_and_leaves_the_other_to_others(proces
     began, _ended = await other
     assert all(first[1] <= second[0] for first, second in pairwise(times)), "one after the other"
     assert began < times[1][0], "another account does not wait behind them"
+
+
+async def test_what_is_short_does_not_wait_for_two_accounts_long_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    with contextlib.closing(Processes(2, kept=1)) as processes:
+        long = [asyncio.create_task(processes.run(whose, LONG, calls.nap, 600)) for whose in ("one", "two")]
+        while not processes._busy:  # noqa: ASYNC110 - until one has begun
+            await asyncio.sleep(0.01)
+        assert await processes.run("three", IT, calls.echo, 1) == 1
+        assert len(processes._busy) == 1
+        for one in long:
+            one.cancel()
+        await asyncio.gather(*long, return_exceptions=True)
+
+
+async def test_the_work_on_a_small_file_is_short() -> None:
+    with tempfile.TemporaryFile() as file:
+        assert LONG.on(file).is_short
+        file.truncate(SMALL_OCTETS + 1)
+        assert LONG.on(file) == LONG
+    assert not LONG.is_short
+
+
+async def test_those_that_nobody_needs_end_but_for_one(processes: Processes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounded, "IDLE_S", 0.2)
+    two = {await one for one in [asyncio.create_task(processes.run(whose, IT, calls.who)) for whose in ("one", "two")]}
+    assert len(two) == 2
+    async with asyncio.timeout(20):
+        while sum(map(lives, two)) != 1:  # noqa: ASYNC110 - processes that nobody waits for
+            await asyncio.sleep(0.05)
+    assert await processes.run(1, IT, calls.who) in two
 
 
 async def test_an_account_that_asks_for_too_many_is_told(processes: Processes) -> None:

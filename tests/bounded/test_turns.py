@@ -18,12 +18,12 @@ class Crowd:
         self.began: list[str] = []
         self.may_end: dict[str, asyncio.Event] = {}
 
-    def send(self, who: str) -> asyncio.Task[None]:
+    def send(self, who: str, *, is_short: bool = False) -> asyncio.Task[None]:
         self.may_end[who] = asyncio.Event()
-        return asyncio.create_task(self._work(who))
+        return asyncio.create_task(self._work(who, is_short))
 
-    async def _work(self, who: str) -> None:
-        async with self.turns.taken(who[0]):
+    async def _work(self, who: str, is_short: bool) -> None:
+        async with self.turns.taken(who[0], is_short=is_short):
             self.began.append(who)
             await self.may_end[who].wait()
 
@@ -53,6 +53,20 @@ async def test_who_waits_is_taken_account_by_account_and_each_in_its_order() -> 
         crowd.may_end[who].set()
         await crowd.settle()
     assert crowd.began == ["a1", "b1", "c1", "a2", "a3"]
+    await asyncio.gather(*tasks)
+
+
+async def test_what_is_short_has_places_that_long_ones_leave() -> None:
+    crowd = Crowd(Turns(3, kept=1))
+    tasks = [crowd.send(who) for who in ("a1", "b1", "c1", "d1")]
+    tasks += [crowd.send(who, is_short=True) for who in ("e1", "f1")]
+    assert await crowd.settle() == ["a1", "b1", "e1"]
+    crowd.may_end["a1"].set()
+    assert set(await crowd.settle()) == {"a1", "b1", "e1", "f1"}, "one that is short may have any place"
+    crowd.may_end["e1"].set()
+    assert "c1" in await crowd.settle()
+    for may_end in crowd.may_end.values():
+        may_end.set()
     await asyncio.gather(*tasks)
 
 

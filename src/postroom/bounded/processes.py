@@ -17,18 +17,21 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, BinaryIO, Protocol, TypeVar
 
 import structlog
 
 from postroom.bounded.passing import receive, send
 from postroom.bounded.process import MEMORY_MAX
+from postroom.bounded.spool import is_small
 from postroom.bounded.turns import Turns
 from postroom.errors import InvalidInput
 
 QUIET = {"RUST_BACKTRACE": "0"}  # a library that is out of memory may hang while it draws one
 ENDING_S = 5.0
+SHORT_CPU_S = 10
+IDLE_S = 60.0
 PATIENCE = 3  # a call may last so many times its processor time, on a machine that is busy with other things
 
 R = TypeVar("R")
@@ -42,6 +45,14 @@ class Work:
 
     what: str
     cpu_s: int
+
+    def on(self, file: BinaryIO) -> Work:
+        """The work on that file: short where it is small."""
+        return replace(self, cpu_s=SHORT_CPU_S) if is_small(file) else self
+
+    @property
+    def is_short(self) -> bool:
+        return self.cpu_s <= SHORT_CPU_S
 
 
 class Runs(Protocol):
@@ -63,17 +74,17 @@ IN_THREAD = InThread()
 
 class Processes:
     """At most `count`, started when they are needed, and one ahead of that: starting takes longer than most calls. Each loads
-    `modules` first."""
+    `modules` first. Some of them are `kept` for what is short."""
 
-    def __init__(self, count: int, modules: Sequence[str] = ()) -> None:
+    def __init__(self, count: int, modules: Sequence[str] = (), *, kept: int = 0) -> None:
         self._count, self._modules = count, modules
-        self._turns = Turns(count)
+        self._turns = Turns(count, kept=kept)
         self._threads = ThreadPoolExecutor(count, "bounded")
         self._busy: set[_Process] = set()
         self._idle = [_Process(modules)]
 
     async def run(self, whose: Hashable, work: Work, function: Callable[..., R], *args: Any) -> R:
-        async with self._turns.taken(whose), self._process(work) as process:
+        async with self._turns.taken(whose, is_short=work.is_short), self._process(work) as process:
             call = self._threads.submit(process.call, (work.cpu_s, function, args))
             async with asyncio.timeout(PATIENCE * work.cpu_s):
                 returned, value = await asyncio.wrap_future(call)
@@ -105,6 +116,13 @@ class Processes:
             raise
         self._busy.remove(process)
         self._idle.append(process)
+        asyncio.get_running_loop().call_later(IDLE_S, self._end_idle, process, process.calls)
+
+    def _end_idle(self, process: _Process, calls: int) -> None:
+        """The one, if nobody has needed it since, and it is not the last."""
+        if process.calls == calls and process in self._idle and len(self._idle) > 1:
+            self._idle.remove(process)
+            self._threads.submit(process.close)
 
     def _take(self) -> _Process:
         while self._idle:
@@ -124,6 +142,7 @@ class _Process:
     """One, started. It is asked from a thread, one call after the other."""
 
     def __init__(self, modules: Sequence[str]) -> None:
+        self.calls = 0
         self._asked = threading.Lock()
         self._channel, theirs = socket.socketpair()
         with theirs:
@@ -138,6 +157,7 @@ class _Process:
     def call(self, asked: object) -> tuple[bool, Any]:
         """Whether it returned, and what; or what it raised. Raises EOFError or OSError when the process has ended."""
         with self._asked:
+            self.calls += 1
             send(self._channel, asked)
             answer: tuple[bool, Any] = receive(self._channel)
             return answer

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from math import isfinite
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 ROWS_MAX = 2_000_000
 COLUMNS_MAX = 200
@@ -44,6 +44,29 @@ class IncomingRow:
     row_no: int
     address: str
     fields: Mapping[str, Value]
+
+
+@dataclass(frozen=True, slots=True)
+class ListFile:
+    """A recipient list as it came, not read yet: its rows are read by whoever goes through them, in another process perhaps.
+
+    "records" are the JSON objects of a request, one on each line.
+    """
+
+    file: BinaryIO
+    form: Literal["csv", "ndjson", "records"]
+    encoding: str = "utf-8"
+
+    def __iter__(self) -> Iterator[IncomingRow]:
+        """Raises Unreadable."""
+        self.file.seek(0)
+        match self.form:
+            case "csv":
+                return read_csv(self.file, encoding=self.encoding)
+            case "ndjson":
+                return read_ndjson(self.file)
+            case "records":
+                return read_records(map(json.loads, self.file))
 
 
 def read_csv(stream: BinaryIO, *, encoding: str = "utf-8") -> Iterator[IncomingRow]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from fastapi import APIRouter, FastAPI
 from starlette.requests import Request
@@ -19,6 +20,7 @@ from postroom.doors.web.rendering import STATIC, PageHeaders, install_troubles
 from postroom.doors.web.session import Sessions
 from postroom.doors.wiring import Postroom
 from postroom.errors import Unavailable
+from postroom.flow.account.keys import holder_of
 from postroom.flow.job.report import Pool
 
 HEALTH_DEADLINE_S = 3.0
@@ -58,6 +60,15 @@ async def is_healthy(request: Request) -> JSONResponse:
     return JSONResponse({"status": "ok", "database": "ok"})
 
 
+async def _account_of(pool: Pool, api_key: str) -> int | None:
+    """None while nobody can tell: its request is told why."""
+    try:
+        holder = await holder_of(pool, api_key)
+    except Unavailable:
+        return None
+    return None if holder is None else holder.account_id
+
+
 def create_app(postroom: Postroom) -> FastAPI:
     """The application on an open installation."""
     settings = postroom.settings
@@ -73,7 +84,7 @@ def create_app(postroom: Postroom) -> FastAPI:
     for router in (health, entrance.router, pages.router, preview.router, compose.router, unsubscribe.router):
         app.include_router(router)
     install_troubles(app)
-    app.add_middleware(Places)
+    app.add_middleware(Places, account_of=partial(_account_of, postroom.pool))
     app.add_middleware(BodyLimit, upload_max_mb=settings.upload_max_mb)
     app.add_middleware(PageHeaders)
     return app

@@ -2,8 +2,8 @@
 
     its body      refused by its Content-Length, or as soon as it has sent too much, or has taken too long
     its answer    goes out in pieces, so that one that nobody takes is not kept whole
-    its place     each key, each session and each address has a few requests at work at once; the others wait, and too many are
-                  refused
+    its place     each account, with all its keys, each session and each address has a few requests at work at once; the others
+                  wait, and too many are refused
 
 A request that is refused for its size is read on a little and thrown away, whoever refuses it, so that its sender gets to see the
 answer.
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Hashable, Iterator
 from contextlib import AsyncExitStack, suppress
 from hashlib import sha256
 from random import uniform
@@ -41,7 +41,7 @@ BODY_OCTETS_PER_S = 16 * 1024  # slower than any line that people send lists by
 PIECE_OCTETS = 256 * 1024
 
 AT_WORK = 256  # requests, of everybody
-KNOWN_EACH, KNOWN_WAITING = 4, 60  # of a key or a session
+KNOWN_EACH, KNOWN_WAITING = 4, 60  # of an account or a session
 ANONYMOUS_EACH, ANONYMOUS_WAITING = 4, 512  # of an address: a provider's one-click requests come from few
 ADDRESS_EACH, ADDRESS_WAITING = 32, 512  # with a key or a session, however many those are
 STREAMS, STREAMS_EACH = 400, 20
@@ -123,8 +123,11 @@ class Places:
     without a key, or with a wrong one, is free again a moment after its answer.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, account_of: Callable[[str], Awaitable[int | None]]) -> None:
         self._app = app
+        self._account_of = account_of
+        self._accounts: dict[bytes, int] = {}  # of the keys that came, by their digests
+        self._keys = Turns(AT_WORK, each=ANONYMOUS_EACH, waiting=ANONYMOUS_WAITING)  # that come for the first time
         self._addresses = Turns(AT_WORK, each=ADDRESS_EACH, waiting=ADDRESS_WAITING)
         self._anonymous = Turns(AT_WORK, each=ANONYMOUS_EACH, waiting=ANONYMOUS_WAITING)
         self._known = Turns(AT_WORK, each=KNOWN_EACH, waiting=KNOWN_WAITING)
@@ -140,11 +143,10 @@ class Places:
             try:
                 if not takes_a_list(scope):
                     receive = await _whole_body(receive)
-                await self._take(stream, place, scope)
+                was_let_in = await self._take(stream, place, scope)
             except (HTTPException, TooMany) as error:
                 await self._refused(error, scope)(scope, receive, send)
                 return
-            was_let_in = _secret(scope) is not None
 
             async def sent(message: Message) -> None:
                 nonlocal was_let_in
@@ -157,16 +159,17 @@ class Places:
             if not was_let_in:
                 await asyncio.sleep(REST_S)
 
-    async def _take(self, stream: AsyncExitStack, place: AsyncExitStack, scope: Scope) -> None:
-        address, secret = scope["client"][0] if scope["client"] else "", _secret(scope)
+    async def _take(self, stream: AsyncExitStack, place: AsyncExitStack, scope: Scope) -> bool:
+        """Whether it is somebody's who may be known."""
+        address = scope["client"][0] if scope["client"] else ""
         try:
-            if secret is None:
+            if (whose := await self._whose(scope, address)) is None:
                 await place.enter_async_context(self._anonymous.taken(address))
-                return
+                return False
             if IS_A_STREAM.fullmatch(scope["path"]):
-                await stream.enter_async_context(self._streams.taken(secret))
+                await stream.enter_async_context(self._streams.taken(whose))
             known = self._lists if takes_a_list(scope) else self._known
-            await place.enter_async_context(known.taken(secret))
+            await place.enter_async_context(known.taken(whose))
             await place.enter_async_context(self._addresses.taken(address))
         except TooMany:
             # Whoever is refused and asks again at once would keep us busy with that alone.
@@ -177,6 +180,21 @@ class Places:
                 finally:
                     self._put_off -= 1
             raise
+        return True
+
+    async def _whose(self, scope: Scope, address: str) -> Hashable | None:
+        """The account that the key is of, however it is spelt; the session, genuine or not; None without either."""
+        request = HTTPConnection(scope)
+        if not scope["path"].startswith("/api/"):
+            said = next((request.cookies[name] for name in COOKIES if request.cookies.get(name)), "")
+            return sha256(said.encode()).digest() if said else None
+        said = get_authorization_scheme_param(request.headers.get("authorization"))[1].strip()
+        key = sha256(said.encode()).digest()
+        if said and key not in self._accounts:
+            async with self._keys.taken(address):
+                if key not in self._accounts and (account := await self._account_of(said)) is not None:
+                    self._accounts[key] = account
+        return self._accounts.get(key)
 
     def _refused(self, error: HTTPException | TooMany, scope: Scope) -> Response:
         is_api = scope["path"].startswith("/api/")
@@ -196,17 +214,6 @@ async def _whole_body(receive: Receive) -> Receive:
         return next(waiting, None) or await receive()
 
     return again
-
-
-def _secret(scope: Scope) -> bytes | None:
-    """What tells one key or session from another, genuine or not, and however it is spelt: what the routes will read. None for a
-    request without."""
-    request = HTTPConnection(scope)
-    if scope["path"].startswith("/api/"):
-        said = get_authorization_scheme_param(request.headers.get("authorization"))[1].strip()
-    else:
-        said = next((request.cookies[name] for name in COOKIES if request.cookies.get(name)), "")
-    return sha256(said.encode()).digest() if said else None
 
 
 def _in_pieces(message: Message) -> Iterator[Message]:

@@ -9,10 +9,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import IO, Literal
+from typing import BinaryIO
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -20,8 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from postroom.bounded.processes import Runs, Work
-from postroom.domain.audience import IncomingRow, read_csv, read_ndjson, read_records
-from postroom.flow.audience.intake import keep
+from postroom.bounded.spool import keep, spool
 from postroom.flow.content.preparing import FILES_BYTES_MAX
 
 REQUEST = Work("The request", cpu_s=60)  # the largest takes about twenty
@@ -42,7 +40,7 @@ class Part:
     filename: str | None
     content_type: str
     charset: str | None
-    file: IO[bytes] | None = None
+    file: BinaryIO | None = None
     content: bytes = b""
     size: int = 0
     digest: bytes = b""
@@ -53,29 +51,6 @@ class Part:
             return self.content.decode("utf-8")
         except UnicodeDecodeError:
             raise HTTPException(422, f'The part "{self.name}" is not valid UTF-8.') from None
-
-
-@dataclass(frozen=True, slots=True)
-class ListFile:
-    """A recipient list as it came, not read yet: its rows are read by whoever goes through them, in another process perhaps.
-
-    "records" are the JSON objects of a request, one on each line.
-    """
-
-    file: IO[bytes]
-    form: Literal["csv", "ndjson", "records"]
-    encoding: str = "utf-8"
-
-    def __iter__(self) -> Iterator[IncomingRow]:
-        """Raises Unreadable."""
-        self.file.seek(0)
-        match self.form:
-            case "csv":
-                return read_csv(self.file, encoding=self.encoding)  # type: ignore[arg-type]  # a binary file
-            case "ndjson":
-                return read_ndjson(self.file)  # type: ignore[arg-type]
-            case "records":
-                return read_records(map(json.loads, self.file))
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +75,9 @@ class Parts:
 async def read_parts(request: Request, runs: Runs, account_id: int) -> AsyncIterator[Parts]:
     """The parts of a multipart body. Raises InvalidInput, TooMany, HTTPException 400, 413."""
     boundary = _boundary_of(request)
-    with tempfile.TemporaryFile() as listed:
+    async with spool() as listed:
         async with read_body(request) as body:
-            parts = await runs.run(account_id, REQUEST, _parts_of, body, boundary, listed)
+            parts = await runs.run(account_id, REQUEST.on(body), _parts_of, body, boundary, listed)
         if RECIPIENTS in parts.named:
             listed.seek(0)
             parts.named[RECIPIENTS].file = listed
@@ -110,9 +85,9 @@ async def read_parts(request: Request, runs: Runs, account_id: int) -> AsyncIter
 
 
 @contextlib.asynccontextmanager
-async def read_body(request: Request, *, bytes_max: int | None = None, otherwise: str = "") -> AsyncIterator[IO[bytes]]:
+async def read_body(request: Request, *, bytes_max: int | None = None, otherwise: str = "") -> AsyncIterator[BinaryIO]:
     """The whole body. `otherwise` is what to do where it is larger than `bytes_max`. Raises HTTPException 413."""
-    with tempfile.TemporaryFile() as file:
+    async with spool() as file:
         async for chunk in request.stream():
             if bytes_max is not None and file.tell() + len(chunk) > bytes_max:
                 raise HTTPException(413, f"The body is larger than {bytes_max // 2**20} MiB. {otherwise}")
@@ -122,7 +97,7 @@ async def read_body(request: Request, *, bytes_max: int | None = None, otherwise
         yield file
 
 
-def _parts_of(body: IO[bytes], boundary: bytes, listed: IO[bytes]) -> Parts:
+def _parts_of(body: BinaryIO, boundary: bytes, listed: BinaryIO) -> Parts:
     """The parts; the octets of the RECIPIENTS are written to `listed`."""
     reader = _Reader(listed)
     try:
@@ -152,7 +127,7 @@ def _boundary_of(request: Request) -> bytes:
 class _Reader:
     """What the parser calls. Headers of a part come in pieces."""
 
-    def __init__(self, listed: IO[bytes]) -> None:
+    def __init__(self, listed: BinaryIO) -> None:
         self.parts = Parts()
         self._listed = listed
         self._headers: dict[bytes, bytes] = {}

@@ -48,7 +48,8 @@ from postroom.tasks import end
 WEB_CONNECTIONS = 10
 WORKED_ON_BY = ("postroom.doors.api.requests", "postroom.flow.job.submit", "postroom.flow.preview.try_out",
                 "postroom.message.liquid.merge", "postroom.message.liquid.links")
-FREEZES_AT_ONCE = 4  # one of an account, so that they never hold all the connections
+FREEZES_AT_ONCE = 5  # one of an account, so that they never hold all the connections
+KEPT_FOR_SHORT = 2  # of those, and of the processes
 BOUNDED_PROCESSES = 6  # of which an account has one at work, and another while a job below its threshold is checked
 # A session needs one only while it turns a window, a few milliseconds of each 200: ten serve a worker's hundred sessions.
 WORKER_CONNECTIONS = 10
@@ -125,8 +126,9 @@ async def opened(settings: Settings, *, name: str, connections: int = WEB_CONNEC
 @contextlib.asynccontextmanager
 async def opened_for_many(settings: Settings) -> AsyncGenerator[Postroom]:
     """For the web process, at whose doors everybody's templates and lists come in: processes of its own work on them."""
-    with contextlib.closing(Processes(BOUNDED_PROCESSES, WORKED_ON_BY)) as bounded:
-        async with opened(settings, name="web", bounded=bounded, freezing=Turns(FREEZES_AT_ONCE)) as postroom:
+    freezing = Turns(FREEZES_AT_ONCE, kept=KEPT_FOR_SHORT)
+    with contextlib.closing(Processes(BOUNDED_PROCESSES, WORKED_ON_BY, kept=KEPT_FOR_SHORT)) as bounded:
+        async with opened(settings, name="web", bounded=bounded, freezing=freezing) as postroom:
             yield postroom
 
 

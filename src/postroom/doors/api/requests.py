@@ -14,11 +14,10 @@ import contextlib
 import hashlib
 import json
 import re
-import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import IO, Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, BinaryIO, Literal, TypeVar
 
 from fastapi import Depends, Header
 from pydantic import (
@@ -37,12 +36,13 @@ from pydantic_core import PydanticCustomError, from_json
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from postroom.bounded.spool import keep, spool
+from postroom.domain.audience import ListFile
 from postroom.doors.api.problems import ERRORS_MAX
-from postroom.doors.uploads import ATTACHMENT, RECIPIENTS, REQUEST, ListFile, Part, read_body, read_parts
+from postroom.doors.uploads import ATTACHMENT, RECIPIENTS, REQUEST, Part, read_body, read_parts
 from postroom.errors import InvalidInput, storable
 from postroom.flow.account.deployment import Deployment
-from postroom.flow.audience.intake import keep
-from postroom.flow.content.preparing import FILES_BYTES_MAX, FILES_MAX, Content, Submission
+from postroom.flow.content.preparing import FILES_BYTES_MAX, FILES_MAX, MESSAGE, Content, Submission
 from postroom.flow.job.submit import IDEMPOTENCY_KEY_MAX, IdempotencyKey
 
 JSON_BODY_BYTES_MAX = 8 * 2**20 + FILES_BYTES_MAX * 4 // 3  # message and list, parsed several times that; and files in base64
@@ -209,9 +209,10 @@ async def asked_for(request: Request, deployment: Deployment, account_id: int, *
     runs = deployment.bounded
     otherwise = "Send the recipients as a file, with multipart/form-data."
     if content_type == "application/json":
-        with tempfile.TemporaryFile() as listed:
+        async with spool() as listed:
             async with read_body(request, bytes_max=JSON_BODY_BYTES_MAX, otherwise=otherwise) as body:
-                submission, has_list, fingerprint = await runs.run(account_id, REQUEST, _read, body, listed, account_id, by)
+                submission, has_list, fingerprint = await runs.run(
+                    account_id, REQUEST.on(body), _read, body, listed, account_id, by)
             yield Asked(submission, ListFile(listed, "records") if has_list else None, fingerprint)
     elif content_type == "multipart/form-data":
         async with read_parts(request, deployment.bounded, account_id) as parts:
@@ -225,14 +226,14 @@ async def asked_for(request: Request, deployment: Deployment, account_id: int, *
             if listed_part is not None:
                 digest = f"{listed_part.content_type};{listed_part.charset};".encode() + listed_part.digest + digest
             submission, fingerprint = await runs.run(
-                account_id, REQUEST, _read_options, parts.named["message"].content, listed_part is not None, parts.files,
+                account_id, MESSAGE, _read_options, parts.named["message"].content, listed_part is not None, parts.files,
                 digest, account_id, by)
             yield Asked(submission, None if listed_part is None else _list_of(listed_part), fingerprint)
     else:
         raise HTTPException(415, "Send a job as application/json, or as multipart/form-data with a file of recipients.")
 
 
-def _read(body: IO[bytes], listed: IO[bytes], account_id: int, by: str) -> tuple[Submission, bool, bytes]:
+def _read(body: BinaryIO, listed: BinaryIO, account_id: int, by: str) -> tuple[Submission, bool, bytes]:
     """(what is asked for, whether there is a list, the fingerprint); the recipients are written to `listed`, one on each line."""
     written = _json(body.read())
     new = _valid(NewJob, written)

@@ -17,8 +17,9 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from postroom.domain.audience import ListFile
 from postroom.doors.door import AtDoor, Door, Number
-from postroom.doors.uploads import RECIPIENTS, ListFile, Part, Parts, read_parts
+from postroom.doors.uploads import RECIPIENTS, Part, Parts, read_parts
 from postroom.doors.web.preview import seen
 from postroom.doors.web.rendering import account_page
 from postroom.doors.web.session import OPERATOR, AtEntrance, Session, SignedIn

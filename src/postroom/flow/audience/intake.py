@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import tempfile
 from collections.abc import AsyncIterator, Iterable
-from typing import IO
+from typing import BinaryIO
 
 import msgspec
 
 from postroom.bounded.processes import Runs, Work
-from postroom.domain.audience import IncomingRow, Unreadable
-from postroom.errors import InvalidInput, Unavailable
+from postroom.bounded.spool import keep, spool
+from postroom.domain.audience import IncomingRow, ListFile, Unreadable
+from postroom.errors import InvalidInput
 from postroom.ledger.database.db import Connection
 from postroom.message.wire.address import AddressRefused, parse_address
 
@@ -28,17 +28,22 @@ BLOCK_OCTETS = 256 * 1024
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 
+def reading(rows: Iterable[IncomingRow]) -> Work:
+    """Going through a list: short where it is a small file."""
+    return LIST.on(rows.file) if isinstance(rows, ListFile) else LIST
+
+
 @contextlib.asynccontextmanager
-async def read_through(bounded: Runs, account_id: int, rows: Iterable[IncomingRow]) -> AsyncIterator[IO[bytes]]:
+async def read_through(bounded: Runs, account_id: int, rows: Iterable[IncomingRow]) -> AsyncIterator[BinaryIO]:
     """The list as COPY takes it, for as long as the block lasts. Raises InvalidInput with row and column where it cannot be read,
     Unavailable where there is no room for it."""
-    with tempfile.TemporaryFile() as file:
-        await bounded.run(account_id, LIST, _write, rows, file)
+    async with spool() as file:
+        await bounded.run(account_id, reading(rows), _write, rows, file)
         file.seek(0)
         yield file
 
 
-def _write(rows: Iterable[IncomingRow], file: IO[bytes]) -> None:
+def _write(rows: Iterable[IncomingRow], file: BinaryIO) -> None:
     octets = 0
     try:
         for row in rows:
@@ -51,18 +56,7 @@ def _write(rows: Iterable[IncomingRow], file: IO[bytes]) -> None:
         raise InvalidInput(str(error), row=error.row, column=error.column) from None
 
 
-def keep(file: IO[bytes], data: bytes | memoryview, *, whole: bool = False) -> int:
-    """Writes it; `whole`: and all before it, to where other processes see it. Raises Unavailable where there is no room."""
-    try:
-        written = file.write(data)
-        if whole:
-            file.flush()
-        return written
-    except OSError as error:
-        raise Unavailable(f"What comes in cannot be kept while it is read: {error.strerror}.") from None
-
-
-async def fill_intake(conn: Connection, copy_statement: str, file: IO[bytes]) -> None:
+async def fill_intake(conn: Connection, copy_statement: str, file: BinaryIO) -> None:
     """Takes in a list that was read through."""
     async with conn.cursor() as cursor, cursor.copy(copy_statement) as copy:
         while block := file.read(BLOCK_OCTETS):

@@ -10,8 +10,9 @@ import contextlib
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import IO
+from typing import BinaryIO
 
+from postroom.bounded.spool import is_small
 from postroom.domain.audience import IncomingRow
 from postroom.domain.job import Status, needs_approval
 from postroom.domain.pace import chunk_size
@@ -68,8 +69,8 @@ async def submit(pool: Pool, deployment: Deployment, submission: Submission, row
             if (known := await earlier_job(conn, account_id, idempotency)) is not None:
                 return await jobs.view_job(conn, account_id, known)
     reading = contextlib.nullcontext() if rows is None else read_through(deployment.bounded, account_id, rows)
-    async with (reading as listed, deployment.freezing.taken(account_id), pool.connection() as conn,
-                conn.transaction()):
+    async with (reading as listed, deployment.freezing.taken(account_id, is_short=listed is not None and is_small(listed)),
+                pool.connection() as conn, conn.transaction()):
         if (known := await earlier_job(conn, account_id, idempotency)) is not None:
             return await jobs.view_job(conn, account_id, known)
         account = await accounts.account_by_id(conn, account_id)
@@ -113,7 +114,7 @@ async def remember(conn: Connection, account_id: int, idempotency: IdempotencyKe
         await jobs.remember_idempotency_key(conn, account_id, idempotency.key, idempotency.fingerprint, job_id)
 
 
-async def _take_in(conn: Connection, account_id: int, listed: IO[bytes] | None) -> None:
+async def _take_in(conn: Connection, account_id: int, listed: BinaryIO | None) -> None:
     if listed is None:
         await recipients.intake_from_contacts(conn, account_id)
     else:

@@ -27,7 +27,7 @@ from postroom.domain.outcome import Evidence
 from postroom.errors import InvalidInput, NotFound
 from postroom.flow.account.deployment import Deployment, NotSetUp
 from postroom.flow.account.domains import OpenedKey
-from postroom.flow.audience.intake import LIST
+from postroom.flow.audience.intake import reading
 from postroom.flow.content.outgoing import (
     Writer,
     bodies_of,
@@ -147,7 +147,7 @@ async def preview_draft(pool: Pool, deployment: Deployment, submission: Submissi
         if rows is None:
             contact = await contacts.contact_at(conn, account_id, position)
     if rows is not None:
-        contact = await deployment.bounded.run(account_id, LIST, _row_at, rows, position)
+        contact = await deployment.bounded.run(account_id, reading(rows), _row_at, rows, position)
     if contact is None:
         raise InvalidInput(f"The list has no recipient {position:,}: it ends before that.", field="position")
     address, fields = contact
