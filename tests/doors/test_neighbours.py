@@ -269,6 +269,13 @@ async def test_silent_connections_give_way_to_whoever_says_something(site, monke
         assert len(site.connections()) <= 11
 
 
+async def test_whoever_comes_at_once_with_many_from_one_address_is_answered_in_turns(site, monkeypatch):
+    monkeypatch.setattr(connections, "SLICE_S", 0.0)  # so that each has to wait for its turn
+    api = await site.api(await site.account())
+    answers = await asyncio.gather(*(api.get("/jobs") for _ in range(40)), api.post("/jobs", json=job_of(300)))
+    assert {answer.status_code for answer in answers} == {200, 201}
+
+
 @pytest.mark.parametrize("octets", [1, 7])
 async def test_a_body_in_chunks_of_a_few_octets_is_refused(site, octets):
     chunk = b"%x\r\n%s\r\n" % (octets, b"a" * octets)

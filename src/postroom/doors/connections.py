@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import resource
-from collections import Counter, deque
+import time
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
@@ -44,21 +45,21 @@ class Connection(H11Protocol):
         if len(self.connections) <= min(CONNECTIONS_EACH, CONNECTIONS_MAX):
             return
         every = [one for one in self.connections if isinstance(one, Connection)]
-        mine = [one for one in every if one._address == self._address]
-        if len(mine) > CONNECTIONS_EACH and not self._is_a_proxy:
+        mine = [one for one in every if one.address == self.address]
+        if len(mine) > CONNECTIONS_EACH and not self.is_a_proxy:
             _make_room(mine, self)
         elif len(every) > CONNECTIONS_MAX:
-            most = Counter(one._address for one in every).most_common(1)[0][0]
-            _make_room([one for one in every if one._address == most], self)
+            most = Counter(one.address for one in every).most_common(1)[0][0]
+            _make_room([one for one in every if one.address == most], self)
 
     @property
-    def _address(self) -> str:
+    def address(self) -> str:
         return self.client[0] if self.client else ""
 
     @property
-    def _is_a_proxy(self) -> bool:
+    def is_a_proxy(self) -> bool:
         """Whether its requests are those of others: an address that is trusted to say whose."""
-        return self._address in str(self.config.forwarded_allow_ips).split(",")
+        return self.address in str(self.config.forwarded_allow_ips).split(",")
 
     def data_received(self, data: bytes) -> None:
         self._waits_since = self.loop.time() if self.waits_for_a_body else self._waits_since
@@ -66,14 +67,15 @@ class Connection(H11Protocol):
             self._incoming += data
             return
         self._incoming = bytearray(data)
-        self._take(SLICE_S)
+        queue = _Queue.of(self.loop)
+        queue.first(self)
         if self._incoming:
             self.transport.pause_reading()
-            _Queue.of(self.loop).append(self)
+            queue.append(self)
 
-    def _take(self, seconds: float) -> None:
+    def take(self) -> None:
         """Of what came in, as much as there is time for. h11 needs as long for a chunk of an octet as for a thousand octets."""
-        until = self.loop.time() + seconds
+        until = self.loop.time() + SLICE_S
         while self._incoming and not self.transport.is_closing():
             piece = bytes(self._incoming[:PIECE_OCTETS])
             del self._incoming[:PIECE_OCTETS]
@@ -83,7 +85,7 @@ class Connection(H11Protocol):
 
     def go_on(self) -> bool:
         """In its turn. Whether there is more."""
-        self._take(SLICE_S)
+        self.take()
         if self._incoming and not self.transport.is_closing():
             return True
         self._incoming.clear()
@@ -146,17 +148,29 @@ class _Parser(h11.Connection):
 
 
 class _Queue:
-    """Connections that have more to take apart than fits into one turn of the loop: together they have a part of its time."""
+    """Connections that have more to take apart than fits into one turn of the loop, or whose address had its turn already:
+    together they have a part of its time."""
 
     _queues: ClassVar[WeakKeyDictionary[asyncio.AbstractEventLoop, _Queue]] = WeakKeyDictionary()
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._waiting: deque[Connection] = deque()
+        self._turn_began, self._taken = 0.0, defaultdict[str, float](float)  # seconds, by address
 
     @classmethod
     def of(cls, loop: asyncio.AbstractEventLoop) -> _Queue:
         return cls._queues.setdefault(loop, cls(loop))
+
+    def first(self, connection: Connection) -> None:
+        """Takes apart what has just come, unless others of its address were at it a moment ago for as long as they may be."""
+        began = time.perf_counter()  # the loop's clock may count in milliseconds
+        if began > self._turn_began + SLICE_S + REST_S:
+            self._turn_began = began
+            self._taken.clear()
+        if connection.is_a_proxy or self._taken[connection.address] < SLICE_S:
+            connection.take()
+            self._taken[connection.address] += time.perf_counter() - began
 
     def append(self, connection: Connection) -> None:
         self._waiting.append(connection)
