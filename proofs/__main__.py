@@ -23,7 +23,7 @@ from postroom.doors.process import run
 from proofs.installation import sweep
 from proofs.verdict import Scale, Verdict
 
-NAMES = ("kills", "databases", "journal_losses", "power_losses", "freezes", "points", "machines", "failover", "clocks",
+NAMES = ("kills", "databases", "journal_losses", "power_losses", "freezes", "points", "machines", "failover", "poolers", "clocks",
          "restores", "matrix", "resets", "cancels", "races", "claims", "replies", "simulation")
 
 log = structlog.get_logger(__name__)

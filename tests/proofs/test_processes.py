@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from proofs import clocks, databases, failover, freezes, journal_losses, kills, machines, points, power_losses, restores
+from proofs import (
+    clocks,
+    databases,
+    failover,
+    freezes,
+    journal_losses,
+    kills,
+    machines,
+    points,
+    poolers,
+    power_losses,
+    restores,
+)
 from proofs.verdict import Scale
 
 
@@ -56,6 +68,13 @@ async def test_a_standby_that_takes_over_has_nobody_mailed_again() -> None:
     verdict = await failover.prove(Scale.SHORT, 1, print)
     assert verdict.faults == []
     assert (verdict.figures["fail-overs"], verdict.figures["stood still"]) == (2, 1)
+
+
+async def test_behind_a_pooler_nobody_is_lost_or_mailed_again_and_one_that_keeps_no_session_is_refused() -> None:
+    verdict = await poolers.prove(Scale.SHORT, 1, print)
+    assert verdict.faults == []
+    figures = verdict.figures
+    assert (figures["stops"], figures["refused in transaction mode"], figures["refused in statement mode"]) == (1, 1, 1)
 
 
 async def test_a_backup_in_the_place_of_the_database_has_nobody_mailed_again() -> None:

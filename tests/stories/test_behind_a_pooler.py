@@ -7,7 +7,7 @@ from postroom.flow.job import report
 from postroom.flow.job.finish import cancel
 from postroom.gateway.sandbox.script import Answer, Script
 from postroom.ledger.database import db
-from proofs.pooler import pooler
+from proofs.pgbouncer import pooler
 from stage import eventually, staged
 
 COUNT = 400

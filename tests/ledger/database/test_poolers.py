@@ -7,7 +7,7 @@ import pytest
 
 from postroom.errors import Unavailable
 from postroom.ledger.database import db
-from proofs.pooler import pooler
+from proofs.pgbouncer import pooler
 
 SETTINGS = {"synchronous_commit": "on", "timezone": "UTC", "default_transaction_isolation": "read committed",
             "idle_in_transaction_session_timeout": "5s", "plan_cache_mode": "force_generic_plan"}
