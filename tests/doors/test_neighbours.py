@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from types import SimpleNamespace
 
 import httpx
 import pytest
 
 from postroom.bounded.processes import Processes
 from postroom.doors import connections, limits
+from postroom.doors.web.session import COOKIES
 from postroom.flow.account import keys
 from postroom.ledger.job import recipients
 from postroom.tasks import end
@@ -288,25 +288,38 @@ async def test_silent_connections_give_way_to_whoever_says_something(site, monke
 
 
 async def test_whoever_comes_at_once_with_many_from_one_address_is_answered_in_turns(site, monkeypatch):
-    monkeypatch.setattr(connections, "SLICE_S", -1.0)  # so that each has to wait for its turn
+    monkeypatch.setattr(connections, "SLICE_S", 1e-9)  # so that one has its turn at a time
     monkeypatch.setattr(connections.Connection, "is_a_proxy", False)
     api = await site.api(await site.account())
     answers = await asyncio.gather(*(api.get("/jobs") for _ in range(40)), api.post("/jobs", json=job_of(300)))
     assert {answer.status_code for answer in answers} == {200, 201}
 
 
-async def test_who_came_a_moment_ago_waits_and_whoever_comes_from_elsewhere_does_not(monkeypatch):
+class Coming:
+    """Stands for a connection, where only the order matters in which they have their turns."""
+
+    is_being_answered = False
+
+    def __init__(self, name: str, address: str, taken: list[str], *, is_a_proxy: bool = False) -> None:
+        self.name, self.address, self.is_a_proxy, self._taken = name, address, is_a_proxy, taken
+        self.incoming = b"something"
+
+    def take(self) -> None:
+        self._taken.append(self.name)
+        self.incoming = b""
+
+
+async def test_those_who_wait_to_be_taken_apart_have_their_turns_address_by_address(monkeypatch):
     monkeypatch.setattr(connections, "SLICE_S", 1e-9)
-    monkeypatch.setattr(connections, "REST_S", 3_600.0)
+    monkeypatch.setattr(connections, "REST_S", 3_600.0)  # the turns come by hand
+    mine, other = "192.0.2.1", "192.0.2.2"
     queue, taken = connections._Queue(asyncio.get_running_loop()), []
-
-    def come(who: str, address: str, *, is_a_proxy: bool = False) -> None:
-        queue.first(SimpleNamespace(address=address, is_a_proxy=is_a_proxy, take=lambda: taken.append(who)))
-
-    for who, address in (("first", "192.0.2.1"), ("second", "192.0.2.1"), ("other", "192.0.2.2")):
-        come(who, address)
-    come("proxied", "192.0.2.1", is_a_proxy=True)
-    assert taken == ["first", "other", "proxied"]
+    for name, address in (("first", mine), ("second", mine), ("third", mine), ("other", other), ("proxied", mine)):
+        queue.come(Coming(name, address, taken, is_a_proxy=name == "proxied"))
+    assert taken == ["first"], "nobody has to wait where nobody was there before"
+    for _ in range(4):
+        queue._turn()
+    assert taken == ["first", "second", "other", "proxied", "third"]
 
 
 @pytest.mark.parametrize(("address", "trusted", "is_one"), [
@@ -324,6 +337,42 @@ async def test_a_body_in_chunks_of_a_few_octets_is_refused(site, octets):
         answer = await ended(reader)
     assert answer == b"" or answer.startswith(b"HTTP/1.1 400")
     assert (await site.client().get("/healthz")).status_code == 200
+
+
+async def test_requests_that_come_one_behind_the_other_are_answered_in_order_and_no_more_is_read_than_is_needed(site):
+    requests = 20_000
+    async with asyncio.timeout(60), connected(site) as (reader, writer):
+        writer.transport.set_write_buffer_limits(1 << 30)
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n" * requests)
+        for _ in range(3):
+            assert (await reader.readuntil(b"}")).endswith(b'{"status":"ok","database":"ok"}')
+        [one] = [one for one in site.connections() if one.client[1] == writer.get_extra_info("sockname")[1]]
+        assert len(one.incoming) < 2**20, "what else was said waits where it was said"
+
+
+async def test_a_header_of_hundreds_of_lines_is_refused(site):
+    async with asyncio.timeout(30), connected(site) as (reader, writer):
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: a\r\n" + b"a:b\r\n" * 300 + b"\r\n")
+        assert (await ended(reader)).startswith(b"HTTP/1.1 400")
+    assert (await site.client().get("/healthz", headers=[("x", "y")] * 80)).status_code == 200
+
+
+async def test_hundreds_of_parameters_are_refused(site):
+    api = await site.api(await site.account())
+    answer = await api.get("/jobs?" + "&".join(map(str, range(300))))
+    assert (answer.status_code, answer.json()["detail"]) == (400, "The address has more than 50 parameters.")
+
+
+async def test_invented_sessions_have_no_places_of_their_own(site, monkeypatch):
+    monkeypatch.setattr(limits, "REST_S", 3_600.0)  # whoever is not let in keeps its place
+    account_id = await site.account()
+    operator = await site.operator()
+    kept = [asyncio.create_task(site.client(cookies={COOKIES[0]: f"invented-{n}"}).get(f"/accounts/{account_id}/jobs"))
+            for n in range(limits.ADDRESS_EACH + 1)]
+    try:
+        assert (await operator.get(f"/accounts/{account_id}/jobs")).status_code == 200
+    finally:
+        await asyncio.gather(*map(end, kept))
 
 
 async def test_a_list_in_many_small_chunks_is_taken(site):

@@ -21,6 +21,7 @@ from postroom.doors.web.session import Sessions
 from postroom.doors.wiring import Postroom
 from postroom.errors import Unavailable
 from postroom.flow.account.keys import holder_of
+from postroom.flow.account.operator import is_signed_in
 from postroom.flow.job.report import Pool
 
 HEALTH_DEADLINE_S = 3.0
@@ -69,6 +70,13 @@ async def _account_of(pool: Pool, api_key: str) -> int | None:
     return None if holder is None else holder.account_id
 
 
+async def _is_session(pool: Pool, cookie: str) -> bool:
+    try:
+        return await is_signed_in(pool, cookie)
+    except Unavailable:
+        return False
+
+
 def create_app(postroom: Postroom) -> FastAPI:
     """The application on an open installation."""
     settings = postroom.settings
@@ -84,7 +92,7 @@ def create_app(postroom: Postroom) -> FastAPI:
     for router in (health, entrance.router, pages.router, preview.router, compose.router, unsubscribe.router):
         app.include_router(router)
     install_troubles(app)
-    app.add_middleware(Places, account_of=partial(_account_of, postroom.pool))
+    app.add_middleware(Places, account_of=partial(_account_of, postroom.pool), is_session=partial(_is_session, postroom.pool))
     app.add_middleware(BodyLimit, upload_max_mb=settings.upload_max_mb)
     app.add_middleware(PageHeaders)
     return app

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import resource
 import time
-from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from ipaddress import ip_address, ip_network
@@ -19,6 +19,7 @@ from weakref import WeakKeyDictionary
 
 import h11
 import structlog
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 CONNECTIONS_MAX, CONNECTIONS_EACH = 1_000, 400  # of all addresses, of one
@@ -26,16 +27,18 @@ DESCRIPTORS_MIN = 4 * CONNECTIONS_MAX  # of files, as far as the system lets us:
 HEAD_S = 10.0  # for a request's first line and header, from the connection or from the answer before it on
 UNREAD_S = 60.0  # for an answer of which nothing more is taken
 LOOK_EVERY_S = 1.0
-HEAD_OCTETS_MAX = 16 * 1024
+HEAD_OCTETS_MAX, HEAD_LINES_MAX = 16 * 1024, 100
 PIECE_OCTETS = 4 * 1024
 SLICE_S, REST_S = 0.004, 0.004  # of taking apart, and between two of those: half of the loop's time for all of them
+TAKE_S = 0.001  # for one of them, before it is another's turn
 CHUNKS_FREE, CHUNK_OCTETS_MIN = 1_000, 8
 
 log = structlog.get_logger(__name__)
 
 
 class Connection(H11Protocol):
-    """uvicorn's, which knows since when it waits for its other side, and takes its turn where that gives it much to do."""
+    """uvicorn's, which knows since when it waits for its other side, takes its turn where many give it much to do, and reads no
+    further than it has come."""
 
     _waits_since = 0.0
     _unread, _unread_since = 0, 0.0
@@ -43,7 +46,8 @@ class Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
         self.conn = _Parser(transport.abort)
-        self._incoming = bytearray()
+        self.flow = _Flow(self, transport)
+        self.incoming = bytearray()  # what is not taken apart yet
         self._waits_since = self.loop.time()
         if len(self.connections) <= min(CONNECTIONS_EACH, CONNECTIONS_MAX):
             return
@@ -67,45 +71,46 @@ class Connection(H11Protocol):
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()  # it said something, whenever its turn comes
         self._waits_since = self.loop.time() if self.waits_for_a_body else self._waits_since
-        if self._incoming:  # its turn comes
-            self._incoming += data
-            self.transport.pause_reading()  # whoever reads a body has it resumed
-            return
-        self._incoming = bytearray(data)
-        queue = _Queue.of(self.loop)
-        queue.first(self)
-        if self._incoming:
+        is_first = not self.incoming
+        self.incoming += data
+        if is_first and not self.is_being_answered:
+            _Queue.of(self.loop).come(self)
+        if self.incoming:
             self.transport.pause_reading()
-            queue.append(self)
 
     def take(self) -> None:
-        """Of what came in, as much as there is time for. h11 needs as long for a chunk of an octet as for a thousand octets."""
-        until = self.loop.time() + SLICE_S
-        while self._incoming and not self.transport.is_closing():
-            piece = bytes(self._incoming[:PIECE_OCTETS])
-            del self._incoming[:PIECE_OCTETS]
-            super().data_received(piece)
-            if self.loop.time() > until:
+        """Of what came in, as much as there is time for, and no further than the end of a request: the next waits for its answer.
+        h11 needs as long for a chunk of an octet as for a thousand octets."""
+        until = time.perf_counter() + TAKE_S  # the loop's clock may count in milliseconds
+        while self.incoming and not self.is_being_answered and not self.transport.is_closing():
+            piece = bytes(self.incoming[:PIECE_OCTETS])
+            del self.incoming[:PIECE_OCTETS]
+            try:
+                super().data_received(piece)
+            except h11.RemoteProtocolError as error:
+                self.send_400_response(str(error))
+            if time.perf_counter() > until:
                 break
-
-    def go_on(self) -> bool:
-        """In its turn. Whether there is more."""
-        self.take()
-        if self._incoming and not self.transport.is_closing():
-            return True
-        self._incoming.clear()
-        if not self.flow.read_paused and not self.transport.is_closing():
+        if self.transport.is_closing():
+            self.incoming.clear()
+        elif not self.incoming and not self.flow.read_paused:
             self.transport.resume_reading()
-        return False
 
     def on_response_complete(self) -> None:
         self._waits_since = self.loop.time()
         super().on_response_complete()
+        if self.incoming and not self.is_being_answered:
+            _Queue.of(self.loop).come(self)
+
+    @property
+    def is_being_answered(self) -> bool:
+        """Whether a whole request is there, and its answer is not."""
+        return self.cycle is not None and not self.cycle.response_complete and not self.cycle.more_body
 
     @property
     def is_silent(self) -> bool:
         """Whether there is no request to answer, nor the beginning of one."""
-        return not self._incoming and (self.cycle is None or self.cycle.response_complete)
+        return not self.incoming and (self.cycle is None or self.cycle.response_complete)
 
     @property
     def waits_for_a_body(self) -> bool:
@@ -140,18 +145,40 @@ def _make_room(some: Sequence[Connection], newest: Connection) -> None:
     min(waited_for, key=lambda one: one._waits_since, default=newest).transport.abort()
 
 
+class _Flow(FlowControl):
+    """Nothing more is read while something is not taken apart."""
+
+    def __init__(self, connection: Connection, transport: asyncio.Transport) -> None:
+        super().__init__(transport)
+        self._connection = connection
+
+    def resume_reading(self) -> None:
+        if self.read_paused:
+            self.read_paused = False
+            if not self._connection.incoming:
+                self._transport.resume_reading()
+
+
 class _Parser(h11.Connection):
-    """A body in chunks of a few octets takes a thousand times as long as it is worth: refused, as what is no HTTP is."""
+    """A body in chunks of a few octets takes a thousand times as long as it is worth, and a header of thousands of lines longer
+    than a turn: refused, as what is no HTTP is."""
 
     def __init__(self, give_up: Callable[[], None]) -> None:
         super().__init__(h11.SERVER, HEAD_OCTETS_MAX)
         self._give_up = give_up
-        self._chunks, self._octets = 0, 0
+        self._lines = self._chunks = self._octets = 0
+
+    def receive_data(self, data: bytes) -> None:
+        if self.their_state is h11.IDLE:
+            self._lines += data.partition(b"\r\n\r\n")[0].count(b"\n")
+            if self._lines > HEAD_LINES_MAX:
+                raise h11.RemoteProtocolError(f"The header has more than {HEAD_LINES_MAX} lines.")
+        super().receive_data(data)
 
     def next_event(self) -> Any:
         event = super().next_event()
         if isinstance(event, h11.Request):
-            self._chunks = self._octets = 0
+            self._lines = self._chunks = self._octets = 0
         elif isinstance(event, h11.Data):
             self._chunks, self._octets = self._chunks + 1, self._octets + len(event.data)
             if self._chunks > CHUNKS_FREE and self._octets < CHUNK_OCTETS_MIN * self._chunks:
@@ -163,46 +190,60 @@ class _Parser(h11.Connection):
 
 
 class _Queue:
-    """Connections that have more to take apart than fits into one turn of the loop, or whose address had its turn already:
-    together they have a part of its time."""
+    """Whose turn it is to be taken apart: all of them together have half of the loop's time, and of those who wait, each address
+    has its turn after another; whoever comes through a proxy has one of its own."""
 
     _queues: ClassVar[WeakKeyDictionary[asyncio.AbstractEventLoop, _Queue]] = WeakKeyDictionary()
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._waiting: deque[Connection] = deque()
-        self._turn_began, self._taken = 0.0, defaultdict[str, float](float)  # seconds, by address
+        self._waiting: dict[Hashable, deque[Connection]] = {}
+        self._turn_began, self._taken = 0.0, 0.0
 
     @classmethod
     def of(cls, loop: asyncio.AbstractEventLoop) -> _Queue:
         return cls._queues.setdefault(loop, cls(loop))
 
-    def first(self, connection: Connection) -> None:
-        """Takes apart what has just come, unless others of its address were at it a moment ago for as long as they may be."""
-        began = time.perf_counter()  # the loop's clock may count in milliseconds
-        if began > self._turn_began + SLICE_S + REST_S:
-            self._turn_began = began
-            self._taken.clear()
-        if connection.is_a_proxy or self._taken[connection.address] < SLICE_S:
-            connection.take()
-            self._taken[connection.address] += time.perf_counter() - began
+    def come(self, connection: Connection) -> None:
+        """At once, where nobody waits and the time of this turn is not used up."""
+        if not self._waiting and self._has_time():
+            self._take(connection)
+        if connection.incoming and not connection.is_being_answered:
+            if not self._waiting:
+                self._loop.call_later(REST_S, self._turn)
+            self._wait(connection)
 
-    def append(self, connection: Connection) -> None:
-        self._waiting.append(connection)
-        if len(self._waiting) == 1:
-            self._loop.call_later(REST_S, self._turn)
+    def _has_time(self) -> bool:
+        now = time.perf_counter()
+        if now > self._turn_began + SLICE_S + REST_S:
+            self._turn_began, self._taken = now, 0.0
+        return self._taken < SLICE_S
 
-    def _turn(self) -> None:
-        connection = self._waiting[0]
+    def _take(self, connection: Connection) -> None:
+        began = time.perf_counter()
         try:
-            goes_on = connection.go_on()
+            connection.take()
         except Exception:  # as the loop does with what a protocol raises
             log.exception("a connection failed")
             connection.transport.abort()
-            goes_on = False
-        self._waiting.popleft()
-        if goes_on:
-            self._waiting.append(connection)
+        self._taken += time.perf_counter() - began
+
+    def _wait(self, connection: Connection) -> None:
+        mine = self._waiting.setdefault(connection if connection.is_a_proxy else connection.address, deque())
+        if connection not in mine:
+            mine.append(connection)
+
+    def _turn(self) -> None:
+        self._turn_began, self._taken = time.perf_counter(), 0.0
+        while self._waiting and self._taken < SLICE_S:
+            address = next(iter(self._waiting))
+            mine = self._waiting.pop(address)
+            connection = mine.popleft()
+            if mine:
+                self._waiting[address] = mine  # behind all others
+            self._take(connection)
+            if connection.incoming and not connection.is_being_answered:
+                self._wait(connection)
         if self._waiting:
             self._loop.call_later(REST_S, self._turn)
 

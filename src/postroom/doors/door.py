@@ -57,7 +57,7 @@ class Door:
         return self.postroom.deployment
 
 
-def _door(request: Request) -> Door:
+async def _door(request: Request) -> Door:
     door: Door = request.app.state.door
     return door
 

@@ -30,11 +30,13 @@ from postroom.doors.web.rendering import trouble
 from postroom.doors.web.session import COOKIES
 from postroom.errors import TooMany
 
-SMALL_BYTES_MAX = 64 * 1024
+SMALL_BYTES_MAX, POSITIONS_BYTES_MAX = 8 * 1024, 64 * 1024
+PARAMETERS_MAX = 50
 READ_ON_BYTES_MAX, READ_ON_S = 8 * 2**20, 5.0
 # The addresses at which lists come in: the API's POST /jobs and POST /previews, the page's form and its look ahead. Whole paths:
 # who is not signed in may choose the end of another one, such as /u/send.
 TAKES_A_LIST = re.compile(r"/api/v1/(?:jobs|previews)|/accounts/[0-9]+/send(?:/preview)?")
+NAMES_POSITIONS = re.compile(r"/(?:api/v1|accounts/[0-9]+)/jobs/[0-9]+/settlements")
 IS_A_STREAM = re.compile(r"/(?:api/v1|accounts/[0-9]+)/jobs/[0-9]+/events")
 BODY_S = 10.0  # for any body, and more for each octet of it
 BODY_OCTETS_PER_S = 16 * 1024  # slower than any line that people send lists by
@@ -46,7 +48,7 @@ ANONYMOUS_EACH, ANONYMOUS_WAITING = 4, 512  # of an address: a provider's one-cl
 ADDRESS_EACH, ADDRESS_WAITING = 32, 512  # with a key or a session, however many those are
 STREAMS, STREAMS_EACH = 400, 20
 REST_S = 0.025
-PUT_OFF_S, PUT_OFF_MAX = 1.0, 300
+PUT_OFF_S = 1.0
 
 
 def takes_a_list(scope: Scope) -> bool:
@@ -65,8 +67,7 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         declared = dict(scope["headers"]).get(b"content-length", b"")
-        body = _Body(receive, self._upload_bytes_max if takes_a_list(scope) else SMALL_BYTES_MAX,
-                     int(declared) if declared.isdigit() else 0)
+        body = _Body(receive, self._bytes_max(scope), int(declared) if declared.isdigit() else 0)
 
         async def answered(message: Message) -> None:
             if message["type"] == "http.response.start" and message["status"] == 413:
@@ -75,6 +76,11 @@ class BodyLimit:
                 await send(piece)
 
         await self._app(scope, body.counted, answered)
+
+    def _bytes_max(self, scope: Scope) -> int:
+        if takes_a_list(scope):
+            return self._upload_bytes_max
+        return POSITIONS_BYTES_MAX if NAMES_POSITIONS.fullmatch(scope["path"]) else SMALL_BYTES_MAX
 
 
 class _Body:
@@ -120,27 +126,31 @@ class Places:
     """ASGI middleware: nobody has more requests at work at once than leave room for others. What is too much is a 429.
 
     A small body is there before its request takes a place, so that a slow sender keeps nobody from one. A place of somebody
-    without a key, or with a wrong one, is free again a moment after its answer.
+    without a key or a session, or with a wrong one, is free again a moment after its answer. `account_of` says whose a key is,
+    `is_session` whether a cookie is one.
     """
 
-    def __init__(self, app: ASGIApp, account_of: Callable[[str], Awaitable[int | None]]) -> None:
+    def __init__(self, app: ASGIApp, account_of: Callable[[str], Awaitable[int | None]],
+                 is_session: Callable[[str], Awaitable[bool]]) -> None:
         self._app = app
-        self._account_of = account_of
-        self._accounts: dict[bytes, int] = {}  # of the keys that came, by their digests
-        self._new_keys = Turns(AT_WORK, each=ANONYMOUS_EACH, waiting=ANONYMOUS_WAITING)
+        self._account_of, self._is_session = account_of, is_session
+        self._whose: dict[bytes, Hashable] = {}  # the keys and sessions that came, by their digests
+        self._new = Turns(AT_WORK, each=ANONYMOUS_EACH, waiting=ANONYMOUS_WAITING)  # those that came for the first time
+        self._looks = Turns(AT_WORK, each=ANONYMOUS_EACH, waiting=ANONYMOUS_WAITING)  # at /healthz
         self._addresses = Turns(AT_WORK, each=ADDRESS_EACH, waiting=ADDRESS_WAITING)
         self._anonymous = Turns(AT_WORK, each=ANONYMOUS_EACH, waiting=ANONYMOUS_WAITING)
         self._known = Turns(AT_WORK, each=KNOWN_EACH, waiting=KNOWN_WAITING)
         self._lists = Turns(AT_WORK, each=KNOWN_EACH, waiting=KNOWN_WAITING)  # they may take long, and keep no read waiting
         self._streams = Turns(STREAMS, each=STREAMS_EACH, waiting=0)
-        self._put_off = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] == "/healthz":
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         async with AsyncExitStack() as stream, AsyncExitStack() as place:
             try:
+                if scope["query_string"].count(b"&") >= PARAMETERS_MAX:
+                    raise HTTPException(400, f"The address has more than {PARAMETERS_MAX} parameters.")
                 if not takes_a_list(scope):
                     receive = await _whole_body(receive)
                 was_let_in = await self._take(stream, place, scope)
@@ -152,7 +162,7 @@ class Places:
                 nonlocal was_let_in
                 was_let_in = was_let_in and message.get("status") != 401
                 if message.get("status") == 401:
-                    self._accounts.pop(_digest(_key(scope)), None)  # it was revoked: it takes no place of its account's any more
+                    self._whose.pop(_digest(_secret(scope)), None)  # it was revoked: it takes no place of its account any more
                 if IS_A_STREAM.fullmatch(scope["path"]) and was_let_in:
                     await place.aclose()  # what it takes from now on is little
                 await send(message)
@@ -165,7 +175,10 @@ class Places:
         """Whether it brings an account's key, or a session, genuine or not."""
         address = scope["client"][0] if scope["client"] else ""
         try:
-            if (whose := await self._whose(scope, address)) is None:
+            if scope["path"] == "/healthz":
+                await place.enter_async_context(self._looks.taken(address))
+                return False
+            if (whose := await self._known_as(scope, address)) is None:
                 await place.enter_async_context(self._anonymous.taken(address))
                 return False
             if IS_A_STREAM.fullmatch(scope["path"]):
@@ -175,39 +188,42 @@ class Places:
             await place.enter_async_context(self._addresses.taken(address))
         except TooMany:
             # Whoever is refused and asks again at once would keep us busy with that alone.
-            if self._put_off < PUT_OFF_MAX:
-                self._put_off += 1
-                try:
-                    await asyncio.sleep(uniform(PUT_OFF_S, 3 * PUT_OFF_S))  # noqa: S311 - or they would all come back at once
-                finally:
-                    self._put_off -= 1
+            await asyncio.sleep(uniform(PUT_OFF_S, 3 * PUT_OFF_S))  # noqa: S311 - or they would all come back at once
             raise
         return True
 
-    async def _whose(self, scope: Scope, address: str) -> Hashable | None:
-        """The account that the key is of, however it is spelt; the session, genuine or not; None without either."""
-        if not scope["path"].startswith("/api/"):
-            cookies = HTTPConnection(scope).cookies
-            session = next((cookies[name] for name in COOKIES if cookies.get(name)), "")
-            return _digest(session) if session else None
-        key = _key(scope)
-        digest = _digest(key)
-        if key and digest not in self._accounts:
-            async with self._new_keys.taken(address):
-                if digest not in self._accounts and (account := await self._account_of(key)) is not None:
-                    self._accounts[digest] = account
-        return self._accounts.get(digest)
+    async def _known_as(self, scope: Scope, address: str) -> Hashable | None:
+        """The account of a key, however that is spelt; the session of a cookie; None without either, or with one that there is
+        not."""
+        secret = _secret(scope)
+        digest = _digest(secret)
+        if secret and digest not in self._whose:
+            async with self._new.taken(address):
+                if digest not in self._whose and (whose := await self._look_up(scope, secret, digest)) is not None:
+                    self._whose[digest] = whose
+        return self._whose.get(digest)
+
+    async def _look_up(self, scope: Scope, secret: str, digest: bytes) -> Hashable | None:
+        if _is_of_the_api(scope):
+            return await self._account_of(secret)
+        return digest if await self._is_session(secret) else None
 
     def _refused(self, error: HTTPException | TooMany, scope: Scope) -> Response:
-        is_api = scope["path"].startswith("/api/")
         if isinstance(error, TooMany):
-            return of_postroom_error(error) if is_api else trouble(429, str(error))
-        return of_http(error) if is_api else trouble(error.status_code, error.detail)
+            return of_postroom_error(error) if _is_of_the_api(scope) else trouble(429, str(error))
+        return of_http(error) if _is_of_the_api(scope) else trouble(error.status_code, error.detail)
 
 
-def _key(scope: Scope) -> str:
-    """The API's, as its routes will read it; "" where there is none."""
-    return get_authorization_scheme_param(HTTPConnection(scope).headers.get("authorization"))[1].strip()
+def _is_of_the_api(scope: Scope) -> bool:
+    return str(scope["path"]).startswith("/api/")
+
+
+def _secret(scope: Scope) -> str:
+    """The key or the cookie, as the routes will read it; "" where there is none."""
+    request = HTTPConnection(scope)
+    if _is_of_the_api(scope):
+        return get_authorization_scheme_param(request.headers.get("authorization"))[1].strip()
+    return next((request.cookies[name] for name in COOKIES if request.cookies.get(name)), "")
 
 
 def _digest(secret: str) -> bytes:

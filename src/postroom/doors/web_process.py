@@ -42,7 +42,7 @@ async def serve_pages() -> None:
     async with wiring.opened_for_many(read_settings()) as postroom:
         app = create_app(postroom)
         server = PageServer(uvicorn.Config(
-            app, http=Connection, log_config=None, access_log=False, server_header=False,
+            app, http=Connection, ws="none", log_config=None, access_log=False, server_header=False,
             timeout_graceful_shutdown=OPEN_STREAMS_S))
         # Through handle_exit, because that is where streams of events hear of it.
         stop_on_signals(lambda: server.handle_exit(signal.SIGTERM, None))

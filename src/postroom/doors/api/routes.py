@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from functools import cache
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, FastAPI, Query
@@ -299,12 +301,21 @@ def create_api() -> FastAPI:
     """The API as an application of its own, to be mounted. Its description is served beside it, offline: openapi.json.
 
     A slash too many is another address: a redirect would send the key again, to wherever the Host header says."""
-    api = _Api(title="Postroom", version=__version__, docs_url=None, redoc_url=None, openapi_url="/openapi.json",
-               description="Sends one message to a large group and accounts for every single recipient.", redirect_slashes=False,
+    api = _Api(title="Postroom", version=__version__, docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False,
+               description="Sends one message to a large group and accounts for every single recipient.",
+               servers=[{"url": "/api/v1"}],
                generate_unique_id_function=lambda route: route.name)
     api.include_router(router)
     api.include_router(previews.router)
     problems.install(api)
+
+    @cache
+    def described() -> bytes:  # once: anybody may ask
+        return json.dumps(api.openapi(), ensure_ascii=False).encode()
+
+    @api.get("/openapi.json", include_in_schema=False)
+    async def openapi() -> Response:
+        return Response(described(), media_type="application/json")
 
     @api.exception_handler(BodyInvalid)
     async def _body_invalid(request: Request, error: BodyInvalid) -> JSONResponse:
