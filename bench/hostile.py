@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import itertools
 import json
+import re
 import resource
 import socket
 import sys
@@ -39,7 +40,7 @@ TAGS = 2_000
 MARKDOWN_BYTES = 262_144
 STYLING_WORK = 49_900_000  # elements times characters of sheets
 JSON_BYTES = 21_000_000
-SMALL_BYTES = 64 * 1024
+SMALL_BYTES = 8 * 1024
 ROWS = 1_000_000  # 28 MB of CSV
 # Each is an error that the answer is made of, 1.5 KB of the server's memory: as many as fit into JSON_BYTES would be 10 GB.
 WRONG_ATTACHMENTS = 400_000
@@ -321,6 +322,84 @@ async def unread(at: Hostile) -> Sequence[Hand]:
     return [_unread(at, at.get(f"{JOBS}/{job}/recipients?limit=500")) for _ in range(MANY)]
 
 
+async def endless_chunks(at: Hostile) -> Sequence[Hand]:
+    """Bodies without an end, in chunks as small as may be."""
+    head = request("POST", JOBS, at.key).partition(b"Content-Length")[0] + b"Transfer-Encoding: chunked\r\n\r\n"
+    large, small = b"%x\r\n%s\r\n" % (200_000, b" " * 200_000), b"9\r\n123456789\r\n" * 10_000
+
+    async def hold(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(head + large)
+        while not writer.is_closing():
+            writer.write(small)
+            await writer.drain()
+
+    return [_holding(at, hold) for _ in range(4)]
+
+
+async def pipelined(at: Hostile) -> Sequence[Hand]:
+    """Requests one behind the other on each connection, with as many header lines as fit, by somebody who waits for no answer."""
+    asked = (at.get(JOBS).replace(b"Connection: close\r\n", b"a:b\r\n" * 90)) * 100
+
+    async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        reading = asyncio.create_task(reader.read())
+        try:
+            while not reading.done():
+                writer.write(asked)
+                await writer.drain()
+        finally:
+            reading.cancel()
+
+    return [_holding(at, hold) for _ in range(32)]
+
+
+def _one_by_one(at: Hostile, asked: Callable[[], bytes]) -> Hand:
+    """One request after the other, on a connection that stays."""
+    async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            writer.write(asked().replace(b"Connection: close\r\n", b""))
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = re.search(rb"(?i)content-length: *([0-9]+)", head)
+            await reader.readexactly(int(length[1]) if length else 0)
+            await at.count(head[9:12].decode(), refused=False)
+
+    async def hold_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            await hold(reader, writer)
+
+    return _holding(at, hold_on)
+
+
+async def looks(at: Hostile) -> Sequence[Hand]:
+    """Whether it is healthy, without a pause between."""
+    return [_one_by_one(at, lambda: request("GET", "/healthz")) for _ in range(CONNECTIONS)]
+
+
+async def costly_refusals(at: Hostile) -> Sequence[Hand]:
+    """What is refused after much work: unknown keys, parameters, lines of the header."""
+    job = await at.make_job(job_of(200))
+    keys = json.dumps({f"k{n}": 0 for n in range(SMALL_BYTES // 12)}).encode()[:SMALL_BYTES]
+    names = "&".join(str(n) for n in range(49))
+    asked = (request("PUT", f"{JOBS}/{job}/cancellation", at.key, keys), at.get(f"{JOBS}?{names}"),
+             at.get(JOBS).replace(b"Connection: close\r\n", b"a:b\r\n" * 2_500))
+    return [_one_by_one(at, partial(next, itertools.cycle(asked))) for _ in range(MANY)]
+
+
+async def invented_sessions(at: Hostile) -> Sequence[Hand]:
+    """Without a session, and with another cookie each time."""
+    numbers = itertools.count()
+
+    def asked() -> bytes:
+        cookie = f"Cookie: postroom_session=invented-{next(numbers)}\r\n".encode()
+        return request("GET", "/accounts/1/jobs").replace(b"Connection: close\r\n", cookie)
+
+    return [_one_by_one(at, asked) for _ in range(CONNECTIONS)]
+
+
+async def refused(at: Hostile) -> Sequence[Hand]:
+    """Far more at once than have a place, each asking again as soon as it was refused."""
+    return [_one_by_one(at, lambda: at.get(JOBS)) for _ in range(CONNECTIONS)]
+
+
 async def event_streams(at: Hostile) -> Sequence[Hand]:
     """Streams of one key: of a job that waits, and of one that is under way for long, because nobody is at its gateway."""
     waits, sent = await at.make_job(job_of(200)), await at.make_job(job_of(99, gateway="tarpit"))
@@ -401,7 +480,8 @@ ATTACKS: dict[str, Callable[[Hostile], Awaitable[Sequence[Hand]]]] = {
     "nothing": nothing, "expressions": expressions, "nested names": nested_names, "style sheets": style_sheets,
     "Markdown": markdown, "MJML": mjml, "JSON bodies": json_bodies, "uploads": uploads, "unbounded uploads": unbounded_uploads,
     "unknown parts": unknown_parts, "silent": silent, "slow headers": slow_headers, "slow bodies": slow_bodies,
-    "unread": unread, "event streams": event_streams, "reads": reads, "small jobs": small_jobs, "decisions": decisions,
+    "unread": unread, "endless chunks": endless_chunks, "pipelined": pipelined, "health": looks,
+    "costly refusals": costly_refusals, "invented sessions": invented_sessions, "refused": refused, "event streams": event_streams, "reads": reads, "small jobs": small_jobs, "decisions": decisions,
     "tarpit": tarpit, "forms of nobody": forms_of_nobody, "strangers": strangers}
 
 

@@ -16,6 +16,13 @@ def compute_for_ever() -> None:
         pass
 
 
+def compute(cpu_s: float) -> str:
+    until = time.process_time() + cpu_s
+    while time.process_time() < until:
+        pass
+    return "computed"
+
+
 def fill_memory() -> int:
     return len(bytearray(4 * 2**30))
 

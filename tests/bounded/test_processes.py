@@ -19,7 +19,7 @@ from postroom.bounded.spool import SMALL_OCTETS
 from postroom.errors import Conflict, InvalidInput, TooMany
 from tests.bounded import calls
 
-IT, LONG = Work("It", 1), Work("It", 60)
+IT, LONG = Work("It", 1, short_s=1), Work("It", 60)
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -138,12 +138,17 @@ async def test_what_is_short_does_not_wait_for_two_accounts_long_calls(monkeypat
         await asyncio.gather(*long, return_exceptions=True)
 
 
+async def test_what_is_not_done_as_a_short_call_is_done_as_a_long_one(processes: Processes) -> None:
+    assert await processes.run(1, Work("It", 20, short_s=1), calls.compute, 1.5) == "computed"
+    with pytest.raises(InvalidInput, match="It takes more than 2 s"):
+        await processes.run(1, Work("It", 2, short_s=1), calls.compute_for_ever)
+
+
 async def test_the_work_on_a_small_file_is_short() -> None:
     with tempfile.TemporaryFile() as file:
-        assert LONG.on(file).is_short
+        assert LONG.on(file).short_s > 0
         file.truncate(SMALL_OCTETS + 1)
         assert LONG.on(file) == LONG
-    assert not LONG.is_short
 
 
 async def test_those_that_nobody_needs_end_but_for_one(processes: Processes, monkeypatch: pytest.MonkeyPatch) -> None:

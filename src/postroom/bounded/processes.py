@@ -41,18 +41,25 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """A kind of it: what is worked on, for the sentence where that is too much, and the processor time that a call has."""
+    """A kind of it: what is worked on, for the sentence where that is too much, and the processor time that a call has.
+
+    `short_s`: for so long it is tried as a short call first, and then once more as a long one. 0: it is long.
+    """
 
     what: str
     cpu_s: int
+    short_s: int = 0
 
     def on(self, file: BinaryIO) -> Work:
         """The work on that file: short where it is small."""
-        return replace(self, cpu_s=SHORT_CPU_S) if is_small(file) else self
+        return replace(self, cpu_s=SHORT_CPU_S, short_s=SHORT_CPU_S) if is_small(file) else self
 
-    @property
-    def is_short(self) -> bool:
-        return self.cpu_s <= SHORT_CPU_S
+
+class TooLong(InvalidInput):
+    """It takes more processor time than it has."""
+
+    def __init__(self, work: Work) -> None:
+        super().__init__(f"{work.what} takes more than {work.cpu_s} s to work through. Make it simpler or smaller.")
 
 
 class Runs(Protocol):
@@ -84,7 +91,16 @@ class Processes:
         self._idle = [_Process(modules)]
 
     async def run(self, whose: Hashable, work: Work, function: Callable[..., R], *args: Any) -> R:
-        async with self._turns.taken(whose, is_short=work.is_short), self._process(work) as process:
+        if work.short_s:
+            try:
+                return await self._run(whose, replace(work, cpu_s=work.short_s), function, *args)
+            except TooLong:
+                if work.short_s == work.cpu_s:
+                    raise
+        return await self._run(whose, replace(work, short_s=0), function, *args)
+
+    async def _run(self, whose: Hashable, work: Work, function: Callable[..., R], *args: Any) -> R:
+        async with self._turns.taken(whose, is_short=work.short_s > 0), self._process(work) as process:
             call = self._threads.submit(process.call, (work.cpu_s, function, args))
             async with asyncio.timeout(PATIENCE * work.cpu_s):
                 returned, value = await asyncio.wrap_future(call)
@@ -108,7 +124,7 @@ class Processes:
             self._busy.remove(process)
             status = await asyncio.to_thread(process.close, has_ended=isinstance(error, EOFError | OSError))
             if isinstance(error, TimeoutError) or status == -signal.SIGXCPU:
-                raise _too_long(work) from None
+                raise TooLong(work) from None
             if isinstance(error, EOFError | OSError):
                 log.warning("a bounded process ended", what=work.what, exit_status=status)
                 if -status in (signal.SIGKILL, signal.SIGABRT, signal.SIGSEGV):
@@ -176,10 +192,6 @@ class _Process:
         with self._asked:
             self._channel.close()
         return status
-
-
-def _too_long(work: Work) -> InvalidInput:
-    return InvalidInput(f"{work.what} takes more than {work.cpu_s} s to work through. Make it simpler or smaller.")
 
 
 def _too_much_memory(work: Work) -> InvalidInput:

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from postroom.errors import Unavailable
 
-SMALL_OCTETS = 2**20
+SMALL_OCTETS = 256 * 1024
 
 
 @contextlib.asynccontextmanager
