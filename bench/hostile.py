@@ -358,9 +358,11 @@ def _one_by_one(at: Hostile, asked: Callable[[], bytes]) -> Hand:
         while True:
             writer.write(asked().replace(b"Connection: close\r\n", b""))
             head = await reader.readuntil(b"\r\n\r\n")
-            length = re.search(rb"(?i)content-length: *([0-9]+)", head)
-            await reader.readexactly(int(length[1]) if length else 0)
             await at.count(head[9:12].decode(), refused=False)
+            length = re.search(rb"(?i)content-length: *([0-9]+)", head)
+            if length is None:
+                return
+            await reader.readexactly(int(length[1]))
 
     async def hold_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(asyncio.IncompleteReadError):
@@ -481,7 +483,8 @@ ATTACKS: dict[str, Callable[[Hostile], Awaitable[Sequence[Hand]]]] = {
     "Markdown": markdown, "MJML": mjml, "JSON bodies": json_bodies, "uploads": uploads, "unbounded uploads": unbounded_uploads,
     "unknown parts": unknown_parts, "silent": silent, "slow headers": slow_headers, "slow bodies": slow_bodies,
     "unread": unread, "endless chunks": endless_chunks, "pipelined": pipelined, "health": looks,
-    "costly refusals": costly_refusals, "invented sessions": invented_sessions, "refused": refused, "event streams": event_streams, "reads": reads, "small jobs": small_jobs, "decisions": decisions,
+    "costly refusals": costly_refusals, "invented sessions": invented_sessions, "refused": refused,
+    "event streams": event_streams, "reads": reads, "small jobs": small_jobs, "decisions": decisions,
     "tarpit": tarpit, "forms of nobody": forms_of_nobody, "strangers": strangers}
 
 

@@ -47,7 +47,7 @@ KNOWN_EACH, KNOWN_WAITING = 4, 60  # of an account or a session
 ANONYMOUS_EACH, ANONYMOUS_WAITING = 4, 512  # of an address: a provider's one-click requests come from few
 ADDRESS_EACH, ADDRESS_WAITING = 32, 512  # with a key or a session, however many those are
 STREAMS, STREAMS_EACH = 400, 20
-REST_S = 0.025
+REST_S = 0.025  # of a place, after an answer that says no
 PUT_OFF_S = 1.0
 
 
@@ -125,8 +125,8 @@ class _Body:
 class Places:
     """ASGI middleware: nobody has more requests at work at once than leave room for others. What is too much is a 429.
 
-    A small body is there before its request takes a place, so that a slow sender keeps nobody from one. A place of somebody
-    without a key or a session, or with a wrong one, is free again a moment after its answer. `account_of` says whose a key is,
+    A small body is there before its request takes a place, so that a slow sender keeps nobody from one. The place of somebody
+    without a key or a session, and of what is refused, is free again a moment after its answer. `account_of` says whose a key is,
     `is_session` whether a cookie is one.
     """
 
@@ -153,22 +153,22 @@ class Places:
                     raise HTTPException(400, f"The address has more than {PARAMETERS_MAX} parameters.")
                 if not takes_a_list(scope):
                     receive = await _whole_body(receive)
-                was_let_in = await self._take(stream, place, scope)
+                was_served = await self._take(stream, place, scope)
             except (HTTPException, TooMany) as error:
                 await self._refused(error, scope)(scope, receive, send)
                 return
 
             async def sent(message: Message) -> None:
-                nonlocal was_let_in
-                was_let_in = was_let_in and message.get("status") != 401
+                nonlocal was_served
+                was_served = was_served and message.get("status", 200) < 400
                 if message.get("status") == 401:
                     self._whose.pop(_digest(_secret(scope)), None)  # it was revoked: it takes no place of its account any more
-                if IS_A_STREAM.fullmatch(scope["path"]) and was_let_in:
+                if IS_A_STREAM.fullmatch(scope["path"]) and was_served:
                     await place.aclose()  # what it takes from now on is little
                 await send(message)
 
             await self._app(scope, receive, sent)
-            if not was_let_in:
+            if not was_served:
                 await asyncio.sleep(REST_S)
 
     async def _take(self, stream: AsyncExitStack, place: AsyncExitStack, scope: Scope) -> bool:
