@@ -341,13 +341,17 @@ async def pipelined(at: Hostile) -> Sequence[Hand]:
     asked = (at.get(JOBS).replace(b"Connection: close\r\n", b"a:b\r\n" * 90)) * 100
 
     async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        reading = asyncio.create_task(reader.read())
+        reading = asyncio.create_task(count(reader))
         try:
             while not reading.done():
                 writer.write(asked)
                 await writer.drain()
         finally:
             reading.cancel()
+
+    async def count(reader: asyncio.StreamReader) -> None:
+        while answered := await reader.readuntil(b"\r\n\r\n"):
+            await at.count(answered.rpartition(b"HTTP/1.1 ")[2][:3].decode(), refused=False)
 
     return [_holding(at, hold) for _ in range(32)]
 
