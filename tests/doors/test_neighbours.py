@@ -360,7 +360,8 @@ async def test_a_header_of_hundreds_of_lines_is_refused(site):
 async def test_hundreds_of_parameters_are_refused(site):
     api = await site.api(await site.account())
     answer = await api.get("/jobs?" + "&".join(map(str, range(300))))
-    assert (answer.status_code, answer.json()["detail"]) == (400, "The address has more than 50 parameters.")
+    assert (answer.status_code, answer.json()["errors"]) == (422, [
+        {"detail": "The address has more than 50 parameters.", "parameter": "query"}])
 
 
 async def test_invented_sessions_have_no_places_of_their_own(site, monkeypatch):

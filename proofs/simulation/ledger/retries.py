@@ -48,7 +48,7 @@ def jobs_to_give_up_in(tables: Tables, now: float, given: Parameters) -> Rows:
         tail_is_over = tail is not None and tail.until <= now
         if job.status is Status.SENDING and not _waits(tables, job.id) and any(
                 tail_is_over or _is_late(retry, now, PATIENCE_S) for key, retry in tables.retry.items() if key[0] == job.id):
-            rows.append((job.account_id, job.id, PATIENCE_S, tail_is_over))
+            rows.append((job.account_id, job.id, PATIENCE_S, True, tail_is_over))
     return rows
 
 

@@ -28,7 +28,7 @@ from postroom.bounded.turns import Turns
 from postroom.doors.api.problems import of_http, of_postroom_error
 from postroom.doors.web.rendering import trouble
 from postroom.doors.web.session import COOKIES
-from postroom.errors import TooMany
+from postroom.errors import InvalidInput, PostroomError, TooMany
 
 SMALL_BYTES_MAX, POSITIONS_BYTES_MAX = 8 * 1024, 64 * 1024
 PARAMETERS_MAX = 50
@@ -150,11 +150,11 @@ class Places:
         async with AsyncExitStack() as stream, AsyncExitStack() as place:
             try:
                 if scope["query_string"].count(b"&") >= PARAMETERS_MAX:
-                    raise HTTPException(400, f"The address has more than {PARAMETERS_MAX} parameters.")
+                    raise InvalidInput(f"The address has more than {PARAMETERS_MAX} parameters.", field="query")
                 if not takes_a_list(scope):
                     receive = await _whole_body(receive)
                 was_served = await self._take(stream, place, scope)
-            except (HTTPException, TooMany) as error:
+            except (HTTPException, PostroomError) as error:
                 await self._refused(error, scope)(scope, receive, send)
                 return
 
@@ -208,9 +208,10 @@ class Places:
             return await self._account_of(secret)
         return digest if await self._is_session(secret) else None
 
-    def _refused(self, error: HTTPException | TooMany, scope: Scope) -> Response:
-        if isinstance(error, TooMany):
-            return of_postroom_error(error) if _is_of_the_api(scope) else trouble(429, str(error))
+    def _refused(self, error: HTTPException | PostroomError, scope: Scope) -> Response:
+        if isinstance(error, PostroomError):
+            answer = of_postroom_error(error)
+            return answer if _is_of_the_api(scope) else trouble(answer.status_code, str(error))
         return of_http(error) if _is_of_the_api(scope) else trouble(error.status_code, error.detail)
 
 

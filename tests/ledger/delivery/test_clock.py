@@ -92,6 +92,7 @@ async def test_a_clock_that_is_set_forward_gives_nobody_up_before_it_is_noticed_
 
 async def test_before_a_clock_that_is_set_is_noticed_only_those_are_given_up_whose_time_was_over(desk: Desk) -> None:
     await refused_once(desk)
+    await desk.query("UPDATE job SET started_at = started_at - interval '1 hour' RETURNING 1")
     await desk.query("UPDATE retry SET since = since - interval '1 hour' WHERE position = 1 RETURNING 1")
     await set_clock(desk, DAY_S)
     assert await given_up(desk) == 1
@@ -171,6 +172,31 @@ async def test_a_clock_that_was_wrong_for_a_moment_leaves_no_gap(desk: Desk) -> 
     assert await looked(desk) < 0
     assert await desk.query("SELECT * FROM clock_gap") == []
     assert -60 < await still_to_go_s(desk, "retry.since") <= 0
+
+
+async def test_a_clock_that_is_set_back_into_a_gap_leaves_what_went_before_passed_over(desk: Desk) -> None:
+    await refused_once(desk)
+    await set_clock(desk, 3 * DAY_S)
+    await looked(desk)
+    await set_clock(desk, -DAY_S)
+    await looked(desk)
+    assert await desk.query("SELECT extract(epoch FROM until - since)::integer / 86400 FROM clock_gap") == [(2,)]
+    assert await given_up(desk) == 0
+
+
+async def test_a_clock_that_is_set_by_a_year_again_and_again_gives_nobody_up(desk: Desk) -> None:
+    job = await refused_once(desk)
+    for attempts in (2, 3, 4):
+        await set_clock(desk, 365 * DAY_S)
+        await looked(desk)
+        await refuse(desk, job, attempts)
+        assert await given_up(desk) == 0
+
+
+async def test_nobody_waits_longer_than_the_job_whatever_a_clock_said_that_was_wrong_between_two_looks(desk: Desk) -> None:
+    await refused_once(desk)
+    await desk.query("UPDATE retry SET since = since - interval '10 years' RETURNING 1")
+    assert await given_up(desk) == 0
 
 
 async def test_a_worker_with_short_leases_cuts_no_longer_one_short(desk: Desk) -> None:

@@ -48,7 +48,8 @@ async def give_up(desk: Desk) -> list[GivenUp]:
 
 async def later(desk: Desk, seconds: float) -> None:
     """As if so much time had passed since."""
-    for statement in ("UPDATE retry SET since = since - make_interval(secs => %s) RETURNING 1",
+    for statement in ("UPDATE job SET started_at = started_at - make_interval(secs => %s) WHERE status = 'sending' RETURNING 1",
+                      "UPDATE retry SET since = since - make_interval(secs => %s) RETURNING 1",
                       "UPDATE job_condition SET since = since - make_interval(secs => %s) RETURNING 1",
                       "UPDATE job_condition SET until = until - make_interval(secs => %s) RETURNING 1"):
         await desk.query(statement, seconds)

@@ -12,8 +12,8 @@ SELECT FROM chunk c WHERE EXISTS (
 ORDER BY account_id, job_id, chunk_no FOR NO KEY UPDATE
 
 -- name: insert_gap
--- A time that counts against nobody. No patience is as long as those that go.
-WITH old AS (DELETE FROM clock_gap WHERE until < clock_timestamp() - interval '90 days')
+-- A time that counts against nobody. The oldest go by their number: by a clock that was just set, all of them may seem to be old.
+WITH old AS (DELETE FROM clock_gap WHERE since < (SELECT since FROM clock_gap ORDER BY since DESC OFFSET 1000 LIMIT 1))
 INSERT INTO clock_gap (since, until) VALUES (%(since)s, %(until)s)
 
 -- name: skip_in_retries
@@ -30,8 +30,10 @@ FROM (SELECT %(since)s::timestamptz AS since, %(until)s::timestamptz AS until) g
 WHERE c.account_id = given.account_id AND c.job_id = given.job_id AND c.kind = given.of
 
 -- name: forget_gaps
--- The clock was set back to where they are still to come: so that was the mistake, and not the time before.
-DELETE FROM clock_gap WHERE until > %(now)s
+-- The clock was set back to where they are still to come: so that was the mistake, and not the time before. One that it stands in
+-- the middle of was too long, and ends here.
+WITH cut AS (UPDATE clock_gap SET until = %(now)s WHERE until > %(now)s AND since < %(now)s - interval '15 s')
+DELETE FROM clock_gap WHERE until > %(now)s AND since >= %(now)s - interval '15 s'
 
 -- name: bound
 -- Nothing waits for longer than the longest wait there is, whatever the clock was when that was written. What it rests on in jobs

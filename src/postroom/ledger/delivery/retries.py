@@ -31,8 +31,9 @@ async def give_up_due(conn: Connection) -> list[GivenUp]:
     await conn.execute(SQL.forget_tails)
     await conn.execute(SQL.note_tails)
     found = await (await conn.execute(SQL.jobs_to_give_up_in)).fetchall()
-    return [GivenUp(account_id, job_id, await _give_up(conn, account_id, job_id, deadline_s, tail_is_over=tail_is_over))
-            for account_id, job_id, deadline_s, tail_is_over in found]
+    return [GivenUp(account_id, job_id, await _give_up(conn, account_id, job_id, deadline_s, is_late=is_late,
+                                                       tail_is_over=tail_is_over))
+            for account_id, job_id, deadline_s, is_late, tail_is_over in found]
 
 
 async def has_few_left(conn: Connection, account_id: int, job_id: int) -> bool:
@@ -41,14 +42,15 @@ async def has_few_left(conn: Connection, account_id: int, job_id: int) -> bool:
     return bool(row and row[0])
 
 
-async def _give_up(conn: Connection, account_id: int, job_id: int, deadline_s: int, *, tail_is_over: bool) -> int:
+async def _give_up(conn: Connection, account_id: int, job_id: int, deadline_s: int, *, is_late: bool,
+                   tail_is_over: bool) -> int:
     count = 0
     reach("ledger.before_giving_up")
     async with conn.transaction():
         if await jobs.hold_status(conn, account_id, job_id) is Status.SENDING:
             while rows := await (await conn.execute(SQL.give_up, {
                     "account_id": account_id, "job_id": job_id, "deadline_s": deadline_s,
-                    "tail_is_over": tail_is_over})).fetchall():
+                    "is_late": is_late, "tail_is_over": tail_is_over})).fetchall():
                 count += sum(row[0] for row in rows)
                 reach("ledger.in_giving_up")
     reach("ledger.after_giving_up")

@@ -26,17 +26,22 @@ WHERE j.status = 'sending'
 ON CONFLICT (account_id, job_id, kind) DO NOTHING
 
 -- name: jobs_to_give_up_in
--- Active jobs with a recipient whose time is over, or whose own tail is. Not while they wait: nobody is failed by that.
-SELECT j.account_id, j.id, a.retry_deadline_s, coalesce(t.until <= (SELECT trusted_now()), false) AS tail_is_over
+-- Active jobs with a recipient whose time is over, or whose own tail is. Not while they wait: nobody is failed by that. And nobody's
+-- time is longer than the job's: a moment may have been written down by a clock that was wrong between two looks.
+SELECT j.account_id, j.id, a.retry_deadline_s, is_late, tail_is_over
 FROM job j JOIN account a ON a.id = j.account_id
 LEFT JOIN job_condition t ON t.account_id = j.account_id AND t.job_id = j.id AND t.kind = 'retries'
+CROSS JOIN LATERAL (SELECT (SELECT trusted_now()) - patient_since(j.started_at) AS lasted OFFSET 0) job
+CROSS JOIN LATERAL (
+    SELECT lasted > make_interval(secs => a.retry_deadline_s) AS is_late,
+           coalesce(t.until <= (SELECT trusted_now()), false) AND lasted > make_interval(secs => a.retry_tail_s) AS tail_is_over) over
 WHERE j.status = 'sending'
   AND NOT EXISTS (SELECT FROM job_condition w WHERE w.account_id = j.account_id AND w.job_id = j.id
                   AND w.kind IN ('paused', 'journal', 'gateway', 'quota'))
   AND EXISTS (
       SELECT FROM retry r WHERE r.account_id = j.account_id AND r.job_id = j.id
-        AND (t.until <= (SELECT trusted_now())
-             OR (r.refusals > 0 AND r.since < (SELECT trusted_now()) - make_interval(secs => a.retry_deadline_s))))
+        AND (tail_is_over
+             OR (is_late AND r.refusals > 0 AND r.since < (SELECT trusted_now()) - make_interval(secs => a.retry_deadline_s))))
 
 -- name: give_up
 -- They are booked as failed instead of being tried again; the counters follow in the same statement, and all attempts stay
@@ -47,7 +52,7 @@ WITH due AS MATERIALIZED (
     SELECT chunk_no, position
     FROM retry r CROSS JOIN (SELECT trusted_now() - make_interval(secs => %(deadline_s)s) AS deadline) d
     WHERE account_id = %(account_id)s AND job_id = %(job_id)s
-      AND (%(tail_is_over)s OR (refusals > 0 AND since < deadline AND NOT EXISTS (
+      AND (%(tail_is_over)s OR (%(is_late)s AND refusals > 0 AND since < deadline AND NOT EXISTS (
           SELECT FROM (SELECT min(at) AS first FROM outcome o WHERE o.account_id = r.account_id AND o.job_id = r.job_id
                          AND o.position = r.position AND o.kind = 'refused') refused
           JOIN clock_gap g ON g.until > refused.first WHERE patient_since(refused.first) >= deadline)))
