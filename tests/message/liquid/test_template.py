@@ -79,6 +79,17 @@ def test_a_control_character_in_a_header_is_refused() -> None:
     assert faults(subject="Hello\x00")[0][0] == "subject"
 
 
+@pytest.mark.parametrize(("field", "value", "shown"), [
+    ("from_name", "{{ seller }} at the Club", "{{ seller }}"), ("from_name", "Club {% if vip %}VIP{% endif %}", "{% if vip %}"),
+    ("from_name", "Club {{ seller", "{{ seller"), ("reply_to", "{{seller}}@club.example", "{{seller}}"),
+    ("from_address", "{{ seller }}@club.example", "{{ seller }}"), ("from_name", "{{ " + "x" * 99 + " }}",
+    "{{ " + "x" * 56 + "…"),
+])  # fmt: skip
+def test_a_merge_field_where_none_is_read_is_a_fault_that_names_it(field: str, value: str, shown: str) -> None:
+    name = {"from_name": "The From name", "reply_to": "Reply-To", "from_address": "From"}[field]
+    assert faults(**{field: value}) == [(field, f'{name} is the same for everybody and takes no merge field: "{shown}".')]
+
+
 @pytest.mark.parametrize(
     "source",
     ["{{" * 300_000, "{%" * 300_000, "{% raw %}" * 9_000, "{% comment %}" * 9_000, "{{ a }}" * 20_000, "{" * 900_000,
