@@ -8,8 +8,8 @@ A finding is about a field, about recipients, or about the message as a whole. W
     blank         it is left blank             those recipients are failed            the job cannot be approved
 
 Where "those recipients" are all of the list, the job cannot be approved either: nobody would get it. A gateway that cannot be
-asked now, one-click unsubscribe that no signature covers, and a field that no row has but the template can do without, are notes:
-they hinder nothing.
+asked now, and one-click unsubscribe that no signature covers, are notes: they hinder nothing. So are a field that no row has but
+the template can do without, and a date that is printed as it stands, unless the policy is `refuse`.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ class FindingKind(StrEnum):
     ADDRESS_REFUSED = "address_refused"
     TOO_LARGE = "too_large"
     UNRENDERABLE = "unrenderable"
+    UNREAD_DATE = "unread_date"
     ONE_CLICK_UNSIGNED = "one_click_unsigned"
     GATEWAY_SILENT = "gateway_silent"
 
@@ -136,7 +137,7 @@ def effect_of(kind: FindingKind, policy: str) -> Effect:
         return Effect.REFUSE if policy == "refuse" else Effect.FAIL
     if kind is FindingKind.BLANK_FIELD:
         return {"refuse": Effect.REFUSE, "fail": Effect.FAIL}.get(policy, Effect.NOTE)
-    if kind is FindingKind.UNKNOWN_FIELD:
+    if kind in (FindingKind.UNKNOWN_FIELD, FindingKind.UNREAD_DATE):
         return Effect.REFUSE if policy == "refuse" else Effect.NOTE
     return Effect.NOTE
 
@@ -167,5 +168,8 @@ def told(finding: Finding) -> str:
             return f"The field “{finding.about}” is blank."
         case FindingKind.UNKNOWN_FIELD:
             return f"The message uses the field “{finding.about}”, which no recipient has. Is the name spelt as in the list?"
+        case FindingKind.UNREAD_DATE:
+            return (f"What “{finding.about}” holds may be two days, or is none: it is printed as it stands. Write a date as "
+                    "2026-07-31.")
         case _:
             return finding.about

@@ -11,7 +11,7 @@ import pytest
 
 from postroom.domain.audience import IncomingRow
 from postroom.domain.job import Status
-from postroom.domain.preflight import BULK_FROM, FindingKind, Preflight
+from postroom.domain.preflight import BULK_FROM, FindingKind, Preflight, told
 from postroom.errors import Conflict, InvalidInput
 from postroom.flow.account import accounts, domains
 from postroom.flow.account.deployment import GatewayFacts
@@ -179,6 +179,47 @@ async def test_a_message_that_cannot_be_made_for_somebody_is_found_with_its_reas
     (finding,) = (await found(stage, account, job.id)).findings
     assert (finding.kind, finding.count) == (FindingKind.UNRENDERABLE, 1)
     assert "U+001B" in finding.about
+
+
+async def test_who_has_a_value_that_is_no_number_is_counted_and_gets_no_message(stage: Stage) -> None:
+    account = await stage.account(threshold=1)
+    content = replace(CONTENT, html=None, text="{{ due | times: 1.5 }} euros{% if due > 9 %}!{% endif %}\n")
+    values = ("8.5", "8,50", "€9", "", "none", "10")
+    rows_of = [IncomingRow(n, f"p{n}@list.example", {"name": "Ann", "due": value}) for n, value in enumerate(values, 2)]
+    job = await stage.checked(account, rows_of, content=content)
+    blank, wrong = (await found(stage, account, job.id)).findings
+    assert (blank.kind, blank.about, blank.count) == (FindingKind.BLANK_FIELD, "due", 1)
+    assert (wrong.kind, wrong.count, [one.position for one in wrong.examples]) == (FindingKind.UNRENDERABLE, 3, [2, 3, 5])
+    assert wrong.about.endswith('in "due | times: 1.5" a value is not read as a number: write it as 1234.56.')
+    await approve(stage.pool, account, job.id, by="boss", digest=job.digest)
+    async with stage.worker():
+        view = await stage.over(account, job.id)
+    assert (view.sent, view.failed) == (2, 4)
+    assert '"8,50" is not read as a number' in str((await stage.sides(account, job.id)).told[2].reply)
+
+
+@pytest.mark.parametrize("policy", ["fail", "blank", "refuse"])
+async def test_a_date_in_doubt_is_shown_at_the_gate_and_refused_only_by_that_policy(stage: Stage, policy: str) -> None:
+    account = await stage.account(threshold=1)
+    content = replace(CONTENT, html="<p>{{ until | date: '%e %B' }}</p>", text="{{ until | date: '%e %B' }}\n")
+    values = ("05/06/2026", "25/06/2026", "05.06.2026", "05/06/2026", "45000")
+    rows_of = [IncomingRow(n, f"p{n}@list.example", {"name": "Ann", "until": value}) for n, value in enumerate(values, 2)]
+    job = await stage.checked(account, rows_of, content=content, field_policy=policy)
+    preflight = await found(stage, account, job.id)
+    (doubt,) = preflight.findings
+    assert (doubt.kind, doubt.about, doubt.count, [one.position for one in doubt.examples]) == (
+        FindingKind.UNREAD_DATE, "until", 3, [1, 4, 5])
+    assert told(doubt).startswith("What “until” holds may be two days, or is none: it is printed as it stands.")
+    assert bool(preflight.refusing) is (policy == "refuse")
+
+
+@pytest.mark.parametrize("name", ["now", "today", "unsubscribe_url"])
+async def test_a_list_with_a_column_of_a_name_that_is_taken_is_refused_and_says_what_to_write(stage: Stage, name: str) -> None:
+    account = await stage.account()
+    listed = [IncomingRow(n, f"p{n}@list.example", {"name": "Ann", name: "mine"}) for n in range(2, 5)]
+    with pytest.raises(InvalidInput, match=rf'has a column "{name}", .* Write {{{{ fields\["{name}"\] }}}} for the column'):
+        await stage.submit(account, listed, content=replace(CONTENT, text=f"Hello {{{{ {name} }}}}\n"))
+    await stage.submit(account, listed, content=replace(CONTENT, text=f'Hello {{{{ fields["{name}"] }}}}\n'))
 
 
 async def test_who_has_an_address_that_does_more_than_lead_somewhere_gets_no_message(stage: Stage) -> None:

@@ -102,7 +102,7 @@ def test_what_the_account_and_the_template_say_is_not_looked_at() -> None:
     for written, printed in (("unsubscribe_url", "mailto:out@club.example"), ("account.site", "intranet:home"),
                              ("account.site | upcase", "INTRANET:HOME"), ("'sms:1'", "sms:1")):
         assert made(f'<a href="{{{{ {written} }}}}">', {}) == f'<a href="{printed}">'
-    for html in ('{% assign account = fields %}<a href="{{ account.url }}">',
+    for html in ('{% for account in fields %}<a href="{{ account[1] }}">{% endfor %}',
                  '<a href="{{ unsubscribe_url | replace: unsubscribe_url, url }}">'):
         with pytest.raises(Unrenderable, match="gives an address"):
             made(html, {"url": "javascript:x"})

@@ -79,6 +79,43 @@ def test_a_control_character_in_a_header_is_refused() -> None:
     assert faults(subject="Hello\x00")[0][0] == "subject"
 
 
+@pytest.mark.parametrize(("field", "value", "shown"), [
+    ("from_name", "{{ seller }} at the Club", "{{ seller }}"), ("from_name", "Club {% if vip %}VIP{% endif %}", "{% if vip %}"),
+    ("from_name", "Club {{ seller", "{{ seller"), ("reply_to", "{{seller}}@club.example", "{{seller}}"),
+    ("from_address", "{{ seller }}@club.example", "{{ seller }}"), ("from_name", "{{ " + "x" * 99 + " }}",
+    "{{ " + "x" * 56 + "…"),
+])  # fmt: skip
+def test_a_merge_field_where_none_is_read_is_a_fault_that_names_it(field: str, value: str, shown: str) -> None:
+    name = {"from_name": "The From name", "reply_to": "Reply-To", "from_address": "From"}[field]
+    assert faults(**{field: value}) == [(field, f'{name} is the same for everybody and takes no merge field: "{shown}".')]
+
+
+@pytest.mark.parametrize(("source", "column"), [
+    ("{{ Last Name }}", 9), ("{{ Last Name | upcase }}", 9), ("{{- Last Name -}}", 10), ("{{ fields.Last Name }}", 16),
+    ("{{ x | append: Last Name }}", 21), ("{% if Last Name %}{% endif %}", 12), ("{% if x == Last Name or y %}{% endif %}", 17),
+    ("{% unless x and Last Name %}{% endunless %}", 22), ("{% for x in Last Name %}{% endfor %}", 18),
+    ("{% assign x = Last Name %}", 20),
+    ("{% case Last Name %}{% endcase %}", 14), ("{% echo Last Name %}", 14),
+])  # fmt: skip
+def test_a_name_with_a_space_says_how_it_is_written(source: str, column: int) -> None:
+    [(_, message)] = faults(html=None, text=f"Hello!\n{source}\nBye")
+    assert f"line 2, column {column}: " in message
+    assert message.endswith('; for a column "Last Name" write {{ fields["Last Name"] }}.')
+
+
+@pytest.mark.parametrize("name", [
+    "Price (EUR)", "Zip/Place", "Price €", "Cust.-No.", "E-Mail Address", "Höhe in cm", "Is it paid, or not",
+])  # fmt: skip
+def test_so_does_a_name_with_any_other_sign(name: str) -> None:
+    [(_, message)] = faults(html=None, text=f"{{{{ {name} | strip }}}} {{{{ other }}}}")
+    assert message.endswith(f'; for a column "{name}" write {{{{ fields["{name}"] }}}}.')
+
+
+@pytest.mark.parametrize("source", ["{{ a | }}", "{{ 'x y' z }}", "{% if a == %}{% endif %}", "{{ {{ a }} }}", "{% nope %}"])
+def test_what_is_no_name_is_called_none(source: str) -> None:
+    assert "for a column" not in faults(html=None, text=source)[0][1]
+
+
 @pytest.mark.parametrize(
     "source",
     ["{{" * 300_000, "{%" * 300_000, "{% raw %}" * 9_000, "{% comment %}" * 9_000, "{{ a }}" * 20_000, "{" * 900_000,

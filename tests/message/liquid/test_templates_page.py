@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from postroom.message.liquid import filters, merge
+from postroom.message.liquid import filters, merge, values
 from postroom.message.liquid.merge import environment
 from postroom.message.liquid.steps import STEPS_MAX
 
@@ -43,7 +43,7 @@ def test_the_page_names_every_tag_and_no_other() -> None:
 
 def test_the_limits_are_those_of_the_language() -> None:
     assert f"{filters.LOOP_MAX:,} turns" in PAGE
-    assert f"{filters.DIGITS_MAX:,} digits" in PAGE
+    assert f"{values.DIGITS_MAX:,} digits" in PAGE
     assert f"{filters.OUTPUT_MAX // 2**20} MiB" in PAGE
     assert f"{STEPS_MAX:,}\nsteps" in PAGE
     assert f"{merge.MARKUP_MAX:,} characters" in PAGE

@@ -25,7 +25,7 @@ NAMES = [
 ]  # fmt: skip
 names = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"], exclude_characters="/\\"), min_size=1, max_size=200)
 names |= st.text("ab \"%=?'*;é😀.", min_size=1, max_size=200) | st.sampled_from(NAMES)
-names = names.filter(lambda name: bool(name.strip()) and name not in (".", ".."))
+names = names.filter(lambda name: bool(name.strip()) and name not in (".", "..") and "{{" not in name and "{%" not in name)
 
 
 def file(name: str, octets: bytes = b"x", *, content_id: str = "") -> Attachment:
@@ -79,6 +79,12 @@ def test_a_type_is_told_from_the_octets(name: str, octets: bytes, content_type: 
 )
 def test_a_name_that_no_file_may_have_is_refused(name: str) -> None:
     assert fault_of(attachment.describe, name, b"x")
+
+
+def test_a_name_is_the_same_for_everybody() -> None:
+    for name, field in (("{{ number }}.pdf", "{{ number }}"), ("to {% if x %}you.pdf", "{% if x %}"), ("no. {{ 7", "{{ 7")):
+        assert f'takes no merge field: "{field}"' in fault_of(attachment.describe, name, b"x")
+    assert attachment.describe("{a} {b}.pdf", b"x").name == "{a} {b}.pdf"
 
 
 def test_files_are_few_and_small_and_have_names_of_their_own() -> None:

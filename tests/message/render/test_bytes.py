@@ -172,7 +172,7 @@ def compiled(letter: Letter, tally: Counter[str]) -> tuple[Compiled, Letter]:
         letter = replace(letter, file_name="")
     else:
         content = replace(content, attachments=(describe(letter.file_name, FILE),))
-    if is_unfit_for_a_header(letter.from_name):
+    if is_unfit_for_a_header(letter.from_name) or holds_a_merge_field(letter.from_name):
         tally["no From"] += 1
         refused("from_name", lambda: compile(content, bodies, STAMP, {}, outfit))
         letter, content = replace(letter, from_name=""), replace(content, from_name="")
@@ -217,7 +217,11 @@ def is_unfit_for_a_list(value: str) -> bool:
 
 def is_unfit_for_a_file(value: str) -> bool:
     is_no_name = not value.strip() or value in (".", "..") or "/" in value or "\\" in value
-    return is_no_name or len(value) > NAME_MAX or is_unfit_for_a_header(value)
+    return is_no_name or len(value) > NAME_MAX or is_unfit_for_a_header(value) or holds_a_merge_field(value)
+
+
+def holds_a_merge_field(value: str) -> bool:
+    return "{{" in value or "{%" in value
 
 
 def visible(value: str) -> str:

@@ -68,7 +68,7 @@ def test_an_account_s_values_are_worked_out_within_the_steps_of_one_message() ->
     steps = merge.Steps()
     template = merge.parse("{{ 'x' }}", merge.environment(STAMP.date, html=False), "text")
     assert not isinstance(template, list)
-    evaluator = merge.Evaluator(template, {}, steps)
+    evaluator = merge.Evaluator(template, {}, steps, [])
     with evaluator.context({}) as context:
         context.take(merge.ALONE_STEPS_FREE)
     assert steps.left == STEPS_MAX

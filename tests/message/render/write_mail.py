@@ -34,7 +34,7 @@ RICH = """
 {{ 'now' | date: '%A %c %x %X %Z %s %-s %10s %%s' }}
 {{ today | date: '%d. %B' }} {{ '2026-02-03 04:05' | date: '%a %b %I %p' }} {{ now }}
 {{ '2026-02-03 04:05 NST' | date: '%c %Z %s%-s' }} {{ '2026-02-03 04:05 +0545' | date: '%c %z %s' }}
-{{ list | split: ',' | uniq | sort | reverse | join: '+' }} {{ list | split: ',' | map: 'size' | sum }}
+{{ list | split: ',' | uniq | sort | reverse | join: '+' }} {{ list | split: ',' | size }}
 {{ number | divided_by: 7.0 }}
 """
 SIMPLE = ("Dear {{ name | default: 'friend' }}, {{ fields['the city'] }} {{ number }} {{ vip }} {{ account.postal_address }}\n"
@@ -55,7 +55,7 @@ CONTENTS = {
 PEOPLE: list[dict[str, object]] = [
     {"name": "Ann", "the city": "Łódź", "number": 1, "vip": True, "list": "b,a,ß,a"},
     {"name": "", "the city": None, "number": 2.5, "vip": False, "list": ""},
-    {"the city": "<b>.\r\n.\n", "number": 1e22, "name": "İSTANBUL ıi ǅ", "list": "x,é,e\u0301"},
+    {"the city": "<b>.\r\n.\n", "number": 1e12, "name": "İSTANBUL ıi ǅ", "list": "x,é,e\u0301"},
     {"name": "王小明", "number": 7, "vip": "yes", "list": ",,"},
     {"name": "Ann", "the city": "Łódź", "number": -1, "vip": None, "list": "1,2"},
 ]  # fmt: skip

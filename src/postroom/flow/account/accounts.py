@@ -10,6 +10,7 @@ from postroom.errors import InvalidInput, NotFound, check_range, storable
 from postroom.ledger.account import accounts
 from postroom.ledger.account.accounts import Account as Account
 from postroom.ledger.database.db import Pool
+from postroom.message.markup.masked import merge_field_in
 from postroom.message.wire.address import LOCAL_PART_MAX, AddressRefused, parse_address
 
 ATTEMPTS_MAX = 100
@@ -109,4 +110,7 @@ def _unsubscribe_url(url: str) -> str:
 def _postal_address(text: str) -> str:
     if len(text) > TEXT_MAX:
         raise InvalidInput(f"A postal address has at most {TEXT_MAX} characters.", field="postal_address")
+    if field := merge_field_in(text):
+        raise InvalidInput(f'A postal address is the same for everybody and takes no merge field: "{field}".',
+                           field="postal_address")
     return storable(text, "postal_address")

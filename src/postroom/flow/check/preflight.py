@@ -76,10 +76,13 @@ def _look_at_one(message: Compiled, one: ToCheck, facts: GatewayFacts, more: int
         octets = message.render(one.address, one.position, fields, blanks)
         message.check(octets, utf8=needs_utf8(recipient))
     except (Unrenderable, InvalidInput, ValueError) as error:
-        found.add(FindingKind.UNRENDERABLE, f"The message cannot be made. {error}", one)
+        reason = error.general if isinstance(error, Unrenderable) else error
+        found.add(FindingKind.UNRENDERABLE, f"The message cannot be made. {reason}", one)
         return
     for name in blanks:
         found.add(FindingKind.BLANK_FIELD, name, one)
+    for name in set(message.unread):
+        found.add(FindingKind.UNREAD_DATE, name, one)
     if facts.trouble is None and not facts.takes_utf8 and needs_utf8(recipient):
         found.add(FindingKind.ADDRESS_REFUSED, "The address has letters outside ASCII before the @, and the gateway does not "
                                                "take those (SMTPUTF8).", one)

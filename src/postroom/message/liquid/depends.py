@@ -19,7 +19,8 @@ from liquid.builtin.tags.if_tag import IfNode
 from liquid.builtin.tags.unless_tag import UnlessNode
 from liquid.expression import Expression
 
-from postroom.message.liquid.merge import Evaluator, expressions
+from postroom.message.liquid.expressions import Filtered, each, paths
+from postroom.message.liquid.merge import Evaluator
 from postroom.message.liquid.reserved import OWN, RESERVED
 
 _COUNTERS = frozenset({"index", "index0", "rindex", "rindex0", "first", "last", "length"})
@@ -29,14 +30,16 @@ _STATELESS = (ContentNode, CommentNode, OutputNode, IfNode, UnlessNode, CaseNode
 
 def constant(expression: Expression | None, evaluator: Evaluator) -> str | None:
     """Return what an output prints for everyone, or None if that depends on the recipient."""
-    if not isinstance(expression, FilteredExpression) or _recipient_paths(expression):
+    if not isinstance(expression, Filtered) or _recipient_paths(expression):
         return None
+    unread = len(evaluator.unread)
     try:
         with evaluator.context({}) as context:
             value = expression.left.evaluate(context)
-        return evaluator.printed(expression, value)
+        printed = evaluator.printed(expression, value)
     except Exception:
         return None  # then it fails for every recipient, and says there how
+    return printed if len(evaluator.unread) == unread else None
 
 
 def only_field(expression: Expression | None) -> tuple[str, ...] | None:
@@ -85,7 +88,7 @@ def deciding_attributes(node: Node, item: str, bound: frozenset[str], context: R
     if not all(isinstance(one, _STATELESS) for one in nodes) or not {"account", "forloop"}.isdisjoint(bound | {item}):
         return None
     attributes = set()
-    for expression in expressions([node], context):
+    for expression in each([node], context):
         match expression.path if isinstance(expression, Path) else ["account"]:
             case ["forloop", str(counter)] if counter in _COUNTERS:
                 attributes.add(str(counter))
@@ -112,12 +115,11 @@ def _whole_field(path: Path) -> tuple[str, ...] | None:
     match path.path:
         case [str(name)] if name not in RESERVED - OWN:
             return (str(name),)
-        case ["fields", str(name)] if name not in ("size", "first", "last"):
+        case ["fields", str(name)]:
             return ("fields", str(name))
     return None
 
 
 def _recipient_paths(expression: Expression) -> list[Path]:
     """Return every path in an expression that leads elsewhere than into the account's fields."""
-    own = [expression] if isinstance(expression, Path) and expression.path[0] != "account" else []
-    return own + [path for child in expression.children() for path in _recipient_paths(child)]
+    return [path for path in paths(expression) if path.path[0] != "account"]

@@ -1,36 +1,47 @@
-"""The filters of the templates' language: python-liquid's, bounded in what they make, linear in what they read, and the same in
-every process.
+"""The filters of the templates' language: python-liquid's, bounded in what they make, linear in what they read, the same in every
+process, and given nothing but what they can use.
 
 No filter makes more than `OUTPUT_MAX`, and where one can multiply, that is seen before it is made. Numbers have at most
-`INTEGER_BITS_MAX` bits: larger ones would be reckoned with in one step that nothing can interrupt. `strip_html` and `uniq` are
-our own, because the library's take time by the square of their input; `date`, because it would know the process's clock and zone.
+`INTEGER_BITS_MAX` bits: larger ones would be reckoned with in one step that nothing can interrupt. Where a filter needs a number
+or a text, it is given what `values` reads as one: the library would take 0 for what is no number, and print an object as Python
+writes it. What is reckoned from a blank is NOTHING.
+
+`strip_html` and `uniq` are our own, because the library's take time by the square of their input; `date`, because it would know
+the process's clock and zone, and guess; `round`, because it rounds half to even, and hundreds to 0; `sum` and those that decode,
+because they leave out what they cannot read.
 """
 
 from __future__ import annotations
 
+import base64
 import inspect
 import re
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import datetime
+from decimal import ROUND_HALF_UP, Decimal
 from functools import wraps
+from itertools import chain, repeat
 from typing import Any
+from urllib.parse import unquote_plus
 
-from dateutil import parser as date_parser  # type: ignore[import-untyped]
 from liquid import Environment, Markup
+from liquid.builtin.filters.array import join
 from liquid.exceptions import FilterArgumentError, FilterValueError
 from liquid.filter import sequence_filter, string_filter, with_environment
-from liquid.undefined import is_undefined
 
+from postroom.message.liquid import dates
+from postroom.message.liquid.values import INTEGER_BITS_MAX, NOTHING, Unusable, exact, is_blank, number_of, text_of
 from postroom.message.markup import tags
 
 OUTPUT_MAX = 2_097_152  # octets of one recipient's message
 LOOP_MAX = 10_000  # iterations of a template, items of a range or a split
-INTEGER_BITS_MAX = 4_096
-DIGITS_MAX = 1_233  # of so many bits
 
 _OF_NUMBERS = frozenset(
     ("abs", "at_least", "at_most", "ceil", "divided_by", "floor", "minus", "modulo", "plus", "round", "times"))
-_BEGINS_A_NUMBER = re.compile(r"\s*[-+.]?[0-9]")
+_OF_LISTS = frozenset(("compact", "concat", "find", "find_index", "first", "has", "join", "last", "map", "reject", "reverse",
+                       "sort", "sort_natural", "sum", "uniq", "where"))
+_OF_ANYTHING = _OF_LISTS | {"default", "date"}
+_MULTIPLYING = frozenset(("join", "replace", "split"))
 _DIRECTIVE = re.compile(r"%([-_0^#]*)([0-9]*)[EO]?([A-Za-z%+])")
 
 
@@ -39,6 +50,12 @@ def bound(environment: Environment, now: datetime) -> None:
     environment.add_filter("date", _date_filter(now))
     environment.add_filter("strip_html", _strip_html)
     environment.add_filter("uniq", _uniq)
+    environment.add_filter("join", _join)
+    environment.add_filter("base64_decode", _base64_decode())
+    environment.add_filter("base64_url_safe_decode", _base64_decode(b"-_"))
+    environment.add_filter("url_decode", _url_decode)
+    environment.add_filter("round", _round)
+    environment.add_filter("sum", _sum)
     for name, function in environment.filters.items():
         environment.filters[name] = _guarded(name, function)
 
@@ -47,25 +64,48 @@ def bound(environment: Environment, now: datetime) -> None:
 
 
 def _guarded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    """Refuse to make what is too large."""
+    """Give it only what it can use, and refuse to make what is too large."""
     signature = inspect.signature(function)
+    usable, takes_numbers = _usable(name), name in _READ_AS
+    is_of_numbers, multiplies = name in _OF_NUMBERS, name in _MULTIPLYING
 
     @wraps(function)
-    def guard(value: Any, *arguments: Any, **options: Any) -> Any:
+    def guard(*given: Any, **options: Any) -> Any:
         if options and not options.keys() <= {"environment"}:  # an argument may be given by its name
-            given = signature.bind(value, *arguments, **options)
-            given.apply_defaults()
-            arguments, options = given.args[1:], given.kwargs
-        if name in _OF_NUMBERS and any(map(_is_huge, (value, *arguments))):
-            raise FilterValueError(f"the filter {name} takes no number of more than {DIGITS_MAX:,} digits", token=None)
-        if _size_of(name, value, arguments) > OUTPUT_MAX:
+            bound_to = signature.bind(*given, **options)
+            bound_to.apply_defaults()
+            given, options = bound_to.args, bound_to.kwargs
+        values = usable(given)
+        if takes_numbers and None in values:
+            return NOTHING
+        if multiplies and _size_of(name, values[0], values[1:]) > OUTPUT_MAX:
             raise _too_much(name)
-        result = function(value, *arguments, **options)
+        result = function(*values, **options)
         if _is_too_much(result):
             raise _too_much(name)
-        return result
+        return exact(result) if is_of_numbers else result
 
     return guard
+
+
+def _usable(name: str) -> Callable[[Sequence[Any]], Sequence[Any]]:
+    """Return what reads a filter's value and arguments as it needs them. None is a blank number, and nothing else."""
+    if name in _OF_ANYTHING:
+        return lambda given: given
+    readers = _READ_AS.get(name)
+    if readers is None:
+        return lambda given: [one if isinstance(one, str) else text_of(one) for one in given]
+    return lambda given: [read(one) for one, read in zip(given, chain(readers, repeat(text_of)), strict=False)]
+
+
+def _text_or_list(value: Any) -> Any:
+    return value if isinstance(value, list | tuple | range | dict) else text_of(value)
+
+
+_READ_AS: dict[str, tuple[Callable[[Any], Any], ...]] = {
+    **dict.fromkeys(_OF_NUMBERS, (number_of, number_of)), "size": (_text_or_list,),
+    "slice": (_text_or_list, number_of, number_of),
+    "truncate": (text_of, number_of), "truncatewords": (text_of, number_of)}
 
 
 def _too_much(name: str) -> FilterValueError:
@@ -84,12 +124,6 @@ def _size_of(name: str, value: Any, arguments: Sequence[Any]) -> int:
         case "split":
             return (str(value).count(str(first)) if first else len(str(value))) * (OUTPUT_MAX // LOOP_MAX)
     return 0
-
-
-def _is_huge(number: Any) -> bool:
-    if isinstance(number, int):
-        return number.bit_length() > INTEGER_BITS_MAX
-    return isinstance(number, str) and len(number) > DIGITS_MAX and _BEGINS_A_NUMBER.match(number) is not None
 
 
 def _is_too_much(result: Any) -> bool:
@@ -150,56 +184,80 @@ def _by_key(item: Any, key: object) -> object:
 _MISSING = object()
 
 
+@with_environment
+@sequence_filter
+def _join(sequence: Sequence[Any], separator: object = " ", *, environment: Environment) -> Any:
+    return join([text_of(item) for item in sequence], text_of(separator), environment=environment)
+
+
+@sequence_filter
+def _sum(sequence: Sequence[Any], key: object = None) -> Any:
+    """NOTHING of nothing, and of what has a blank in it."""
+    numbers = [number_of(item if key is None else _by_key(item, key)) for item in sequence]
+    if not numbers or None in numbers:
+        return NOTHING
+    if all(isinstance(number, int) for number in numbers):
+        return sum(number for number in numbers if number is not None)
+    return exact(float(sum(Decimal(str(number)) for number in numbers)))
+
+
+def _round(number: int | float, digits: int | float = 0) -> int | float:
+    """Half away from zero, as everybody rounds; to tens and hundreds where `digits` is less than 0."""
+    places = int(digits)
+    written = Decimal(str(number))
+    if places >= -int(written.as_tuple().exponent):  # it has no more than that
+        return number
+    rounded = written.quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP)
+    return float(rounded) if places > 0 else int(rounded)
+
+
+def _base64_decode(two_signs: bytes | None = None) -> Callable[[str], str]:
+    def decode(value: str) -> str:
+        try:
+            return base64.b64decode("".join(value.split()), two_signs, validate=True).decode()
+        except ValueError:
+            raise Unusable("{} is not read as base64", value) from None
+
+    return decode
+
+
+def _url_decode(value: str) -> str:
+    try:
+        return unquote_plus(value, errors="strict")
+    except UnicodeDecodeError:
+        raise Unusable("{} is not read as percent-encoded UTF-8", value) from None
+
+
 # -- dates -------------------------------------------------------------------------------------------------------------
 
 
-class _YearsAround(date_parser.parserinfo):  # type: ignore[misc]
-    """Takes a year of two digits for one from 50 before the job's to 49 after it, not around the year of the process's start."""
-
-    def __init__(self, year: int) -> None:
-        super().__init__()
-        self._first = year - 50
-
-    def convertyear(self, year: int, century_specified: bool = False) -> int:
-        return year if year >= 100 or century_specified else self._first + (year - self._first) % 100
-
-
 def _date_filter(now: datetime) -> Callable[..., str]:
-    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
-    reader = date_parser.parser(_YearsAround(now.year))
-
     def date(value: object, layout: object = None) -> str:
-        moment: datetime | None = None
-        if value is None or is_undefined(value):
-            return ""
-        if value in ("now", "today"):
+        """Raises `NotADay` for what is read as no day, or as two."""
+        if isinstance(value, datetime):
+            moment: datetime | None = value
+        elif value in ("now", "today"):
             moment = now
-        elif isinstance(value, datetime):
-            moment = value
-        elif isinstance(value, int) or (isinstance(value, str) and value.isdecimal()):
-            moment = _or_none(lambda: datetime.fromtimestamp(int(value), UTC))
-        elif isinstance(value, str) and len(value) <= 100:
-            moment = _or_none(lambda: reader.parse(value, default=midnight, tzinfos=_zone))
+        else:
+            moment = dates.read(text_of(value), now.year)
+        if moment is None and not is_blank(value):
+            raise NotADay(text_of(value))
         if moment is None or not isinstance(layout, str):
-            return str(value)  # what cannot be read as a date stays as it is, as Shopify's Liquid does
+            return text_of(value)
         return moment.strftime(_without_seconds_of_the_epoch(layout, moment))
 
     return date
+
+
+class NotADay(Exception):
+    """Of a value that stays as it is, as Shopify's Liquid has it, and is noted. `text` is how it is printed."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
 
 
 def _without_seconds_of_the_epoch(layout: str, moment: datetime) -> str:
     """Put them in ourselves: the C library takes a moment for one in the process's own time zone."""
     seconds = str(int(moment.timestamp())) if moment.tzinfo else ""
     return _DIRECTIVE.sub(lambda found: seconds if found[3] == "s" else found[0], layout)
-
-
-def _zone(_name: str | None, offset_s: int | None) -> timezone | None:
-    """Return the time zone of an offset; none for a name, which would mean what the process's own TZ says."""
-    return None if offset_s is None else timezone(timedelta(seconds=offset_s))
-
-
-def _or_none(read: Callable[[], datetime]) -> datetime | None:
-    try:
-        return read()
-    except (ValueError, ArithmeticError, OSError):
-        return None

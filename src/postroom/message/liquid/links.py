@@ -17,7 +17,7 @@ from html import unescape
 
 from liquid import BoundTemplate, RenderContext
 from liquid.ast import Node
-from liquid.builtin.expressions import FilteredExpression, LoopExpression, Path
+from liquid.builtin.expressions import FilteredExpression, LoopExpression
 from liquid.builtin.expressions.filtered import Filter
 from liquid.builtin.output import OutputNode
 from liquid.builtin.tags.cycle_tag import CycleNode
@@ -26,6 +26,7 @@ from liquid.expression import Expression
 from liquid.stringify import to_liquid_string
 
 from postroom.message.liquid import merge, places
+from postroom.message.liquid.expressions import Filtered, paths
 from postroom.message.liquid.reserved import UNSUBSCRIBE_URL
 
 SCHEMES = frozenset(("http", "https", "mailto", "tel", "cid"))
@@ -50,10 +51,10 @@ def guard(template: BoundTemplate, html: str) -> None:
         if number < 0 or node.token.start_index >= found[number].end:
             continue
         if isinstance(node, CycleNode):
-            values = [FilteredExpression(value.token, value) for value in node.args]
+            values = [Filtered(value.token, value) for value in node.args]
             node.args = list(values)
         else:
-            values = [node.expression] if isinstance(node, OutputNode) and isinstance(node.expression, FilteredExpression) else []
+            values = [node.expression] if isinstance(node, OutputNode) and isinstance(node.expression, Filtered) else []
         for value in values:
             if not _roots(value) <= trusted:
                 value.filters = [*(value.filters or []), _Address(value, found[number].after)]
@@ -61,9 +62,7 @@ def guard(template: BoundTemplate, html: str) -> None:
 
 def _roots(expression: Expression) -> set[str]:
     """Return the first name of every path in an expression, "" for one that is looked up itself."""
-    root = expression.path[0] if isinstance(expression, Path) else None
-    own = set() if root is None else {root if isinstance(root, str) else ""}
-    return own.union(*map(_roots, expression.children()))
+    return {root if isinstance(root := path.path[0], str) else "" for path in paths(expression)}
 
 
 def is_only_guarded(expression: FilteredExpression) -> bool:

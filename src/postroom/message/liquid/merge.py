@@ -3,7 +3,7 @@
 The language is python-liquid, which looks values up and never evaluates code. Left out: `include` and `render` (there is
 nothing to load). Bounded: nesting, loops, output, the size of what a filter makes, and the steps of a rendering (`steps`).
 Fixed: `now`, `today` and `date` know only the moment stamped on the job, in UTC, so that a second rendering elsewhere gives
-the same bytes. What its filters are stands in `filters`.
+the same bytes. What its filters are stands in `filters`, how it compares in `expressions`, and what a value is in `values`.
 
 This module imports liquid (6 MB, 0.2 s); it is itself imported where it is first needed, not at the top of a module.
 """
@@ -15,24 +15,26 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from difflib import get_close_matches
-from itertools import accumulate
-from typing import TextIO
+from itertools import accumulate, chain
+from typing import Any, TextIO
 
-from liquid import BoundTemplate, Environment, RenderContext
-from liquid.ast import Node
-from liquid.builtin.expressions import FilteredExpression, Path
-from liquid.builtin.expressions.primitive import IntegerLiteral, RangeLiteral
-from liquid.builtin.output import Output, OutputNode
-from liquid.exceptions import LiquidError
+from liquid import BoundTemplate, Environment, RenderContext, Token
+from liquid.builtin.expressions import LoopExpression
+from liquid.builtin.expressions.primitive import Blank, Empty, FalseLiteral, IntegerLiteral, Nil, RangeLiteral, TrueLiteral
+from liquid.builtin.output import OutputNode
+from liquid.builtin.tags.assign_tag import AssignNode
+from liquid.builtin.tags.cycle_tag import CycleNode
+from liquid.exceptions import LiquidError, LiquidSyntaxError
 from liquid.expression import Expression
-from liquid.stringify import to_liquid_string
 
 from postroom.errors import Fault
+from postroom.message.liquid.expressions import Filtered, each, field_of, paths, printed, read_our_way
 from postroom.message.liquid.filters import LOOP_MAX, OUTPUT_MAX, bound
-from postroom.message.liquid.reserved import RESERVED
+from postroom.message.liquid.reserved import RESERVED, WHOLE
 from postroom.message.liquid.steps import Context as Context
 from postroom.message.liquid.steps import Steps as Steps
 from postroom.message.liquid.steps import counted
+from postroom.message.liquid.values import is_blank
 
 TAGS_MAX = 2_000
 EXPRESSION_MAX = 4_000  # characters between two braces
@@ -44,43 +46,88 @@ ALONE_MAX = 200  # of those in a message; what is more counts as steps of the me
 
 _ELSEWHERE = {"upper": "upcase", "lower": "downcase", "title": "capitalize", "length": "size", "trim": "strip", "e": "escape",
               "striptags": "strip_html", "format": "date"}
+_WORDS = (Blank, Empty, FalseLiteral, Nil, TrueLiteral)
+_NAME_IN_OUTPUT = re.compile(r"\{\{-?\s*(?:fields\.)?([^\s|{}\"'\[\]:](?:[^|{}\"'\[\]:]*[^\s|{}\"'\[\]:-])?)")
+_OPERATOR = r"(?!(?:and|or|contains|in|limit|offset|reversed|cols)\b)"
+_NAME_OF_WORDS = re.compile(rf"(?<=[\s:,=<>])({_OPERATOR}[\w-]+(?: +{_OPERATOR}[\w-]+)+)")
+_TAG_NAME = re.compile(r"\{%-?\s*\w+")
 _BLANK = re.compile(rf"\{{[{{%]-?(?:\s{{{BLANKS_MAX}}}|\s*+(?:#|\w++)\s{{{BLANKS_MAX}}})")
 _VERBATIM = re.compile(r"\{%-?\s*(raw|doc)\s*-?%\}")
 _END = {name: re.compile(r"\{%-?\s*end" + name + r"\s*-?%\}") for name in ("raw", "doc")}
 
 
 class _Output(OutputNode):
-    """`{{ … }}`, which notices when it prints a blank field."""
+    """`{{ … }}` and `{% echo … %}`, which notice when they print a blank field."""
+
+    def __init__(self, token: Token, expression: Expression) -> None:
+        """Raises `LiquidSyntaxError` for a word of the language, which somebody may have meant as a column."""
+        super().__init__(token, expression)
+        first = getattr(expression, "left", None)
+        if isinstance(first, _WORDS):
+            raise LiquidSyntaxError(f'"{first.token.value}" is a word of the language', token=first.token)
 
     def render_to_output(self, context: RenderContext, buffer: TextIO) -> int:
-        text = to_liquid_string(self.expression.evaluate(context), context.autoescape)
+        text = printed(self.expression, self.expression.evaluate(context), context)
         if isinstance(context, Context) and (not text or text.isspace()):
-            name = printed_field(self.expression)
-            if name in context.watched:
-                context.blanks.append(name)
+            blanks = _blank_fields(self.expression, context)
+            if blanks:
+                context.blanks += blanks
                 return 0
         return buffer.write(text)
 
 
-class _OutputTag(Output):
-    node_class = _Output
+class _Assign(AssignNode):
+    """Notes of which blank fields a name was made that is blank itself."""
+
+    def render_to_output(self, context: RenderContext, buffer: TextIO) -> int:
+        super().render_to_output(context, buffer)
+        if isinstance(context, Context):
+            context.made_of_blanks.pop(self.name, None)
+            if is_blank(context.locals[self.name]):
+                context.made_of_blanks[self.name] = _blank_fields(self.expression, context)
+        return 0
+
+
+class _Cycle(CycleNode):
+    """Prints no list and no object."""
+
+    def render_to_output(self, context: RenderContext, buffer: TextIO) -> int:
+        for one in self.args:
+            printed(one, one.evaluate(context), context)
+        return super().render_to_output(context, buffer)
+
+
+def _blank_fields(expression: Expression, context: Context) -> list[str]:
+    """Return the recipient's fields that leave an expression blank: those in it that are, or else the one that it begins with."""
+    first = getattr(expression, "left", None)
+    blank = every = paths(expression)
+    if len(every) != 1 or every[0] is not first:
+        blank = [path for path in every if is_blank(path.evaluate(context))] or [path for path in every if path is first]
+    names = [name for path in blank for name in context.made_of_blanks.get(str(path.path[0]), [field_of(path)])]
+    return [name for name in names if name in context.watched]
 
 
 def printed_field(expression: object) -> str:
     """Return the name of the field that an output prints, or "" where it prints something else first."""
-    left = getattr(expression, "left", None)
-    match left.path if isinstance(left, Path) else []:
-        case ["fields", str(name), *_] | [str(name), *_] if name not in RESERVED:
-            return str(name)
-    return ""
+    return field_of(getattr(expression, "left", None))
+
+
+_NODES = {"output": _Output, "echo": _Output, "assign": _Assign, "cycle": _Cycle}
 
 
 class _Bounded(Environment):
+    """python-liquid's environment, with limits, and expressions of our own in what it reads."""
+
     block_nesting_limit = 30
     context_depth_limit = 30
     loop_iteration_limit = LOOP_MAX
     local_namespace_limit = OUTPUT_MAX
     output_stream_limit = OUTPUT_MAX
+
+    def from_string(self, source: str, *arguments: Any, **options: Any) -> BoundTemplate:
+        template = super().from_string(source, *arguments, **options)
+        read_our_way(each(template.nodes, RenderContext(template)))
+        return template
 
 
 def environment(now: datetime, *, html: bool) -> Environment:
@@ -89,7 +136,8 @@ def environment(now: datetime, *, html: bool) -> Environment:
     made = _Bounded(autoescape=html, strict_filters=True, globals={"now": now, "today": now})
     for tag in ("include", "render"):
         del made.tags[tag]
-    made.tags[_OutputTag.name] = _OutputTag(made)
+    for tag, node_class in _NODES.items():
+        made.tags[tag].node_class = node_class  # type: ignore[attr-defined]
     bound(made, now)
     for maker in made.tags.values():
         if hasattr(maker, "node_class"):
@@ -106,19 +154,45 @@ def parse(source: str, env: Environment, field: str) -> BoundTemplate | list[Fau
         template = env.from_string(source)
     except (LiquidError, RecursionError) as error:
         token = getattr(error, "token", None)
+        index = token.start_index if token else None
         message = str(error.message) if isinstance(error, LiquidError) else "it is nested too deeply"
-        return [fault(field, source, token.start_index if token else None, message)]
+        return [fault(field, source, index, message.strip().rstrip(".") + _column_meant(source, index))]
+    analysis = template.analyze(include_partials=False)
     faults = [
         fault(field, source, span.index, f'there is no filter named "{name}"{_meant(name, env)}')
-        for name, spans in template.analyze(include_partials=False).filters.items()
+        for name, spans in analysis.filters.items()
         if name not in env.filters
         for span in spans
     ]
-    for expression in expressions(template.nodes, RenderContext(template)):
+    looped_over = set()
+    for expression in each(template.nodes, RenderContext(template)):
+        if isinstance(expression, LoopExpression):
+            looped_over.add(expression.iterable.token.start_index)
         if isinstance(expression, RangeLiteral) and not _is_small(expression):
             index = expression.token.start_index
             faults.append(fault(field, source, index, f"a range needs two whole numbers at most {LOOP_MAX} apart"))
+    faults += [
+        fault(field, source, variable.span.index, f'"{name}" stands for all of them together: name one, as in '
+              f'{{{{ {example} }}}}; for a column "{name}" write {{{{ fields["{name}"] }}}}')
+        for name, example in WHOLE.items()
+        for variable in analysis.globals.get(name, ())
+        if len(variable.segments) == 1 and variable.span.index not in looped_over
+    ]
     return faults or template
+
+
+def _column_meant(source: str, index: int | None) -> str:
+    """How to write the column whose name stands at a fault, where it is more than one word of letters, digits and `_`."""
+    if index is None or index < 0:
+        return ""
+    start = max(source.rfind("{{", 0, index), source.rfind("{%", 0, index), 0)
+    tag = _TAG_NAME.match(source, start)
+    in_output = _NAME_IN_OUTPUT.match(source, start, start + EXPRESSION_MAX)
+    in_any = _NAME_OF_WORDS.finditer(source, tag.end() if tag else start, start + EXPRESSION_MAX)
+    for found in chain([in_output] if in_output else [], in_any):
+        if found.start(1) <= index < found.end(1):
+            return f'; for a column "{found[1]}" write {{{{ fields["{found[1]}"] }}}}'
+    return ""
 
 
 def _meant(name: str, env: Environment) -> str:
@@ -149,25 +223,24 @@ class Evaluator:
     """Evaluates expressions that stand alone, in one context that is made once.
 
     What takes no more than `ALONE_STEPS_FREE` takes nothing of the message's `steps`, so that it can be remembered; anything else
-    takes its steps each time, and must not be remembered (`steps.left` tells).
+    takes its steps each time, and must not be remembered (`steps.left` tells). Nor must what notes a field as `unread`.
     """
 
-    def __init__(self, template: BoundTemplate, account: Mapping[str, str], steps: Steps) -> None:
+    def __init__(self, template: BoundTemplate, account: Mapping[str, str], steps: Steps, unread: list[str]) -> None:
         self.steps = steps
+        self.unread = unread
         self._account = account
         self._names: dict[str, object] = {"account": account}  # not empty: Liquid would take a dictionary of its own
-        self._context = Context(template, self._names, Steps())
+        self._context = Context(template, self._names, Steps(), unread)
 
-    def printed(self, expression: FilteredExpression, value: object) -> str:
+    def printed(self, expression: Filtered, value: object) -> str:
         """Return what `{{ expression }}` prints when its first path leads to a value, escaped if the template is HTML.
 
         Raises whatever Liquid raises.
         """
         with self.context({}) as context:
             context.weighed(value)
-            for filter_ in expression.filters or []:
-                value = filter_.evaluate(value, context)
-            return str(to_liquid_string(value, context.autoescape))
+            return printed(expression, expression.filtered(value, context), context)
 
     @contextmanager
     def context(self, names: Mapping[str, object]) -> Iterator[Context]:
@@ -253,20 +326,6 @@ def fault(field: str, source: str, index: int | None, message: str) -> Fault:
     line = source.count("\n", 0, index) + 1
     column = index - source.rfind("\n", 0, index)
     return Fault(f"In the {field}, line {line}, column {column}: {message}.", field=field)
-
-
-def expressions(nodes: list[Node], context: RenderContext) -> Iterator[Expression]:
-    """Yield every expression of these nodes, at any depth."""
-    pending: list[Expression] = []
-    waiting = list(nodes)
-    while waiting:
-        node = waiting.pop()
-        waiting.extend(node.children(context, include_partials=False))
-        pending.extend(node.expressions())
-        while pending:
-            expression = pending.pop()
-            yield expression
-            pending.extend(expression.children())
 
 
 def _is_small(expression: RangeLiteral) -> bool:

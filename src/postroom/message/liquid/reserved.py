@@ -6,4 +6,10 @@ from __future__ import annotations
 EMAIL, UNSUBSCRIBE_URL = "email", "unsubscribe_url"
 OWN = frozenset({EMAIL, UNSUBSCRIBE_URL})
 
-RESERVED = frozenset({"account", "fields", "now", "today"}) | OWN
+# What those mean that may stand by themselves, where somebody may have meant a column.
+MEANT = {EMAIL: "the recipient's address", UNSUBSCRIBE_URL: "the recipient's own way out", "now": "the moment of sending",
+         "today": "the moment of sending"}
+# Those of which a part has to be named, with an example.
+WHOLE = {"account": "account.name", "fields": 'fields["First name"]'}
+
+RESERVED = frozenset(MEANT | WHOLE)

@@ -51,16 +51,19 @@ class Context(RenderContext):
     """A rendering that counts its steps, and notes each field that it was told to print and that prints nothing.
 
     `blanks` are names of fields as the template calls them. Only names in `watched` are noted: those of the recipient, which
-    the template itself does not bind.
+    the template itself does not bind; `made_of_blanks` has those of a name that it binds to nothing. `unread` gets the name of
+    each field that is printed as it stands, because it is read as no day.
     """
 
-    __slots__ = ("_disabled", "blanks", "steps", "watched")
+    __slots__ = ("_disabled", "blanks", "made_of_blanks", "steps", "unread", "watched")
 
-    def __init__(self, template: BoundTemplate, names: Mapping[str, object], steps: Steps, *,
+    def __init__(self, template: BoundTemplate, names: Mapping[str, object], steps: Steps, unread: list[str], *,
                  watched: frozenset[str] = frozenset()) -> None:
         self.steps = steps
+        self.unread = unread
         self.watched = watched
         self.blanks: list[str] = []
+        self.made_of_blanks: dict[str, list[str]] = {}
         super().__init__(template, globals=names)
 
     @property
@@ -78,6 +81,10 @@ class Context(RenderContext):
     def get(self, path: list[object], **options: Any) -> object:
         self.take(len(path))
         return self.weighed(super().get(path, **options))
+
+    def get_item(self, obj: Any, key: Any) -> Any:
+        """Of the fields only what they have: "size", "first" and "last" are names of columns as others are."""
+        return obj[key] if isinstance(obj, dict) else super().get_item(obj, key)
 
     def assign(self, key: str, val: Any) -> None:
         self.take(len(self.locals) // STEP_PARTS)  # each time all of them are measured

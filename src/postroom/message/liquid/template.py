@@ -6,7 +6,7 @@ What passes can be compiled; what a single recipient's values then do is `Unrend
 In the templates a recipient's fields stand at the top, `{{ first_name }}`, or by any name, `{{ fields["First name"] }}`;
 beside them `{{ email }}`, `{{ unsubscribe_url }}` and `{{ account.name }}`. A missing field is empty. Subject, preheader and
 text are plain; in the HTML every value is escaped, stands in text or in quotes (`places`), and begins no address that does
-anything but lead somewhere (`links`). From and Reply-To are no templates.
+anything but lead somewhere (`links`). From and Reply-To are no templates, and a merge field in them is a fault.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from postroom.errors import Fault, InvalidInput
 from postroom.message.content import MARKDOWN_MAX, TEMPLATE_MAX, Bodies
 from postroom.message.content import Content as Content
 from postroom.message.liquid import places
+from postroom.message.markup.masked import merge_field_in
 from postroom.message.wire import headers
 from postroom.message.wire.address import AddressRefused, parse_address
 from postroom.message.wire.headers import Unrenderable
@@ -167,15 +168,18 @@ def size_faults(content: Content) -> list[Fault]:
 
 def _header_faults(content: Content) -> list[Fault]:
     faults = [] if content.subject.strip() else [Fault("The subject is empty.", field="subject")]
-    for field, address in (("from_address", content.from_address), ("reply_to", content.reply_to)):
+    for field, name, value in (("from_address", "From", content.from_address), ("from_name", "The From name", content.from_name),
+                               ("reply_to", "Reply-To", content.reply_to), ("subject", "", content.subject)):
+        found = merge_field_in(value or "") if name else ""
         try:
-            if address is not None:
-                parse_address(address, ascii_only=True)
+            if found:
+                faults.append(Fault(f'{name} is the same for everybody and takes no merge field: "{found}".', field=field))
+            elif field in ("from_name", "subject"):
+                headers.unstructured(field.replace("_", " "), value or "")
+            elif value is not None:
+                parse_address(value, ascii_only=True)
         except AddressRefused as error:
-            faults.append(Fault(f"{'From' if field == 'from_address' else 'Reply-To'}: {error.reason}", field=field))
-    for field, value in (("from_name", content.from_name), ("subject", content.subject)):
-        try:
-            headers.unstructured(field.replace("_", " "), value)
+            faults.append(Fault(f"{name}: {error.reason}", field=field))
         except Unrenderable as error:
             faults.append(Fault(error.reason, field=field))
     return faults

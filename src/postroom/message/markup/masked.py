@@ -143,6 +143,15 @@ def _branches(pieces: Iterable[Piece]) -> Iterator[int]:
         yield within[-1]
 
 
+def merge_field_in(text: str) -> str:
+    """Return the first piece of markup as an error names it, where none is read; "" if there is none."""
+    opening = _OPENING.search(text)
+    if not opening:
+        return ""
+    piece = next(_pieces(text), None)
+    return piece.shown if piece else text[opening.start() :][:_SHOWN_MAX]  # it is not closed
+
+
 def _unused_prefix(source: str) -> str:
     """Return what the source does not hold: made of its digest, so that nobody writes a source that holds many in a row."""
     source = source.lower()  # libraries may write names in small letters

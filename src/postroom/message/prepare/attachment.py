@@ -17,7 +17,7 @@ from urllib.parse import quote
 from postroom.errors import InvalidInput
 from postroom.message.content import Attachment
 from postroom.message.markup import tags
-from postroom.message.markup.masked import Masked
+from postroom.message.markup.masked import Masked, merge_field_in
 from postroom.message.markup.splice import spliced
 
 TOTAL_MAX = 10 * 2**20  # octets of all files of a message
@@ -52,6 +52,8 @@ def describe(name: str, octets: bytes) -> Attachment:
         raise _fault(f"The name of a file holds U+{ord(found[0]):04X}: it may hold no separator, control or half a character.")
     if not name.strip() or name in (".", ".."):
         raise _fault("A file has no name.")
+    if field := merge_field_in(name):
+        raise _fault(f'The name of a file is the same for everybody and takes no merge field: "{field}".')
     if len(name) > NAME_MAX:
         raise _fault(f'The name of the file "{name[:40]}…" is longer than {NAME_MAX} characters.')
     return Attachment(name, _content_type(name, octets), len(octets), sha256(octets).hexdigest())

@@ -239,10 +239,10 @@ def _in_turn(node: Node, name: str, key_of: Callable[[ForLoop], object]) -> _InT
         if found is not None:
             context.take(found[1])
             return found[0]
-        left, blanks = context.steps.left, len(context.blanks)
+        left, noted = context.steps.left, len(context.blanks) + len(context.unread)
         with context.loop({"forloop": loop, name: loop.item}, loop):
             piece = quoted.piece(liquid_text(node, context))
-        if is_kept and len(memo) < MEMO_MAX and len(piece) <= TURN_MAX and len(context.blanks) == blanks:
+        if is_kept and len(memo) < MEMO_MAX and len(piece) <= TURN_MAX and len(context.blanks) + len(context.unread) == noted:
             memo[key_of(loop)] = piece, left - context.steps.left
         return piece
 

@@ -23,11 +23,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from postroom.message.content import Attachment, Bodies, Content, Identity
-from postroom.message.liquid.reserved import EMAIL, UNSUBSCRIBE_URL
+from postroom.message.liquid.reserved import EMAIL, MEANT, UNSUBSCRIBE_URL
 from postroom.message.liquid.template import parse
 from postroom.message.render.assembly import ADDRESS, POSITION, SUBJECT, UNSUBSCRIBE, Assembly, Draft
 from postroom.message.render.parts import MESSAGE_MAX, Budget, Part, half_a_character, take_apart, too_large
@@ -37,9 +36,6 @@ from postroom.message.wire.file_part import mime_part
 from postroom.message.wire.headers import Unrenderable
 from postroom.message.wire.token import Tokens
 from postroom.message.wire.verify import Plan
-
-if TYPE_CHECKING:
-    from postroom.message.liquid.steps import Steps
 
 LIST_ID_MAX = 255  # octets (RFC 2919 3)
 SUBJECTS_MAX = 1_024  # encoded subjects remembered for a job
@@ -102,19 +98,20 @@ def compile(content: Content, bodies: Bodies, stamp: Stamp, account_fields: Mapp
     if len(parts) == 1 and not content.attachments:
         names.append("Content-Transfer-Encoding")
     return Compiled(subject, draft, Plan(["DKIM-Signature"] * outfit.signatures + names, _boundaries(draft)), outfit,
-                    parse_address(content.from_address, ascii_only=True).envelope, budget.steps)
+                    parse_address(content.from_address, ascii_only=True).envelope, budget)
 
 
 class Compiled:
     """One job's message. `render` may be called in any order, any number of times, from one thread at a time.
 
-    The whole message is what `render` returns, then `tail`. `names` are all fields of recipients that it mentions.
+    The whole message is what `render` returns, then `tail`. `names` are all fields of recipients that it mentions. `unread` are
+    those that the latest message prints as they stand, because they are read as no day.
     """
 
-    __slots__ = ("_assembly", "_bounce_domain", "_fails_blanks", "_from", "_plan", "_steps", "_subject", "_subjects", "_tokens",
-                 "_url", "body_varies", "names", "tail")
+    __slots__ = ("_assembly", "_bounce_domain", "_fails_blanks", "_from", "_plan", "_steps", "_subject", "_subjects", "_taken",
+                 "_tokens", "_url", "body_varies", "names", "tail", "unread")
 
-    def __init__(self, subject: Part, draft: Draft, plan: Plan, outfit: Outfit, sender: bytes, steps: Steps) -> None:
+    def __init__(self, subject: Part, draft: Draft, plan: Plan, outfit: Outfit, sender: bytes, budget: Budget) -> None:
         identity = outfit.identity
         self._subject = subject
         self._subjects: dict[str, bytes] = {}
@@ -123,12 +120,14 @@ class Compiled:
         self._tokens = outfit.tokens
         self._fails_blanks = outfit.fails_blanks
         self._from = sender
-        self._steps = steps
+        self._steps = budget.steps
+        self.unread = budget.unread
         self._url = (identity.unsubscribe_url if identity else None) or ""
         self._bounce_domain = b"@" + identity.bounce_domain.encode("ascii") if identity and identity.bounce_domain else b""
         self.tail = draft.tail
         self.body_varies = draft.body_varies
         self.names = subject.names.union(*(part.names for part in draft.parts))
+        self._taken = subject.taken.union(*(part.taken for part in draft.parts))
         plan.check_tail(self.tail)
 
     def render(self, address: str, position: int, fields: Mapping[str, object], blanks: set[str] | None = None) -> bytes:
@@ -140,6 +139,9 @@ class Compiled:
         """
         found: set[str] = set() if blanks is None else blanks
         self._steps.begin()
+        self.unread.clear()
+        if self._taken and not fields.keys().isdisjoint(self._taken):
+            self._refuse_taken(address, fields)
         url = self._unsubscribe_url(address, position)
         own = {EMAIL: address, UNSUBSCRIBE_URL: url}
         try:
@@ -153,6 +155,13 @@ class Compiled:
         if len(message) > MESSAGE_MAX:
             raise too_large()
         return message
+
+    def _refuse_taken(self, address: str, fields: Mapping[str, object]) -> None:
+        """The address itself may stand among the fields too."""
+        for name in sorted(self._taken & fields.keys()):
+            if name != EMAIL or str(fields[name] or "").strip().casefold() not in ("", address.casefold()):
+                raise Unrenderable(f'The list has a column "{name}", but {{{{ {name} }}}} is {MEANT[name]}. Write '
+                                   f'{{{{ fields["{name}"] }}}} for the column, or give it another name.')
 
     def check(self, message: bytes, *, utf8: bool = False) -> None:
         """Look at the finished personal part, signatures included, once more. Raises `Unrenderable` (`verify`)."""

@@ -31,7 +31,7 @@ class Memo(dict[object, tuple[bytes, ...]]):
     """Values of one field as one expression prints them, encoded for each place; a missing one is made when asked for.
 
     Only text and None are kept: 1, 1.0 and True are the same key and not the same text. What comes out blank is not kept
-    either, so that each time the field's name goes to `blanks`; nor what took steps of the message.
+    either, so that each time the field's name goes to `blanks`; nor what took steps of the message, or is noted as unread.
     """
 
     __slots__ = ("_blanks", "_count", "_fields", "_is_plain", "_size_max")
@@ -54,13 +54,13 @@ class Memo(dict[object, tuple[bytes, ...]]):
         elif type(value) is str and len(value) > MESSAGE_MAX:
             raise too_large()
         else:
-            steps = self._fields[0].evaluator.steps
-            left = steps.left
+            evaluator = self._fields[0].evaluator
+            left, unread = evaluator.steps.left, len(evaluator.unread)
             pieces = self._encoded(value)
             if b"" in pieces:
                 self._blanks.add(self._fields[0].name)
                 return pieces
-            if steps.left != left or (type(value) is not str and value is not None):
+            if (evaluator.steps.left, len(evaluator.unread)) != (left, unread) or (type(value) is not str and value is not None):
                 return pieces
         if len(self) < self._size_max and (value is None or len(value) <= MEMO_VALUE_MAX):
             self[value] = pieces

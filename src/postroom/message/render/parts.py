@@ -11,19 +11,19 @@ A field that prints nothing, or nothing but white space, is *blank*: it is left 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import escape
 
-from postroom.message.liquid.reserved import OWN
+from postroom.message.liquid.reserved import MEANT, OWN
 from postroom.message.wire.headers import Unrenderable
 
 if TYPE_CHECKING:
     from liquid import BoundTemplate
     from liquid.ast import Node
-    from liquid.builtin.expressions import FilteredExpression
 
+    from postroom.message.liquid.expressions import Filtered
     from postroom.message.liquid.merge import Context, Evaluator, Steps
 
 MESSAGE_MAX = 2_097_152  # octets of one recipient's message, without its files
@@ -39,7 +39,7 @@ class Field:
 
     name: str
     is_own: bool
-    expression: FilteredExpression
+    expression: Filtered
     evaluator: Evaluator
     is_html: bool
     keeps_text: bool
@@ -58,6 +58,8 @@ class Field:
             return str(escape(value)) if self.is_html else value
         try:
             text = self.evaluator.printed(self.expression, value)
+        except Unrenderable:
+            raise
         except Exception as error:
             raise failed(error) from error
         return "" if text.isspace() else text
@@ -65,24 +67,28 @@ class Field:
 
 @dataclass(slots=True)
 class Budget:
-    """Of one message: its steps, and how many expressions stand alone in it, with steps of their own."""
+    """Of one message: its steps, how many expressions stand alone in it, with steps of their own, and which fields were printed
+    as they stand, because they are read as no day."""
 
     steps: Steps
     alone: int = 0
+    unread: list[str] = field(default_factory=list)
 
 
 class Part:
     """Subject, text or HTML: `items` in order, and those of them that are `nodes`; `names` are all fields that it mentions,
-    `bound` the names that the template binds itself."""
+    `taken` the names in it that are never a column's, `bound` those that the template binds itself."""
 
-    __slots__ = ("_account", "_budget", "_watched", "bound", "evaluator", "items", "names", "nodes", "template")
+    __slots__ = ("_account", "_budget", "_watched", "bound", "evaluator", "items", "names", "nodes", "taken", "template")
 
     def __init__(self, template: BoundTemplate, account: Mapping[str, str], budget: Budget) -> None:
         from postroom.message.liquid import merge
 
         self.template = template
-        self.evaluator = merge.Evaluator(template, account, budget.steps)
-        self.names = merge.names_in(merge.paths_of(template))
+        self.evaluator = merge.Evaluator(template, account, budget.steps, budget.unread)
+        paths = merge.paths_of(template)
+        self.names = merge.names_in(paths)
+        self.taken = frozenset(path[0] for path in paths if len(path) == 1 and path[0] in MEANT)
         self.bound = merge.bound_names(template)
         self._account = account
         self._budget = budget
@@ -93,11 +99,11 @@ class Part:
     def item(self, node: Node, bound: frozenset[str]) -> str | Field | Node:
         """Return what a node comes to where the template itself has bound these names; what only the account decides is text."""
         from liquid.builtin.content import ContentNode
-        from liquid.builtin.expressions import FilteredExpression
         from liquid.builtin.output import OutputNode
         from liquid.builtin.tags.comment_tag import CommentNode
 
         from postroom.message.liquid import depends, links
+        from postroom.message.liquid.expressions import Filtered
 
         if isinstance(node, ContentNode):
             return node.text
@@ -109,7 +115,7 @@ class Part:
             if constant is not None:
                 return constant
         path = depends.only_field(expression)
-        if path is None or path[0] in bound or not isinstance(expression, FilteredExpression):
+        if path is None or path[0] in bound or not isinstance(expression, Filtered):
             return node
         keeps_text = depends.gives_value_itself(expression)
         if not keeps_text and not self.lets_stand_alone():
@@ -129,7 +135,7 @@ class Part:
         from postroom.message.liquid.merge import Context
 
         names = {**fields, **own, "account": self._account, "fields": fields, **self.template.globals}
-        return Context(self.template, names, self._budget.steps, watched=self._watched)
+        return Context(self.template, names, self._budget.steps, self._budget.unread, watched=self._watched)
 
     def rendered(self, own: Mapping[str, str], fields: Mapping[str, object], blanks: set[str]) -> list[str]:
         """Return what Liquid makes of each of `nodes` for one recipient; adds the fields that came out blank to `blanks`.

@@ -32,11 +32,13 @@ _WORD_FRAME = len("=?utf-8?q??=")
 
 
 class Unrenderable(PostroomError):
-    """A message cannot be made for this recipient. `reason` is a sentence that names the value and the fault."""
+    """A message cannot be made for this recipient. `reason` is a sentence that names the value and the fault; `general` says it
+    without the value, so that those who share a fault can be counted together."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, general: str | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.general = general or reason
 
 
 def unstructured(name: str, value: str) -> bytes:
