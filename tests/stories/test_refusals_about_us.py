@@ -1,5 +1,5 @@
-"""A gateway that refuses for good, and does not say whom it is about: nobody fails by what is about us, and nobody is left by what is
-about them."""
+"""A gateway that refuses for good, and does not say whom it is about: nobody fails by what is about us, and nobody is left over
+by what is about them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ async def waits(stage: Stage, account: int, job_id: int) -> str:
 
 
 @pytest.mark.parametrize(("phase", "reply"), OURS)
-async def test_what_is_said_to_everybody_fails_nobody_and_all_are_sent_when_it_is_over(stage: Stage, phase: str, reply: str) -> None:
+async def test_what_is_said_to_everybody_fails_nobody_and_all_are_sent_when_it_is_over(
+        stage: Stage, phase: str, reply: str) -> None:
     stage.sandbox.script = saying(phase, reply)
     account = await stage.account()
     async with stage.worker():
@@ -62,22 +63,16 @@ async def test_a_limit_that_is_met_in_the_middle_fails_nobody(stage: Stage) -> N
     assert (await stage.sides(account, job.id)).counts == (COUNT, 0, 0, 0, 0)
 
 
-async def test_whoever_is_refused_among_others_who_are_accepted_fails_with_the_gateways_words_and_is_asked_for_once(
-        stage: Stage) -> None:
-    theirs = {f"person{n}@list.example": Refusal("rcpt", 550, "5.7.1 We do not want your mail") for n in range(3, 100, 10)}
-    stage.sandbox.script = Script(refuse=theirs, dot=Answer(delay_s=0.02))
+async def test_whoever_is_refused_among_others_who_are_accepted_fails_with_the_gateways_words(stage: Stage) -> None:
+    theirs = {f"person{n}@list.example": Refusal("rcpt", 550, "5.7.1 We do not want your mail") for n in range(3, 200, 10)}
+    stage.sandbox.script = Script(refuse=theirs, dot=Answer(delay_s=0.005))
     account = await stage.account()
-    async with stage.worker(retry_base_s=60):
+    async with stage.worker():
         job = await stage.started(account, COUNT)
-
-        async def failed() -> bool:
-            return (await report.report(stage.pool, account, job.id)).job.failed == len(theirs)
-        await eventually(failed)
         assert (await stage.over(account, job.id)).status is Status.COMPLETED
     sides = await stage.sides(account, job.id)
     assert sides.counts == (COUNT - len(theirs), len(theirs), 0, 0, 0)
-    assert {told.reply for told in sides.told.values() if told.kind == "failed"} == {
-        "Refused for good, and others were accepted since; the gateway's answer: “550 5.7.1 We do not want your mail”."}
+    assert all("5.7.1 We do not want your mail" in (told.reply or "") for told in sides.told.values() if told.kind == "failed")
 
 
 @pytest.mark.parametrize("count", [1, 4])
@@ -106,7 +101,7 @@ async def test_what_two_workers_saw_too_little_of_is_seen_by_both_together(stage
     job = await stage.started(account, 6)
     for _ in range(2):
         async with stage.deliveries() as deliveries:
-            await stage.query("UPDATE chunk SET available_at = NULL")
+            await stage.query("UPDATE chunk SET available_at = NULL RETURNING 1")
             for _ in range(3):
                 await deliveries.deliver(account, job.id)
     view = (await report.report(stage.pool, account, job.id)).job

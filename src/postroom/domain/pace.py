@@ -15,8 +15,8 @@ CHUNKS_PER_LANE = 4
 RETRY_DELAY_BASE_S = 5.0
 RETRY_DELAY_MAX_S = 900.0
 
-# Recipients refused for good in a row, nobody accepted between them, by answers that do not tell whom they are about: so many that
-# are alike, or so many whatever is said, and it is about us, or about the message.
+# Recipients refused for good in a row, nobody accepted between them, by answers that do not tell whom they are about: so many
+# that are alike, or so many whatever is said, and it is about us, or about the message.
 ALIKE_MAX = 5
 REFUSED_IN_A_ROW_MAX = 20
 

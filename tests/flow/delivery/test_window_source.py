@@ -115,7 +115,7 @@ def said_to(position: int, reply: Reply) -> Reply:
 
 
 @pytest.mark.parametrize(("phase", "reply", "verdict"), REFUSED_FOR_NOBODY_KNOWS_WHOM)
-def test_a_refusal_that_does_not_tell_whom_it_is_about_fails_nobody_yet_and_few_alike_in_a_row_stop_the_window(
+def test_a_refusal_that_does_not_tell_whom_it_is_about_fails_nobody_before_another_is_accepted_and_a_few_in_a_row_end_the_window(
         source_of: SourceOf, phase: Phase, reply: Reply, verdict: Verdict) -> None:
     source = source_of(*[in_hand(position) for position in range(1, 12)])
     for position in range(1, 11):
@@ -123,7 +123,7 @@ def test_a_refusal_that_does_not_tell_whom_it_is_about_fails_nobody_yet_and_few_
         source.replied(begun(source), Phase.DOT if accepted else phase, Reply(250, "", "Ok") if accepted
                        else said_to(position, reply))
     outcomes = source.outcomes()
-    assert [one.kind for one in outcomes] == [Kind.REFUSED] * 4 + [Kind.SENT] + [Kind.REFUSED] * 5 + [Kind.RELEASED]
+    assert [one.kind for one in outcomes] == [Kind.FAILED] * 4 + [Kind.SENT] + [Kind.REFUSED] * 5 + [Kind.RELEASED]
     assert len({one.alike for one in outcomes if one.kind is Kind.REFUSED}) == 1
     assert {one.refusals for one in outcomes} == {0}, "none counts against anybody"
     assert source.trouble == (phase, verdict, said_to(10, reply)), "the fifth in a row"

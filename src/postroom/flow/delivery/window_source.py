@@ -66,6 +66,7 @@ class WindowSource:
         self._prepared: dict[int, Envelope | Outcome] = {}
         self._is_suspect = True
         self._outcomes: dict[int, Outcome] = {}
+        self._in_question: list[int] = []  # positions that were refused for good; whom that was about is open
         self.accepted = 0
         self.is_heard = False
         self.trouble: tuple[Phase, Verdict, Reply] | None = None
@@ -152,6 +153,7 @@ class WindowSource:
         if verdict is Verdict.ACCEPTED:
             self.accepted += 1
             self._row.ends()
+            self._was_about_them()
             kind = Kind.SENT
         elif verdict is Verdict.RECIPIENT_FAILED or (
                 verdict is Verdict.RETRY and one.refusals + 1 >= self._outgoing.retry_attempts_max):
@@ -161,11 +163,18 @@ class WindowSource:
             refusals = one.refusals + (verdict is Verdict.RETRY)
             kind, retry_in_s = Kind.REFUSED, retry_delay_s(max(1, refusals), random.random(), self._retry_base_s)  # noqa: S311
             if verdict in (Verdict.RECIPIENT_REFUSED, Verdict.MESSAGE_REFUSED):
-                retry_in_s = self._retry_base_s  # time for others to be accepted meanwhile, which tells whom it was about
+                self._in_question.append(one.position)
+                retry_in_s = self._retry_base_s  # time for others to be accepted meanwhile
             elif verdict is not Verdict.RETRY:
                 self.trouble = self.trouble or (phase, verdict, reply)
         return Outcome(one.position, one.attempt_no, kind, Evidence.REPLY, reply.code, reply.enhanced or None, reply.text,
                        retry_in_s, refusals, alike if kind is Kind.REFUSED else None)
+
+    def _was_about_them(self) -> None:
+        """On the same connection it accepts somebody after it refused these."""
+        for position in self._in_question:
+            self._outcomes[position] = self._outcomes[position]._replace(kind=Kind.FAILED, retry_in_s=None, alike=None)
+        self._in_question.clear()
 
     def lost(self, envelope: Envelope, detail: str) -> None:
         one: InHand = envelope.token[0]  # type: ignore[index]

@@ -338,7 +338,8 @@ CREATE TABLE chunk (
     available_at    timestamptz,               -- when the earliest retry is due, where only retries are left
     audited_at      timestamptz,               -- when its counters were last compared with its outcomes; infinity:
                                                -- when it was finished
-    accepted_after  timestamptz,               -- when the latest window was opened of which somebody was accepted
+    accepted_after  timestamptz,               -- when the latest window was opened of which somebody was accepted, and when
+    accepted_before timestamptz,               -- it was booked
     PRIMARY KEY (account_id, job_id, chunk_no),
     FOREIGN KEY (account_id, job_id) REFERENCES job (account_id, id),
     CONSTRAINT accounting_identity

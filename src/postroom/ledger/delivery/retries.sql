@@ -87,18 +87,19 @@ SELECT DISTINCT r.account_id, r.job_id FROM retry r JOIN job j ON j.account_id =
 WHERE r.alike IS NOT NULL AND NOT r.is_about_us AND j.status = 'sending'
 
 -- name: find_it_about_us
--- So many were refused alike, or at all, and nobody was accepted from a window that was opened after the first of them: it is not
--- about them. They are tried again whatever the gateway takes afterwards. What it said to the last of them.
-WITH row AS MATERIALIZED (
-    SELECT r.chunk_no, r.position, r.alike, r.is_about_us
-    FROM retry r
-    WHERE r.account_id = %(account_id)s AND r.job_id = %(job_id)s AND r.alike IS NOT NULL
-      AND r.refused_at > (SELECT coalesce(max(accepted_after), '-infinity') FROM chunk
-                          WHERE account_id = %(account_id)s AND job_id = %(job_id)s)
+-- So many were refused alike, or at all, since anybody was accepted: it is not about them, nor about those of whom it is not known
+-- whether anybody was accepted after them. They are tried again whatever the gateway takes later. What it said to the last of them.
+WITH accepted AS MATERIALIZED (
+    SELECT coalesce(max(accepted_after), '-infinity') AS after, coalesce(max(accepted_before), '-infinity') AS before
+    FROM chunk WHERE account_id = %(account_id)s AND job_id = %(job_id)s
+), row AS MATERIALIZED (
+    SELECT alike, count(*) AS n FROM retry JOIN accepted ON refused_at > before
+    WHERE account_id = %(account_id)s AND job_id = %(job_id)s AND alike IS NOT NULL
+    GROUP BY alike
 ), ours AS MATERIALIZED (
-    SELECT chunk_no, position FROM row
-    WHERE NOT is_about_us AND ((SELECT count(*) FROM row) >= %(row_max)s
-                               OR alike IN (SELECT alike FROM row GROUP BY alike HAVING count(*) >= %(alike_max)s))
+    SELECT chunk_no, position FROM retry JOIN accepted ON refused_at > after
+    WHERE account_id = %(account_id)s AND job_id = %(job_id)s AND alike IS NOT NULL AND NOT is_about_us
+      AND ((SELECT sum(n) FROM row) >= %(row_max)s OR alike IN (SELECT alike FROM row WHERE n >= %(alike_max)s))
 ), held AS MATERIALIZED (
     SELECT chunk_no FROM chunk
     WHERE account_id = %(account_id)s AND job_id = %(job_id)s AND chunk_no IN (SELECT chunk_no FROM ours)

@@ -65,6 +65,7 @@ WITH booked AS MATERIALIZED (
         unconfirmed = c.unconfirmed + t.unconfirmed,
         accepted_after = CASE WHEN t.sent > 0 THEN clock_timestamp() - make_interval(secs => %(open_s)s)
                               ELSE c.accepted_after END,
+        accepted_before = CASE WHEN t.sent > 0 THEN clock_timestamp() ELSE c.accepted_before END,
         next_position = CASE WHEN %(size)s = 0 THEN c.next_position
                              ELSE coalesce((SELECT max(position) + 1 FROM fresh), c.first_position + c.n) END,
         window_open = EXISTS (SELECT FROM fresh WHERE suppressed IS NULL),
@@ -111,7 +112,7 @@ DELETE FROM retry d WHERE (account_id, job_id, chunk_no, position) IN (
 RETURNING position, attempt_no, refusals, alike IS NOT NULL AND (
     SELECT count(*) FILTER (WHERE r.alike = d.alike) < %(alike_max)s AND count(*) < %(row_max)s
     FROM retry r WHERE r.account_id = d.account_id AND r.job_id = d.job_id AND r.alike IS NOT NULL
-      AND r.refused_at > (SELECT coalesce(max(accepted_after), '-infinity') FROM chunk c
+      AND r.refused_at > (SELECT coalesce(max(accepted_before), '-infinity') FROM chunk c
                           WHERE c.account_id = d.account_id AND c.job_id = d.job_id)) AS was_refused
 
 -- name: recipients_at
