@@ -51,12 +51,13 @@ async def give_up_due(conn: Connection) -> list[GivenUp]:
 
 
 async def answer_questions(conn: Connection) -> list[Refused]:
-    """Looks at every active job with open questions; two transactions a job, each of which locks chunks in their order."""
+    """Looks at every active job with open questions."""
     found = await (await conn.execute(SQL.jobs_in_question)).fetchall()
-    return [await _answer(conn, account_id, job_id) for account_id, job_id in found]
+    return [await answer(conn, account_id, job_id) for account_id, job_id in found]
 
 
-async def _answer(conn: Connection, account_id: int, job_id: int) -> Refused:
+async def answer(conn: Connection, account_id: int, job_id: int) -> Refused:
+    """In two transactions, each of which locks chunks in their order."""
     key: dict[str, object] = {"account_id": account_id, "job_id": job_id}
     failed, about_us = 0, None
     reach("ledger.before_answers")
