@@ -43,7 +43,7 @@ class Gateway:
         self.refuses = 0.0   # the share of steps with a refusal
         self.breaks = 0.0    # the share of steps with worse
         self.unreachable_until = 0.0
-        self.links: set[Link] = set()
+        self.links: dict[Link, None] = {}  # in the order of their making, so that a seed tells the same story
 
     async def open_session(self, endpoint: Endpoint, deadlines: Deadlines) -> Session:
         """As gateway/session.py's: the set-up is a matter of one draw here."""
@@ -76,7 +76,7 @@ class Link:
         self._arrives_at = 0.0
         self._answers_at = 0.0
         self._dots: list[Position] = []  # given away, in order, and not answered
-        gateway.links.add(self)
+        gateway.links[self] = None
 
     # -- the session's side
 
@@ -117,7 +117,7 @@ class Link:
     def _end(self) -> None:
         if self._is_open:
             self._is_open = False
-            self._gateway.links.discard(self)
+            self._gateway.links.pop(self, None)
             self._gateway.in_doubt.update(self._dots)
             self._gateway.loop.call_soon(self._session.connection_lost, None, context=self.process.context)
 

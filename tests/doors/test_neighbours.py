@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 
 import httpx
 import pytest
 
 from postroom.bounded.processes import Processes
 from postroom.doors import connections, limits
+from postroom.flow.account import keys
 from postroom.ledger.job import recipients
 from postroom.tasks import end
 
@@ -148,6 +150,22 @@ async def test_of_one_account_few_requests_are_at_work_the_others_wait_and_too_m
     assert [answer.status_code for answer in await asyncio.gather(*waiting)] == [200] * most
 
 
+async def test_a_key_that_was_revoked_takes_no_place_of_its_account_any_more(site, monkeypatch):
+    monkeypatch.setattr(limits, "PUT_OFF_S", 0.0)
+    account_id = await site.account()
+    good, bad = await site.api(account_id, "good"), await site.api(account_id, "bad")
+    assert (await bad.get("/jobs")).status_code == 200
+    revoked = next(key for key in await keys.keys(site.pool, account_id) if key.name == "bad")
+    await keys.revoke_key(site.pool, revoked.id)
+    assert (await bad.get("/jobs")).status_code == 401
+    monkeypatch.setattr(limits, "REST_S", 3_600.0)  # whoever is not let in keeps its place
+    kept = [asyncio.create_task(bad.get("/jobs")) for _ in range(limits.KNOWN_EACH)]
+    try:
+        assert (await good.get("/jobs")).status_code == 200
+    finally:
+        await asyncio.gather(*map(end, kept))
+
+
 async def test_a_page_for_whoever_has_too_many_under_way_is_a_page(site, monkeypatch):
     monkeypatch.setattr(limits, "PUT_OFF_S", 0.0)
     monkeypatch.setattr(site.app, "middleware_stack", None)
@@ -270,10 +288,32 @@ async def test_silent_connections_give_way_to_whoever_says_something(site, monke
 
 
 async def test_whoever_comes_at_once_with_many_from_one_address_is_answered_in_turns(site, monkeypatch):
-    monkeypatch.setattr(connections, "SLICE_S", 0.0)  # so that each has to wait for its turn
+    monkeypatch.setattr(connections, "SLICE_S", -1.0)  # so that each has to wait for its turn
+    monkeypatch.setattr(connections.Connection, "is_a_proxy", False)
     api = await site.api(await site.account())
     answers = await asyncio.gather(*(api.get("/jobs") for _ in range(40)), api.post("/jobs", json=job_of(300)))
     assert {answer.status_code for answer in answers} == {200, 201}
+
+
+async def test_who_came_a_moment_ago_waits_and_whoever_comes_from_elsewhere_does_not(monkeypatch):
+    monkeypatch.setattr(connections, "SLICE_S", 1e-9)
+    monkeypatch.setattr(connections, "REST_S", 3_600.0)
+    queue, taken = connections._Queue(asyncio.get_running_loop()), []
+
+    def come(who: str, address: str, *, is_a_proxy: bool = False) -> None:
+        queue.first(SimpleNamespace(address=address, is_a_proxy=is_a_proxy, take=lambda: taken.append(who)))
+
+    for who, address in (("first", "192.0.2.1"), ("second", "192.0.2.1"), ("other", "192.0.2.2")):
+        come(who, address)
+    come("proxied", "192.0.2.1", is_a_proxy=True)
+    assert taken == ["first", "other", "proxied"]
+
+
+@pytest.mark.parametrize(("address", "trusted", "is_one"), [
+    ("127.0.0.1", "127.0.0.1", True), ("10.1.2.3", "127.0.0.1, 10.0.0.0/8", True), ("::1", "*", True),
+    ("192.0.2.1", "127.0.0.1,10.0.0.0/8", False), ("", "127.0.0.1", False), ("192.0.2.1", "proxy.example", False)])
+def test_a_proxy_is_whom_uvicorn_trusts(address, trusted, is_one):
+    assert connections._is_among(address, trusted) is is_one
 
 
 @pytest.mark.parametrize("octets", [1, 7])

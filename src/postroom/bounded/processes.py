@@ -135,6 +135,7 @@ class Processes:
         """All end, in the middle of what they do."""
         for process in (*self._idle, *self._busy):
             process.close()
+        self._idle.clear()
         self._threads.shutdown(wait=False)
 
 

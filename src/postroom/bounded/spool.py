@@ -16,12 +16,13 @@ SMALL_OCTETS = 2**20
 
 @contextlib.asynccontextmanager
 async def spool() -> AsyncIterator[BinaryIO]:
-    """A new one, gone after the block: closing one of gigabytes takes the system a while, for which nobody waits."""
+    """A new one, gone after the block. Closing one of gigabytes takes the system a while: nobody else waits for it."""
     file = tempfile.TemporaryFile()  # noqa: SIM115 - closed below, beside the loop
     try:
         yield file
     finally:
-        await asyncio.shield(asyncio.to_thread(file.close))
+        with contextlib.suppress(OSError):  # of what is left in the buffer where there was no room: `keep` has said it
+            await asyncio.shield(asyncio.to_thread(file.close))
 
 
 def keep(file: BinaryIO, data: bytes | memoryview, *, whole: bool = False) -> int:

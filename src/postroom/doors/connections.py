@@ -11,6 +11,9 @@ import resource
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from functools import lru_cache
+from ipaddress import ip_address, ip_network
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
@@ -59,12 +62,14 @@ class Connection(H11Protocol):
     @property
     def is_a_proxy(self) -> bool:
         """Whether its requests are those of others: an address that is trusted to say whose."""
-        return self.address in str(self.config.forwarded_allow_ips).split(",")
+        return _is_among(self.address, str(self.config.forwarded_allow_ips))
 
     def data_received(self, data: bytes) -> None:
+        self._unset_keepalive_if_required()  # it said something, whenever its turn comes
         self._waits_since = self.loop.time() if self.waits_for_a_body else self._waits_since
         if self._incoming:  # its turn comes
             self._incoming += data
+            self.transport.pause_reading()  # whoever reads a body has it resumed
             return
         self._incoming = bytearray(data)
         queue = _Queue.of(self.loop)
@@ -99,12 +104,12 @@ class Connection(H11Protocol):
 
     @property
     def is_silent(self) -> bool:
-        """Whether there is no request to answer."""
-        return self.cycle is None or self.cycle.response_complete
+        """Whether there is no request to answer, nor the beginning of one."""
+        return not self._incoming and (self.cycle is None or self.cycle.response_complete)
 
     @property
     def waits_for_a_body(self) -> bool:
-        return not self.is_silent and self.cycle.more_body
+        return self.cycle is not None and not self.cycle.response_complete and self.cycle.more_body
 
     def look(self) -> None:
         """Ends it where its other side has taken too long."""
@@ -117,6 +122,16 @@ class Connection(H11Protocol):
                 self.transport.abort()
         elif self.is_silent and now - self._waits_since > HEAD_S:
             self.transport.close()
+
+
+@lru_cache(1_000)
+def _is_among(address: str, trusted: str) -> bool:
+    """As uvicorn reads FORWARDED_ALLOW_IPS: addresses, networks, or * for all."""
+    for one in trusted.split(","):
+        with suppress(ValueError):
+            if one.strip() == "*" or ip_address(address) in ip_network(one.strip()):
+                return True
+    return False
 
 
 def _make_room(some: Sequence[Connection], newest: Connection) -> None:

@@ -127,7 +127,7 @@ class Places:
         self._app = app
         self._account_of = account_of
         self._accounts: dict[bytes, int] = {}  # of the keys that came, by their digests
-        self._keys = Turns(AT_WORK, each=ANONYMOUS_EACH, waiting=ANONYMOUS_WAITING)  # that come for the first time
+        self._new_keys = Turns(AT_WORK, each=ANONYMOUS_EACH, waiting=ANONYMOUS_WAITING)
         self._addresses = Turns(AT_WORK, each=ADDRESS_EACH, waiting=ADDRESS_WAITING)
         self._anonymous = Turns(AT_WORK, each=ANONYMOUS_EACH, waiting=ANONYMOUS_WAITING)
         self._known = Turns(AT_WORK, each=KNOWN_EACH, waiting=KNOWN_WAITING)
@@ -151,6 +151,8 @@ class Places:
             async def sent(message: Message) -> None:
                 nonlocal was_let_in
                 was_let_in = was_let_in and message.get("status") != 401
+                if message.get("status") == 401:
+                    self._accounts.pop(_digest(_key(scope)), None)  # it was revoked: it takes no place of its account's any more
                 if IS_A_STREAM.fullmatch(scope["path"]) and was_let_in:
                     await place.aclose()  # what it takes from now on is little
                 await send(message)
@@ -160,7 +162,7 @@ class Places:
                 await asyncio.sleep(REST_S)
 
     async def _take(self, stream: AsyncExitStack, place: AsyncExitStack, scope: Scope) -> bool:
-        """Whether it is somebody's who may be known."""
+        """Whether it brings an account's key, or a session, genuine or not."""
         address = scope["client"][0] if scope["client"] else ""
         try:
             if (whose := await self._whose(scope, address)) is None:
@@ -184,23 +186,32 @@ class Places:
 
     async def _whose(self, scope: Scope, address: str) -> Hashable | None:
         """The account that the key is of, however it is spelt; the session, genuine or not; None without either."""
-        request = HTTPConnection(scope)
         if not scope["path"].startswith("/api/"):
-            said = next((request.cookies[name] for name in COOKIES if request.cookies.get(name)), "")
-            return sha256(said.encode()).digest() if said else None
-        said = get_authorization_scheme_param(request.headers.get("authorization"))[1].strip()
-        key = sha256(said.encode()).digest()
-        if said and key not in self._accounts:
-            async with self._keys.taken(address):
-                if key not in self._accounts and (account := await self._account_of(said)) is not None:
-                    self._accounts[key] = account
-        return self._accounts.get(key)
+            cookies = HTTPConnection(scope).cookies
+            session = next((cookies[name] for name in COOKIES if cookies.get(name)), "")
+            return _digest(session) if session else None
+        key = _key(scope)
+        digest = _digest(key)
+        if key and digest not in self._accounts:
+            async with self._new_keys.taken(address):
+                if digest not in self._accounts and (account := await self._account_of(key)) is not None:
+                    self._accounts[digest] = account
+        return self._accounts.get(digest)
 
     def _refused(self, error: HTTPException | TooMany, scope: Scope) -> Response:
         is_api = scope["path"].startswith("/api/")
         if isinstance(error, TooMany):
             return of_postroom_error(error) if is_api else trouble(429, str(error))
         return of_http(error) if is_api else trouble(error.status_code, error.detail)
+
+
+def _key(scope: Scope) -> str:
+    """The API's, as its routes will read it; "" where there is none."""
+    return get_authorization_scheme_param(HTTPConnection(scope).headers.get("authorization"))[1].strip()
+
+
+def _digest(secret: str) -> bytes:
+    return sha256(secret.encode()).digest()
 
 
 async def _whole_body(receive: Receive) -> Receive:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Never
+
 import pytest
 
 from contest import book_first, claimed
@@ -10,7 +12,7 @@ from postroom.domain.outcome import Evidence, Kind, Outcome
 from postroom.errors import Conflict, InvalidInput, NotFound
 from postroom.flow.audience.suppressions import suppress
 from postroom.flow.delivery import recover
-from postroom.flow.job import finish, report
+from postroom.flow.job import finish, report, settlement
 from postroom.flow.job.continuation import continue_the_rest
 from postroom.flow.job.pause import pause
 from postroom.flow.job.settlement import Settlement, settle
@@ -75,6 +77,24 @@ async def test_in_a_sending_job_those_that_are_sent_again_are_unsent_and_due_now
     assert (told_at_last.sent, told_at_last.status) == (5, Status.COMPLETED)
     attempts = [row.attempt_no for row in await report.recipient_page(stage.pool, job.account_id, job.id)]
     assert attempts == [2, 2, 2, 1, 1]
+
+
+async def test_only_a_job_that_is_made_of_them_has_its_message_read_again(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = []
+
+    async def message_of(*job: object) -> Never:
+        read.append(job[2:])
+        raise InvalidInput("read")
+
+    monkeypatch.setattr(settlement, "message_of", message_of)
+    job, _ = await doubted(stage)
+    await decide(stage, job, "assume_sent", 1)
+    await decide(stage, job, "send_again", 2)
+    assert read == []
+    await finish.cancel(stage.pool, job.account_id, job.id, by="boss")
+    with pytest.raises(InvalidInput, match="read"):
+        await decide(stage, job, "send_again", 3)
+    assert read == [(job.account_id, job.id)]
 
 
 async def test_in_a_paused_job_they_are_unsent_and_wait(stage: Stage) -> None:

@@ -75,7 +75,7 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
         (409, "The job is not in a state that allows this."),
         (413, "The request is too large."), (415, "The body, or a part of it, is of another type than those that are taken."),
         (422, "Something in the request is wrong; `errors` says what and where."),
-        (429, "The key, the session or the address has too many requests under way. Wait until some of them are answered."),
+        (429, "The account or the address has too many requests under way. Wait until some of them are answered."),
         (503, "The database is not there. Try again."))}
 
 

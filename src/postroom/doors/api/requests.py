@@ -241,6 +241,7 @@ def _read(body: BinaryIO, listed: BinaryIO, account_id: int, by: str) -> tuple[S
         raise InvalidInput('Give either "recipients" or "contacts": true.', field="recipients")
     for one in new.recipients or ():
         keep(listed, json.dumps(one).encode() + b"\n")
+    keep(listed, b"", whole=True)
     return _submission(new, account_id, by), new.recipients is not None, _fingerprint(written)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from postroom.bounded.processes import Work
+from postroom.bounded.processes import SHORT_CPU_S, Work
 from postroom.domain.preflight import FIELD_POLICIES
 from postroom.errors import InvalidInput
 from postroom.flow.account import domains
@@ -34,7 +34,7 @@ UNUSABLE_ADDRESSES = ("exclude", "fail")
 FILES_MAX = attachment.FILES_MAX
 FILES_BYTES_MAX = attachment.TOTAL_MAX  # together
 UNSUBSCRIBE_PATH = "/u/{token}"
-MESSAGE = Work("The message", cpu_s=10)
+MESSAGE = Work("The message", cpu_s=SHORT_CPU_S)
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,10 @@ async def continue_the_rest(pool: Pool, deployment: Deployment, account_id: int,
     """
     if which not in RESTS:
         raise InvalidInput(f'What is continued is one of {", ".join(RESTS)}, not "{which}".', field="which")
+    async with pool.connection() as conn:  # before the message is worked on again
+        if (known := await earlier_job(conn, account_id, idempotency)) is not None:
+            return await jobs.view_job(conn, account_id, known)
+        _must_be_over(await jobs.view_job(conn, account_id, job_id))
     message = await message_of(pool, deployment, account_id, job_id)
     async with deployment.freezing.taken(account_id), pool.connection() as conn, conn.transaction():
         if (known := await earlier_job(conn, account_id, idempotency)) is not None:
@@ -62,7 +66,7 @@ async def message_of(pool: Pool, deployment: Deployment, account_id: int, job_id
         stored = await contents.job_content(conn, account_id, job_id)
         files = await files_of(conn, stored)
     content, bodies = content_of(stored), bodies_of(stored)
-    mentioned = await deployment.bounded.run(account_id, MESSAGE, template.mentioned, content, bodies)
+    mentioned = await deployment.bounded.run(("check", account_id), MESSAGE, template.mentioned, content, bodies)
     return Prepared(content, bodies, files, mentioned), stored.gateway_id
 
 

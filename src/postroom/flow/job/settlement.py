@@ -56,19 +56,27 @@ async def settle(pool: Pool, deployment: Deployment, account_id: int, job_id: in
         raise InvalidInput(f'A decision is one of {", ".join(DECISIONS)}, not "{decision}".', field="decision")
     if note is not None:
         storable(note, "note")
-    message = None if decision == "assume_sent" else await message_of(pool, deployment, account_id, job_id)
-    async with deployment.freezing.taken(account_id), pool.connection() as conn, conn.transaction():
+    message = None
+    if decision == "send_again":
+        async with pool.connection() as conn:
+            is_over = (await jobs.view_job(conn, account_id, job_id)).status.is_over
+        if is_over:  # and stays so
+            message = await message_of(pool, deployment, account_id, job_id)
+    async with (deployment.freezing.taken(account_id, is_short=message is None), pool.connection() as conn,
+                conn.transaction()):
         if (known := await earlier_job(conn, account_id, idempotency)) is not None:
             return await _told(conn, account_id, job_id, known, decision, 0)
         await lock_account(conn, account_id)
-        over = (await jobs.lock_job(conn, account_id, job_id)).status.is_over
+        is_over = (await jobs.lock_job(conn, account_id, job_id)).status.is_over
         doubted = await settlements.doubts(conn, account_id, job_id, positions)
         _are_all(job_id, doubted, positions)
         made = job_id
-        if message is None:
+        if decision == "assume_sent":
             kind, reply, reason = Kind.SENT, f"Assumed sent by {by}.", "Assumed sent"
-        elif not over:
+        elif not is_over:
             kind, reply, reason = Kind.RELEASED, f"Sent again by a decision of {by}.", "To be sent again"
+        elif message is None:
+            raise Conflict(f"Job {job_id} has just ended: decide once more.", job_id=job_id)
         else:
             view = await jobs.view_job(conn, account_id, job_id)
             made = await job_of_rest(conn, deployment, view, message, "unconfirmed", by=by,
