@@ -123,6 +123,7 @@ FOUNDATIONS = """
     WHERE l.kind <> 'sent'
 """
 GIVEN_UP = re.compile(r"Temporary refusal: given up after \d+ attempts? in ")
+REFUSED = re.compile(r"Refused for good, and others were accepted since; ")
 
 EVENTS = "SELECT verb, from_status, to_status FROM job_event WHERE account_id = %s AND job_id = %s ORDER BY id"
 
@@ -244,8 +245,10 @@ def _is_founded(told: Told, found: Foundation) -> bool:
     if told.evidence == "reply":
         return told.code in found.refused
     if told.kind == "failed" and told.evidence == "worker":
-        was_refused = any(400 <= code < 500 for code in found.refused)
-        return was_refused if GIVEN_UP.match(told.reply or "") else found.doubted
+        for words, digit in ((GIVEN_UP, 4), (REFUSED, 5)):
+            if words.match(told.reply or ""):
+                return any(code // 100 == digit for code in found.refused)
+        return found.doubted
     if told.kind == "skipped":
         return told.evidence == "freeze" or found.suppressed
     return told.evidence == "person" or found.intended

@@ -22,7 +22,6 @@ from typing import Any, NamedTuple
 import trustme
 
 from postroom.domain.job import Status
-from postroom.domain.pace import EQUAL_REFUSALS_MAX
 from postroom.flow.account import accounts, gateways
 from postroom.flow.account.deployment import Deployment
 from postroom.flow.account.secrets import SecretBox
@@ -53,6 +52,7 @@ WAITS_MAX_S = 2.0  # where the fault is that nothing comes; elsewhere nobody is 
 FILE = ("minutes.bin", bytes(range(256)) * 10_000)  # more than the kernels hold between the two
 
 SENT, FAILED, UNSENT, UNCONFIRMED = "sent", "failed", "unsent", "unconfirmed"
+IN_QUESTION = f"{UNSENT} or {FAILED}"  # until another is accepted on the same connection, or from a later window
 GOES_ON, SLOWS, WAITS, FAILS = "goes on", "slows down", "waits", "fails"
 
 DEPLOYMENT = Deployment(SecretBox(SECRET_KEY), helo_name="worker.example")
@@ -129,14 +129,16 @@ def _table() -> Iterator[Cell]:
     yield from _refusals(Phase.MAIL, UNSENT, GOES_ON, "421 4.7.0", "450 4.2.1", "503 5.5.1")
     yield from _refusals(Phase.MAIL, UNSENT, SLOWS, "450 4.7.0", "451 4.3.0", "452 4.3.1", "454 4.7.0", "471 4.7.1")
     yield from _refusals(Phase.MAIL, UNSENT, WAITS, "530 5.7.0", "550 5.7.1", "553 5.1.8", "550 5.1.7", "500 5.5.2")
-    yield from _refusals(Phase.MAIL, FAILED, GOES_ON, "552 5.3.4")  # too large: five in a row would be the job's fault
+    # Too large; the next is taken, on this connection or on another one.
+    yield from _refusals(Phase.MAIL, IN_QUESTION, GOES_ON, "552 5.3.4")
 
     yield from _refusals(Phase.RCPT, UNSENT, GOES_ON, "421 4.7.0", "450 4.2.1", "451 4.1.1", "471 4.7.1", "552 5.5.3",
                          "503 5.5.1")
     yield from _refusals(Phase.RCPT, UNSENT, SLOWS, "450 4.7.0", "451 4.3.0", "452 4.5.3", "454 4.7.0")
     yield from _refusals(Phase.RCPT, FAILED, GOES_ON, "550 5.1.1", "550 5.2.1", "550 5.7.1", "553 5.1.3", "554 5.7.1",
                          "501 5.1.3")
-    yield from _refusals(Phase.RCPT, UNSENT, WAITS, "530 5.7.0", "535 5.7.8", "550 5.1.8")
+    yield from _refusals(Phase.RCPT, UNSENT, WAITS, "530 5.7.0", "535 5.7.8", "550 5.1.8", "450 4.1.8", "504 5.5.2",
+                         "550 5.1.90", "554 5.2.252")
 
     for phase in (Phase.DATA, Phase.DOT):
         yield from _refusals(phase, UNSENT, GOES_ON, "421 4.7.0", "452 4.2.2", "471 4.7.1")
@@ -157,7 +159,7 @@ def _table() -> Iterator[Cell]:
     yield Cell(Phase.DATA, "250 amid it", Says(b"250 2.0.0 that will do"), UNSENT, GOES_ON, content=True)
     for reply in ("421 4.3.2", "452 4.3.1"):
         yield Cell(Phase.DATA, f"{reply} amid it", Says(reply.encode() + b" it says"), UNSENT, SLOWS, content=True)
-    yield Cell(Phase.DATA, "554 5.6.0 amid it", Says(b"554 5.6.0 it says"), FAILED, WAITS, content=True)
+    yield Cell(Phase.DATA, "554 5.6.0 amid it", Says(b"554 5.6.0 it says"), UNSENT, WAITS, content=True)
     yield Cell(Phase.DATA, "550 5.7.26 amid it", Says(b"550 5.7.26 it says"), UNSENT, FAILS, content=True)
 
     # From the dot on, whoever does not answer has it or has it not: the only doubt that there is.
@@ -248,15 +250,15 @@ async def play_cell(pool: Pool, journal: Journal, cell: Cell, owner: str, *, pip
 
 
 async def play_streak(pool: Pool, journal: Journal, reply: str, phase: Phase) -> list[str]:
-    """The message is refused alike again and again: four recipients fail by it, at the fifth it is the job's fault."""
+    """The message is refused alike again and again: nobody fails by it, at the fifth it is the job's fault."""
     async with Faulty() as gateway:
         account_id, _ = await account(pool, gateway)
         job = await submit(pool, DEPLOYMENT, Submission(account_id, "prover", CONTENT), rows(RECIPIENTS))
         gateway.arm(phase, Says(reply.encode()), times=RECIPIENTS)
-        await deliver(pool, journal, job, "streak", Deadlines(), chunks=2)
+        await deliver(pool, journal, job, "streak", Deadlines(), chunks=2, retry_base_s=60.0)
         view = (await report.report(pool, account_id, job.id)).job
     told = view.status, view.failed, view.unsent, reply in (view.reason or "")
-    expected = Status.FAILED, EQUAL_REFUSALS_MAX - 1, RECIPIENTS - EQUAL_REFUSALS_MAX + 1, True
+    expected = Status.FAILED, 0, RECIPIENTS, True
     return [] if told == expected else [f"{phase.value}, {reply} again and again: {told}, not {expected}"]
 
 
@@ -269,11 +271,12 @@ async def account(pool: Pool, gateway: Faulty, *, encrypts: bool = False, logs_i
     return made.id, gateway_id
 
 
-async def deliver(pool: Pool, journal: Journal, job: JobOverview, owner: str, deadlines: Deadlines, *, chunks: int = 1) -> None:
+async def deliver(pool: Pool, journal: Journal, job: JobOverview, owner: str, deadlines: Deadlines, *, chunks: int = 1,
+                  retry_base_s: float = 0.001) -> None:
     """As many turns of the job's only lane, by a worker that then goes."""
     sessions = Sessions(pool, owner, lease_s=60, deadlines=deadlines)
     deliveries = Deliveries(pool, Trusting(pool, DEPLOYMENT), sessions, Paces(pool), journal, owner=owner, lease_s=60,
-                            retry_base_s=0.001)
+                            retry_base_s=retry_base_s)
     for _ in range(chunks):
         await deliveries.deliver(job.account_id, job.id)
     await sessions.close_idle(older_than_s=0)
@@ -296,7 +299,7 @@ def compare(cell: Cell, first: dict[int, str], view: Any, *, slowed: bool) -> li
     """What became of everybody's first attempt, and of the job."""
     victim = 3 if cell.phase is Phase.RSET else 1 if cell.phase in IN_THE_WAY_IN or cell.content else 2
     found = []
-    if (became := first.get(victim, UNSENT)) != cell.recipient:
+    if (became := first.get(victim, UNSENT)) not in cell.recipient.split(" or "):
         found.append(f"the recipient is {became}, not {cell.recipient}")
     for position in {1, 2, 3} - {victim}:
         allowed = (FAILED,) if cell.phase is Phase.RSET and position == 2 else (SENT, UNSENT)

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from postroom.domain.outcome import Kind
 from postroom.flow.content.outgoing import OutgoingJob
-from postroom.flow.delivery.window_source import Streak, WindowSource
+from postroom.flow.delivery.window_source import Row, WindowSource
 from postroom.gateway.journal import Journal, WindowKey
 from postroom.gateway.replies import Phase
 from postroom.gateway.session import Endpoint, GatewayError, SessionLost, open_session
@@ -106,7 +106,7 @@ async def reset(place: Place, number: int, journal: Journal, count: Count) -> No
     outgoing = LONG if place.content else OUTGOING
     window = Window(1, tuple(InHand(n, 1, f"person{n}@list.example", '{"name": "Ann"}', 0) for n in (1, 2, 3)))
     intent = journal.intend(key, len(window.recipients))
-    source = WindowSource(window, outgoing, lambda: True, journal=journal, intent=intent, retry_base_s=1.0, streak=Streak())
+    source = WindowSource(window, outgoing, lambda: True, journal=journal, intent=intent, retry_base_s=1.0, row=Row())
     async with resetting(place) as port:
         try:
             session = await open_session(Endpoint("127.0.0.1", port, security="none", dialer=LOOPBACK_DIALER))

@@ -17,7 +17,7 @@ import psycopg
 from postroom.domain.job import Status
 from postroom.domain.outcome import Evidence, Kind, Outcome
 from postroom.ledger.account.accounts import lock_account
-from postroom.ledger.delivery import windows
+from postroom.ledger.delivery import retries, windows
 from postroom.ledger.delivery.windows import Claim, LeaseLost, Window
 from postroom.ledger.job import jobs, pauses, settlements
 from proofs.simulation.database import Cursor
@@ -32,7 +32,7 @@ CHUNKS = """SELECT chunk_no, next_position, sent, failed, skipped, unconfirmed, 
                    window_no, window_open, available_at IS NOT NULL FROM chunk WHERE job_id = %s ORDER BY chunk_no"""
 OUTCOMES = """SELECT position, attempt_no, kind::text, evidence::text, code, enhanced_code, reply FROM outcome WHERE job_id = %s
               ORDER BY position, attempt_no, outcome.evidence"""
-RETRIES = "SELECT chunk_no, position, attempt_no, refusals FROM retry WHERE job_id = %s ORDER BY position"
+RETRIES = "SELECT chunk_no, position, attempt_no, refusals, alike, is_about_us FROM retry WHERE job_id = %s ORDER BY position"
 WINDOWS = """SELECT chunk_no, window_no, lease_epoch, owner, positions, attempts FROM hand_off_window WHERE job_id = %s
              ORDER BY chunk_no, window_no"""
 
@@ -167,6 +167,9 @@ class Side:
                 await settlements.settle(self.conn, self.account_id, self.job_id, doubted, kind, "so be it")
             return doubted
 
+    async def answer(self) -> object:
+        return repr(await retries.answer(self.conn, self.account_id, self.job_id))
+
     async def condition(self, kind: str) -> object:
         await jobs.set_condition(self.conn, self.account_id, self.job_id, kind, reason="because", delay_s=LATER_S)
         return await jobs.condition_times(self.conn, self.account_id, self.job_id, kind)
@@ -211,7 +214,7 @@ class Modelled(Side):
                   for c in tables.chunks_of(self.job_id)]
         outcomes = [(position, one.attempt_no, one.kind.value, one.evidence.value, one.code, one.enhanced_code, one.reply)
                     for (_, position), told in sorted(tables.outcome.items()) for one in sorted(told, key=lambda row: row.rank)]
-        retries = [(chunk_no, position, one.attempt_no, one.refusals)
+        retries = [(chunk_no, position, one.attempt_no, one.refusals, one.alike, one.is_about_us)
                    for (_, chunk_no, position), one in sorted(tables.retry.items(), key=lambda item: item[0][2])]
         windows = [(chunk_no, window_no, one.lease_epoch, one.owner, [position for position, _ in one.attempts],
                     [attempt for _, attempt in one.attempts]) for (_, chunk_no, window_no), one in sorted(tables.window.items())]
@@ -251,16 +254,17 @@ async def answer(act: Awaitable[object]) -> str:
 def drawn(chance: random.Random, side: Side) -> tuple[str, tuple[Any, ...]]:
     """One operation that both sides can try, by what they hold."""
     kinds = {position: chance.choice(LIVING) for position in range(1, 100)}
-    later = chance.random() < 0.3
+    later, alike = chance.random() < 0.3, chance.choice((None, 7, 7, -8))
 
     def booked(window: Window | None) -> list[Outcome]:
-        return [_outcome(one.position, one.attempt_no, kinds[one.position], later, one.refusals) for one in window.recipients
-                ] if window is not None else []
+        return [_outcome(one.position, one.attempt_no, kinds[one.position], later, one.refusals, alike)
+                for one in window.recipients] if window is not None else []
 
     choices: list[tuple[str, tuple[Any, ...]]] = [
         ("claim", (chance.choice(OWNERS),)), ("claim", (chance.choice(OWNERS),)), ("renew", ()), ("look", ()), ("expire", ()),
         ("lose", (chance.randrange(4),)), ("settle_dead", (chance.choice(OWNERS),)),
-        ("decide", (chance.choice((Kind.RELEASED, Kind.SENT, Kind.FAILED)),)), ("condition", ("gateway",)), ("clear", ())]
+        ("decide", (chance.choice((Kind.RELEASED, Kind.SENT, Kind.FAILED)),)), ("condition", ("gateway",)), ("clear", ()),
+        ("answer", ())]
     if chance.random() < 0.15:
         choices += [("end", (chance.choice((Status.COMPLETED, Status.COMPLETED, Status.CANCELLED)),)), ("pause", ()),
                     ("resume", ()), ("resume", ())]
@@ -274,12 +278,12 @@ def drawn(chance: random.Random, side: Side) -> tuple[str, tuple[Any, ...]]:
     return chance.choice(choices)
 
 
-def _outcome(position: int, attempt_no: int, kind: Kind, later: bool, refusals: int) -> Outcome:
+def _outcome(position: int, attempt_no: int, kind: Kind, later: bool, refusals: int, alike: int | None) -> Outcome:
     evidence = {Kind.UNCONFIRMED: Evidence.CONNECTION_LOST, Kind.RELEASED: Evidence.WORKER}.get(kind, Evidence.REPLY)
     code = {Kind.SENT: 250, Kind.FAILED: 550, Kind.REFUSED: 450}.get(kind)
     delay_s = (LATER_S if later else 0.0) if kind in (Kind.REFUSED, Kind.RELEASED) else None
     return Outcome(position, attempt_no, kind, evidence, code, "4.2.1" if kind is Kind.REFUSED else None, 'so "it\\" said, {ä}',
-                   delay_s, refusals + (kind is Kind.REFUSED))
+                   delay_s, refusals + (kind is Kind.REFUSED), alike if kind is Kind.REFUSED else None)
 
 
 async def differ(conn: Any, account_id: int, job_id: int, seed: int, steps: int) -> str | None:

@@ -21,7 +21,8 @@ GOOD = {Phase.MAIL: b"250 2.1.0 ok\r\n", Phase.RCPT: b"250 2.1.5 ok\r\n", Phase.
         Phase.RSET: b"250 2.0.0 ok\r\n", Phase.QUIT: b"221 2.0.0 bye\r\n"}
 REFUSALS = {
     Phase.MAIL: (b"451 4.3.0 later", b"421 4.3.2 closing", b"503 5.5.1 sequence"),
-    Phase.RCPT: (b"450 4.2.1 busy", b"550 5.1.1 nobody", b"452 4.2.2 full", b"451 4.7.1 slower", b"421 4.7.0 enough"),
+    Phase.RCPT: (b"450 4.2.1 busy", b"550 5.1.1 nobody", b"550 5.7.1 no, thanks", b"452 4.2.2 full", b"451 4.7.1 slower",
+                 b"421 4.7.0 enough"),
     Phase.DATA: (b"451 4.3.0 later", b"554 5.6.0 no", b"421 4.3.2 closing"),
     Phase.DOT: (b"451 4.2.0 later", b"550 5.7.1 spam", b"552 5.2.2 full", b"452 4.3.1 slower", b"421 4.3.2 closing"),
 }

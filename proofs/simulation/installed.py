@@ -17,6 +17,7 @@ from postroom.flow.delivery import books, deliver, guard, lease, pacing, recover
 from postroom.flow.job import pause, start
 from postroom.gateway import dead_journals, journal
 from postroom.ledger.database.engine import CHECK_TASK, TASK
+from postroom.ledger.delivery import windows
 from proofs.simulation.database import Connection
 from proofs.simulation.ledger.tables import Lane
 from proofs.simulation.time import Loop, Process, current
@@ -126,7 +127,7 @@ def installed(loop: Loop, disk: Disk, open_session: Any, boot_id: Any, seed: int
     clock = SimpleNamespace(monotonic=monotonic, thread_time=lambda: 0.0)
     segment = journal.HEADER_OCTETS + RECORDS * journal.RECORD_OCTETS
     places: list[tuple[Any, str, Any]] = [
-        *((module, "time", clock) for module in (books, deliver, guard, window_source, lease, pacing)),
+        *((module, "time", clock) for module in (books, deliver, guard, window_source, windows, lease, pacing)),
         *((module, "engine", ENGINE) for module in (deliver, recover, start, pause)),
         *((module, "RECORDS", RECORDS) for module in (journal, dead_journals)),
         *((module, "SEGMENT_OCTETS", segment) for module in (journal, dead_journals)),

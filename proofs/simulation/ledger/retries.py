@@ -1,14 +1,17 @@
-"""The statements of `ledger/delivery/retries.sql` and `ledger/job/settlements.sql`: who is given up, and what a person decides.
+"""The statements of `ledger/delivery/retries.sql` and `ledger/job/settlements.sql`: who is given up, whom a refusal was about,
+and what a person decides.
 
 The deadline and the tail are `PATIENCE_S` here, so that runs meet them.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+
 from postroom.domain.job import Status
 from postroom.domain.outcome import Evidence, Kind
 from proofs.simulation.ledger.tables import Condition, Parameters, Retry, Rows, Tables, Told
-from proofs.simulation.ledger.windows import HOLDING
+from proofs.simulation.ledger.windows import HOLDING, refused_in_a_row
 
 PATIENCE_S = 3.0
 
@@ -66,6 +69,47 @@ def give_up(tables: Tables, now: float, given: Parameters) -> Rows:
             counts[chunk_no] = counts.get(chunk_no, 0) + 1
     for chunk_no, n in counts.items():
         chunk = tables.chunk[given["job_id"], chunk_no]
+        tables.put(chunk._replace(failed=chunk.failed + n))
+    return [(n,) for n in counts.values()]
+
+
+def jobs_in_question(tables: Tables, now: float, given: Parameters) -> Rows:
+    found = {key[0] for key, retry in tables.retry.items() if retry.alike is not None and not retry.is_about_us}
+    return [(tables.job[job_id].account_id, job_id) for job_id in found if tables.job[job_id].status is Status.SENDING]
+
+
+def find_it_about_us(tables: Tables, now: float, given: Parameters) -> Rows:
+    job_id = given["job_id"]
+    row = refused_in_a_row(tables, job_id)
+    accepted = max(chunk.accepted_after for chunk in tables.chunks_of(job_id))
+    ours = [(retry.refused_at, key) for key, retry in tables.retry.items()
+            if key[0] == job_id and retry.alike is not None and not retry.is_about_us and retry.refused_at > accepted
+            and (row.total() >= given["row_max"] or row[retry.alike] >= given["alike_max"])]
+    for _, key in ours:
+        tables.retry[key] = tables.retry[key]._replace(is_about_us=True)
+    return [(_last_refusal(tables, *max(ours)[1]),)] if ours else []
+
+
+def _last_refusal(tables: Tables, job_id: int, chunk_no: int, position: int) -> str:
+    told = next(one for one in reversed(tables.outcome[job_id, position]) if one.kind is Kind.REFUSED)
+    return f"{told.code} {told.reply}".rstrip()
+
+
+def find_it_about_them(tables: Tables, now: float, given: Parameters) -> Rows:
+    job_id = given["job_id"]
+    accepted = max(chunk.accepted_after for chunk in tables.chunks_of(job_id))
+    counts: Counter[int] = Counter()
+    for key, retry in sorted(tables.retry.items()):
+        if key[0] == job_id and retry.alike is not None and not retry.is_about_us and retry.refused_at <= accepted:
+            _, chunk_no, position = key
+            last = next(one for one in reversed(tables.outcome[job_id, position]) if one.kind is Kind.REFUSED)
+            tables.tell(job_id, position, Told(
+                retry.attempt_no, Kind.FAILED, Evidence.WORKER, last.code, last.enhanced_code,
+                f"Refused for good, and others were accepted since; the gateway's answer: “{_last_refusal(tables, *key)}”.", now))
+            del tables.retry[key]
+            counts[chunk_no] += 1
+    for chunk_no, n in counts.items():
+        chunk = tables.chunk[job_id, chunk_no]
         tables.put(chunk._replace(failed=chunk.failed + n))
     return [(n,) for n in counts.values()]
 

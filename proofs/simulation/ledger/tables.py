@@ -7,6 +7,7 @@ refused here.
 from __future__ import annotations
 
 import re
+from math import inf
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -56,6 +57,8 @@ class Chunk(NamedTuple):
     window_no: int = 0
     window_open: bool = False
     available_at: float | None = None
+    accepted_after: float = -inf
+    accepted_before: float = -inf
 
     @property
     def unsent(self) -> int:
@@ -91,6 +94,9 @@ class Retry(NamedTuple):
     refusals: int
     not_before: float
     since: float
+    alike: int | None = None
+    refused_at: float = -inf
+    is_about_us: bool = False
 
 
 class Condition(NamedTuple):

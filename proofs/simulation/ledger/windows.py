@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from math import inf
 from typing import NamedTuple
 
 from postroom.domain.job import Status
@@ -81,6 +83,8 @@ def turn_window(tables: Tables, now: float, given: Parameters) -> Rows:
     for one in _booked(given, now):
         tables.tell(job_id, one.position, one.told)
         chunk = _counted(chunk, one.told.kind, 1)
+        if one.told.kind is Kind.SENT:
+            chunk = chunk._replace(accepted_after=now - given["open_s"], accepted_before=now)
     fresh = [position for position in range(given["next_position"], given["last_position"] + 1)
              if not recipients[position - 1].booked][:size]
     taken = []
@@ -107,19 +111,32 @@ def _since(tables: Tables, job_id: int, position: int, now: float) -> float:
 
 
 def book_retries(tables: Tables, now: float, given: Parameters) -> Rows:
-    columns = [array(given[name]) for name in ("positions", "attempts", "delays_s", "refusals")]
-    for p, a, d, f in zip(*columns, strict=True):
+    columns = [array(given[name]) for name in ("positions", "attempts", "delays_s", "refusals", "alike")]
+    for p, a, d, f, k in zip(*columns, strict=True):
         position = int(p)
         tables.retry[int(given["job_id"]), int(given["chunk_no"]), position] = Retry(
-            int(a) + 1, int(f), now + float(d), _since(tables, given["job_id"], position, now))
+            int(a) + 1, int(f), now + float(d), _since(tables, given["job_id"], position, now),
+            None if k is None else int(k), -inf if k is None else now)
     return []
+
+
+def refused_in_a_row(tables: Tables, job_id: int) -> Counter[int]:
+    """Those of whom it is open whom it was about, since anybody was accepted, by likeness."""
+    accepted = max(chunk.accepted_before for chunk in tables.chunks_of(job_id))
+    return Counter(retry.alike for key, retry in tables.retry.items()
+                   if key[0] == job_id and retry.alike is not None and retry.refused_at > accepted)
 
 
 def take_due_retries(tables: Tables, now: float, given: Parameters) -> Rows:
     due = sorted((key for key, retry in tables.retry.items()
                   if key[:2] == (given["job_id"], given["chunk_no"]) and retry.not_before <= now),
                  key=lambda key: (tables.retry[key].not_before, key))[:given["size"]]
-    return [(key[2], retry.attempt_no, retry.refusals) for key in due if (retry := tables.retry.pop(key))]
+    row = refused_in_a_row(tables, given["job_id"])
+
+    def was_refused(alike: int | None) -> bool:
+        return alike is not None and row[alike] < given["alike_max"] and row.total() < given["row_max"]
+    return [(key[2], retry.attempt_no, retry.refusals, was_refused(retry.alike)) for key in due
+            if (retry := tables.retry.pop(key))]
 
 
 def recipients_at(tables: Tables, now: float, given: Parameters) -> Rows:

@@ -63,8 +63,9 @@ EVIDENCE_MEANINGS = {
 class Outcome(NamedTuple):
     """One attempt's result for one recipient. `code` and `enhanced_code` are the gateway's, `reply` its words or ours.
 
-    `retry_in_s` and `refusals` stand only where the recipient stays unsent: when it is due again, and how many temporary
-    refusals count against it.
+    `retry_in_s`, `refusals` and `alike` stand only where the recipient stays unsent: when it is due again, how many temporary
+    refusals count against it, and, where it was refused for good and nobody can tell yet whether that is about the recipient, the
+    number of all refusals like this one.
     """
 
     position: int
@@ -76,3 +77,4 @@ class Outcome(NamedTuple):
     reply: str | None = None
     retry_in_s: float | None = None
     refusals: int = 0
+    alike: int | None = None

@@ -15,7 +15,10 @@ CHUNKS_PER_LANE = 4
 RETRY_DELAY_BASE_S = 5.0
 RETRY_DELAY_MAX_S = 900.0
 
-EQUAL_REFUSALS_MAX = 5  # refusals of a job's message in a row that are all alike: then the fault is the message's
+# Recipients refused for good in a row, nobody accepted between them, by answers that do not tell whom they are about: so many
+# that are alike, or so many whatever is said, and it is about us, or about the message.
+ALIKE_MAX = 5
+REFUSED_IN_A_ROW_MAX = 20
 
 # A throttled gateway: half as fast, at most once a second; then faster again by a twentieth of that speed each second, so
 # as fast as before after 20 s. A minute without another throttle ends it.

@@ -3,7 +3,8 @@
 Promises: bytes become replies whatever the pieces they arrive in; nothing that a gateway sends can grow without limit,
 hang the reader, smuggle control characters into the ledger or repeat a session's login there (secrecy.py); every refusal is
 judged here and nowhere else, from (phase, code, enhanced code), never from the text, and the judgement is named by its blast
-radius: how much it stops.
+radius: how much it stops. Where those three do not tell whom it is about, it is an open question, which the refusals around it
+answer (`likeness`).
 
 Fails: bytes that are no reply, or exceed a limit, raise `ProtocolError`. Whoever reads a session must then close it,
 because from there on replies can no longer be counted.
@@ -16,6 +17,7 @@ from __future__ import annotations
 import re
 from enum import Enum
 from typing import Final, NamedTuple
+from zlib import crc32
 
 from postroom.gateway.secrecy import Hide, nothing
 
@@ -66,7 +68,8 @@ class Verdict(Enum):
     RETRY = "retry"  # a temporary refusal of this recipient, who stays unsent
     THROTTLED = "throttled"  # the gateway asks for a slower pace: nobody is failed, this recipient stays unsent
     RECIPIENT_FAILED = "recipient_failed"
-    MESSAGE_REFUSED = "message_refused"  # of this recipient, but five alike in a row are the fault of the job
+    RECIPIENT_REFUSED = "recipient_refused"  # for good; whether it is about this recipient or about us is open
+    MESSAGE_REFUSED = "message_refused"  # the same of this recipient's message; five alike in a row are the fault of the job
     GATEWAY_FAULT = "gateway_fault"  # credentials, sender, TLS: no recipient is at fault, a person must look
     JOB_FAULT = "job_fault"  # the message itself is refused: going on would collect the same refusal for everyone
 
@@ -89,7 +92,13 @@ def _codes(text: str) -> frozenset[int]:
 
 
 def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
+    """Enhanced codes by words; "5.7.500-513" stands for all of those."""
+    found: set[str] = set()
+    for word in text.split():
+        kind, _, details = word.rpartition(".")
+        first, _, last = details.partition("-")
+        found.update(f"{kind}.{detail}" for detail in range(int(first), int(last or first) + 1))
+    return frozenset(found)
 
 
 SETTING_UP: Final = frozenset({Phase.CONNECT, Phase.EHLO, Phase.STARTTLS, Phase.AUTH})
@@ -97,13 +106,21 @@ TRANSACTION: Final = frozenset({Phase.MAIL, Phase.RCPT, Phase.DATA, Phase.DOT})
 MAIL, RCPT, DATA, DOT = (frozenset({phase}) for phase in (Phase.MAIL, Phase.RCPT, Phase.DATA, Phase.DOT))
 
 # "4.1" stands for every code that begins so. X.1 and X.2 speak of the address and of the mailbox, X.6 of the content, and
-# 5.3.4 of its size (RFC 3463).
-ABOUT_THE_MAILBOX: Final = _words("4.1 4.2 5.1 5.2")
+# 5.3.4 of its size (RFC 3463). Of the permanent ones some are used for much else, so only these are certain (5.1.10: RFC 7505).
+ABOUT_THE_MAILBOX_FOR_NOW: Final = _words("4.1 4.2")
+ABOUT_THE_MAILBOX: Final = _words("5.1.1-6 5.1.10 5.2.1-4")
 ABOUT_THE_MESSAGE: Final = _words("5.3.4 5.6")
-ABOUT_THE_SENDER: Final = _words("5.1.7 5.1.8")
-# A day's limit at Gmail (5.4.5), a server that takes nothing (5.3.2), Microsoft's limits and blocks of a sender (the others).
-ABOUT_THE_ACCOUNT: Final = _words("5.3.2 5.4.5 5.7.705 5.7.708")
-ABOUT_AUTHENTICATION_OF_THE_MAIL: Final = _words("5.7.26 5.7.27 5.7.29 5.7.515")
+ABOUT_THE_SENDER: Final = _words("4.1.7-8 5.1.7-8")
+# What we said is not what it wants to hear: a name at EHLO, mostly, which Postfix refuses as late as at RCPT.
+ABOUT_OUR_WORDS: Final = _codes("500 501 502 504")
+# A server that takes nothing (5.3.2), a day's limit at Gmail (5.4.5) and at Microsoft (5.1.90), no login or none that is good for
+# this (RFC 4954, RFC 5248), a network without a name (RFC 7372: 5.7.25), a flood (5.7.28); and Microsoft's: no right to this
+# sender (5.2.252, 5.7.57, 5.7.60), no tenant's server (5.7.64), its limits and blocks of senders and networks (the others).
+ABOUT_THE_ACCOUNT: Final = _words(
+    "5.1.90 5.2.252 5.3.2 5.4.5 5.7.3 5.7.8-9 5.7.11 5.7.13-14 5.7.25 5.7.28 5.7.30 5.7.57 5.7.60 5.7.64 5.7.500-513 5.7.606-649 "
+    "5.7.700-750")
+# DKIM, SPF, both, ARC or DMARC (RFC 7372), and Microsoft's 5.7.509 and 5.7.515.
+ABOUT_AUTHENTICATION_OF_THE_MAIL: Final = _words("5.7.20-24 5.7.26-27 5.7.29 5.7.509 5.7.515")
 
 # The first rule that fits decides. 2xx never comes here, and neither does what is no reply. A connection that is lost before
 # the dot, a name that does not resolve, a TLS handshake that breaks off: the job waits with growing patience and says why, and
@@ -114,7 +131,8 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(SETTING_UP, _codes("4xx"), None, Verdict.THROTTLED),  # 454 at AUTH or STARTTLS, 450 greeting
     Rule(SETTING_UP, _codes("5xx"), None, Verdict.GATEWAY_FAULT),  # 554 greeting, 535 credentials
     # Temporary: nobody is failed. Who is it about, the recipient or the gateway?
-    Rule(TRANSACTION, _codes("4xx"), ABOUT_THE_MAILBOX, Verdict.RETRY),
+    Rule(TRANSACTION, _codes("4xx"), ABOUT_THE_SENDER, Verdict.GATEWAY_FAULT),
+    Rule(TRANSACTION, _codes("4xx"), ABOUT_THE_MAILBOX_FOR_NOW, Verdict.RETRY),
     Rule(TRANSACTION, _codes("450 451 452 454"), None, Verdict.THROTTLED),
     Rule(MAIL, _codes("4xx"), None, Verdict.THROTTLED),  # no recipient was named yet
     Rule(TRANSACTION, _codes("4xx"), None, Verdict.RETRY),
@@ -129,9 +147,10 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(MAIL, _codes("552"), None, Verdict.MESSAGE_REFUSED),  # it is too large
     Rule(MAIL, _codes("5xx"), ABOUT_THE_MESSAGE, Verdict.MESSAGE_REFUSED),
     Rule(MAIL, _codes("5xx"), None, Verdict.GATEWAY_FAULT),  # the sender is refused
-    # Permanent, and about this recipient, or about the message that this recipient was to get.
-    Rule(RCPT, _codes("5xx"), None, Verdict.RECIPIENT_FAILED),
-    Rule(DATA | DOT, _codes("5xx"), ABOUT_THE_MAILBOX, Verdict.RECIPIENT_FAILED),
+    # Permanent, and about this recipient; or perhaps about it, or about the message that this recipient was to get.
+    Rule(RCPT | DATA | DOT, _codes("5xx"), ABOUT_THE_MAILBOX, Verdict.RECIPIENT_FAILED),
+    Rule(RCPT, ABOUT_OUR_WORDS, None, Verdict.GATEWAY_FAULT),
+    Rule(RCPT, _codes("5xx"), None, Verdict.RECIPIENT_REFUSED),
     Rule(DATA | DOT, _codes("5xx"), None, Verdict.MESSAGE_REFUSED),
 )
 
@@ -158,6 +177,17 @@ def classify(phase: Phase, reply: Reply) -> Verdict:
 def may_be_about_the_recipient(phase: Phase, reply: Reply) -> bool:
     """Whether what is taken for a throttle may be a greylist's answer to this very recipient."""
     return phase is Phase.RCPT and reply.code in (450, 451) and not reply.enhanced.startswith("4.3.")
+
+
+_MASKED: Final = re.compile(r"<[^>]*>|\S*[@\d]\S*")
+
+
+def likeness(phase: Phase, reply: Reply, address: str) -> int:
+    """The same number for refusals that are alike: at the same phase, with the same codes and the same words, but for addresses
+    and whatever has digits in it (ids, times, networks). For columns of 32 bits, with sign."""
+    words = reply.text.lower().replace(address.rpartition("@")[2].lower(), "@")
+    alike = crc32(f"{phase.value} {reply.code} {reply.enhanced} {_MASKED.sub('#', words)}".encode())
+    return alike - 2**31
 
 
 def accepts(phase: Phase, code: int) -> bool:

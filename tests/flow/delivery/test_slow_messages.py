@@ -16,7 +16,7 @@ from postroom.domain.outcome import Kind
 from postroom.domain.pace import FIRST_WINDOW_SIZE
 from postroom.flow.account import domains
 from postroom.flow.content.outgoing import OutgoingJob, OutgoingJobs, outgoing_job, signed
-from postroom.flow.delivery.window_source import Streak, WindowSource
+from postroom.flow.delivery.window_source import Row, WindowSource
 from postroom.flow.job.finish import cancel
 from postroom.gateway.journal import Journal, WindowKey
 from postroom.gateway.sandbox.script import Answer, Script
@@ -114,7 +114,7 @@ async def test_a_window_that_is_made_ahead_ends_where_it_may_not_go_on_and_gives
     answers = iter([True, True, True])
     window = Window(1, tuple(InHand(n, 1, f"person{n}@list.example", '{"name": "Ann"}', 0) for n in range(1, 11)))
     source = WindowSource(window, outgoing, lambda: next(answers, False), journal=journal, intent=journal.intend(KEY, 50),
-                  retry_base_s=1, streak=Streak())
+                  retry_base_s=1, row=Row())
     await asyncio.to_thread(source.prepare)
     assert outgoing.in_threads == {1, 2, 3}
     assert source.next() is None
@@ -128,7 +128,7 @@ async def test_a_message_is_the_same_wherever_it_is_made(stage: Stage, journal: 
     job = await stage.started(account, COUNT, content=SLOW)
     outgoing = [await outgoing_job(stage.pool, stage.deployment, account, job.id) for _ in range(2)]
     ahead, here = (WindowSource(Window(1, (InHand(7, 1, "person7@list.example", '{"name": "Ann"}', 0),)), one, lambda: True,
-                                journal=journal, intent=journal.intend(KEY, 50), retry_base_s=1, streak=Streak())
+                                journal=journal, intent=journal.intend(KEY, 50), retry_base_s=1, row=Row())
                    for one in outgoing)
     await asyncio.to_thread(ahead.prepare)
     first, second = ahead.next(), here.next()

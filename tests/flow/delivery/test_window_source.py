@@ -10,7 +10,7 @@ import pytest
 
 from postroom.domain.outcome import Evidence, Kind
 from postroom.flow.content.outgoing import OutgoingJob
-from postroom.flow.delivery.window_source import Streak, WindowSource
+from postroom.flow.delivery.window_source import Row, WindowSource
 from postroom.gateway.journal import Journal, WindowKey
 from postroom.gateway.replies import Phase, Reply, Verdict
 from postroom.gateway.session import Endpoint, Envelope
@@ -30,8 +30,8 @@ KEY = WindowKey(1, 1, 0, 1)
 SourceOf = Callable[..., WindowSource]
 
 
-def in_hand(position: int, *, name: str = "Ann", refusals: int = 0, attempt_no: int = 1) -> InHand:
-    return InHand(position, attempt_no, f"person{position}@list.example", f'{{"name": "{name}"}}', refusals)
+def in_hand(position: int, *, name: str = "Ann", refusals: int = 0, attempt_no: int = 1, was_refused: bool = False) -> InHand:
+    return InHand(position, attempt_no, f"person{position}@list.example", f'{{"name": "{name}"}}', refusals, was_refused)
 
 
 @pytest.fixture
@@ -43,9 +43,9 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
 
 @pytest.fixture
 def source_of(journal: Journal) -> SourceOf:
-    def make(*recipients: InHand, may_go_on: Callable[[], bool] = lambda: True, streak: Streak | None = None) -> WindowSource:
+    def make(*recipients: InHand, may_go_on: Callable[[], bool] = lambda: True, row: Row | None = None) -> WindowSource:
         return WindowSource(Window(1, recipients), OUTGOING, may_go_on, journal=journal, intent=journal.intend(KEY, 50),
-                            retry_base_s=RETRY_BASE_S, streak=streak or Streak())
+                            retry_base_s=RETRY_BASE_S, row=row or Row())
     return make
 
 
@@ -103,15 +103,61 @@ def test_the_last_temporary_refusal_that_is_put_up_with_fails_it(source_of: Sour
     assert (one.kind, one.reply) == (Kind.FAILED, "4.2.1 Busy"), "the gateway's words stay its own"
 
 
-def test_a_message_that_is_too_large_fails_its_own_recipient_until_nothing_else_comes(source_of: SourceOf) -> None:
-    streak = Streak()
-    too_large, fine = Reply(552, "5.3.4", "5.3.4 Message too big"), Reply(250, "", "Ok")
-    source = source_of(*[in_hand(position) for position in range(1, 12)], streak=streak)
-    for reply in [too_large] * 4 + [fine] + [too_large] * 5:
-        source.replied(begun(source), Phase.DOT, reply)
-    kinds = [one.kind for one in source.outcomes()]
-    assert kinds == [Kind.FAILED] * 4 + [Kind.SENT] + [Kind.FAILED] * 4 + [Kind.REFUSED, Kind.RELEASED]
-    assert source.trouble == (Phase.DOT, Verdict.JOB_FAULT, too_large), "the fifth in a row is the job's fault"
+REFUSED_FOR_NOBODY_KNOWS_WHOM = [
+    (Phase.RCPT, Reply(554, "5.7.1", "5.7.1 <person{n}@list.example>: Relay access denied"), Verdict.GATEWAY_FAULT),
+    (Phase.RCPT, Reply(550, "", "no mail for list.example today, id {n}7f3"), Verdict.GATEWAY_FAULT),
+    (Phase.DOT, Reply(552, "5.3.4", "5.3.4 Message too big"), Verdict.JOB_FAULT),
+    (Phase.DOT, Reply(554, "5.7.1", "5.7.1 [CS01] Message {n}-8 not accepted for policy reasons"), Verdict.JOB_FAULT)]
+
+
+def said_to(position: int, reply: Reply) -> Reply:
+    return reply._replace(text=reply.text.replace("{n}", str(position)))
+
+
+@pytest.mark.parametrize(("phase", "reply", "verdict"), REFUSED_FOR_NOBODY_KNOWS_WHOM)
+def test_a_refusal_that_does_not_tell_whom_it_is_about_fails_nobody_before_another_is_accepted_and_a_few_in_a_row_end_the_window(
+        source_of: SourceOf, phase: Phase, reply: Reply, verdict: Verdict) -> None:
+    source = source_of(*[in_hand(position) for position in range(1, 12)])
+    for position in range(1, 11):
+        accepted = position == 5
+        source.replied(begun(source), Phase.DOT if accepted else phase, Reply(250, "", "Ok") if accepted
+                       else said_to(position, reply))
+    outcomes = source.outcomes()
+    assert [one.kind for one in outcomes] == [Kind.FAILED] * 4 + [Kind.SENT] + [Kind.REFUSED] * 5 + [Kind.RELEASED]
+    assert len({one.alike for one in outcomes if one.kind is Kind.REFUSED}) == 1
+    assert {one.refusals for one in outcomes} == {0}, "none counts against anybody"
+    assert source.trouble == (phase, verdict, said_to(10, reply)), "the fifth in a row"
+
+
+@pytest.mark.parametrize(("phase", "reply", "verdict"), REFUSED_FOR_NOBODY_KNOWS_WHOM)
+def test_a_second_one_of_somebody_of_whom_nothing_else_is_known_is_the_last(
+        source_of: SourceOf, phase: Phase, reply: Reply, verdict: Verdict) -> None:
+    source = source_of(in_hand(1, attempt_no=2, was_refused=True), in_hand(2))
+    source.replied(begun(source), phase, said_to(1, reply))
+    source.replied(begun(source), phase, said_to(2, reply))
+    first, second = source.outcomes()
+    assert (first.kind, first.alike, second.kind) == (Kind.FAILED, None, Kind.REFUSED)
+
+
+def test_nobody_fails_in_a_row_that_is_about_us_however_often_refused(source_of: SourceOf) -> None:
+    row = Row()
+    source = source_of(*[in_hand(position, attempt_no=2) for position in range(1, 6)], row=row)
+    for _ in range(5):
+        source.replied(begun(source), Phase.RCPT, Reply(550, "5.7.1", "5.7.1 go away"))
+    source = source_of(in_hand(3, attempt_no=3, was_refused=True), row=row)
+    source.replied(begun(source), Phase.RCPT, Reply(550, "5.7.1", "5.7.1 go away"))
+    (one,) = source.outcomes()
+    assert (one.kind, source.trouble is not None) == (Kind.REFUSED, True)
+
+
+def test_many_refusals_in_a_row_are_about_us_though_no_two_are_alike(source_of: SourceOf) -> None:
+    words = "abcdefghijklmnopqrst"
+    source = source_of(*[in_hand(position) for position in range(1, 30)])
+    for word in words:
+        assert source.trouble is None
+        source.replied(begun(source), Phase.RCPT, Reply(550, "", word))
+    assert source.trouble is not None
+    assert {one.kind for one in source.outcomes()} == {Kind.REFUSED, Kind.RELEASED}
 
 
 @pytest.mark.parametrize(("phase", "reply", "verdict"), [

@@ -31,8 +31,8 @@ from postroom.flow.delivery.books import Books, Work
 from postroom.flow.delivery.lease import Lease
 from postroom.flow.delivery.pacing import Paces, quota_sentence
 from postroom.flow.delivery.sessions import NoSlot, Sessions
-from postroom.flow.delivery.waiting import wait
-from postroom.flow.delivery.window_source import Streak, WindowSource
+from postroom.flow.delivery.waiting import refusing, wait
+from postroom.flow.delivery.window_source import Row, WindowSource
 from postroom.flow.delivery.witness import Witness
 from postroom.flow.job import finish
 from postroom.gateway.journal import Journal, JournalFull
@@ -68,7 +68,7 @@ class Deliveries:
     draining: bool = False
     _books: Books = field(init=False)
     _held: dict[int, Lease] = field(default_factory=dict)
-    _streaks: dict[int, Streak] = field(default_factory=dict)
+    _rows: dict[int, Row] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._books = Books(self.pool, self.journal, self.witness)
@@ -119,7 +119,7 @@ class Deliveries:
             if lease.claim.job_id == job_id:
                 lease.lost = True
         self.outgoing_jobs.forget(job_id)
-        self._streaks.pop(job_id, None)
+        self._rows.pop(job_id, None)
 
     # -- one chunk ----------------------------------------------------------------------------------------------------
 
@@ -200,7 +200,7 @@ class Deliveries:
         assert work.window is not None
         claim = work.lease.claim
         source = WindowSource(work.window, work.outgoing, work.lease.may_go_on, journal=self.journal, intent=work.unbooked[-1],
-                      retry_base_s=self.retry_base_s, streak=self._streaks.setdefault(claim.job_id, Streak()),
+                      retry_base_s=self.retry_base_s, row=self._rows.setdefault(claim.job_id, Row()),
                       takes_utf8=work.session.offers_utf8, size_max=work.session.size_max)
         began = time.monotonic()
         lost: SessionLost | None = None
@@ -259,7 +259,7 @@ class Deliveries:
         elif verdict is Verdict.THROTTLED:
             await self._wait_for_gateway(claim, f"The gateway takes nothing for now: it says {said}")
         else:
-            await self._wait_for_gateway(claim, f"The gateway refuses the account's mail: {said}")
+            await self._wait_for_gateway(claim, refusing(str(reply)))
 
     async def _is_about_few(self, claim: Claim) -> bool:
         """Whether a few are all that is left of a job, so that it does not wait: its tail has to end."""

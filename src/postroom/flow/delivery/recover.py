@@ -3,7 +3,8 @@
 The sweep reads the ledger and puts right whatever a crash left: a sending job without enough lanes, one that waits for its
 pre-flight and that nobody looks at, one that is done but not completed, a queue that nobody moved on, a window whose worker
 vanished and whose job was cancelled or paused, a gateway that was waited for too long, recipients that were refused for too
-long; and what a clock that was set has left. Any worker may do it, one at a time, each second; doing it twice does no harm.
+long, or for good without anybody knowing yet whom that was about; and what a clock that was set has left. Any worker may do it,
+one at a time, each second; doing it twice does no harm.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ from datetime import timedelta
 import psycopg
 import structlog
 
+from postroom.domain.pace import RETRY_DELAY_BASE_S
 from postroom.errors import PostroomError
 from postroom.flow.check.preflight import LANES
+from postroom.flow.delivery.waiting import refusing, wait
 from postroom.flow.job import finish
 from postroom.flow.job.start import start_idle_queue
 from postroom.ledger.check import preflight
@@ -29,7 +32,7 @@ SWEEP_EVERY_S = 1.0
 log = structlog.get_logger(__name__)
 
 
-async def sweep(pool: Pool, *, give_up_s: float, lease_s: float) -> None:
+async def sweep(pool: Pool, *, give_up_s: float, lease_s: float, retry_base_s: float = RETRY_DELAY_BASE_S) -> None:
     """One round. Each repair is a transaction of its own, in the locking order of everybody else."""
     await _mend(_look_at_clock(pool))
     async with pool.connection() as conn, conn.transaction():
@@ -57,6 +60,7 @@ async def sweep(pool: Pool, *, give_up_s: float, lease_s: float) -> None:
         await _mend(_lose_window(pool, account_id, job_id, chunk_no))
     for account_id in idle:
         await _mend(start_idle_queue(pool, account_id))
+    await _mend(_answer_questions(pool, retry_base_s))
     await _mend(_give_up_retries(pool))
 
 
@@ -84,6 +88,14 @@ async def _look_at_clock(pool: Pool) -> None:
 
 def _rounded(length: timedelta) -> timedelta:
     return timedelta(seconds=round(length.total_seconds()))
+
+
+async def _answer_questions(pool: Pool, retry_base_s: float) -> None:
+    async with pool.connection() as conn:
+        found = await retries.answer_questions(conn)
+    for one in found:
+        if one.about_us is not None:
+            await wait(pool, one, "gateway", refusing(one.about_us), base_s=retry_base_s)
 
 
 async def _give_up_retries(pool: Pool) -> None:

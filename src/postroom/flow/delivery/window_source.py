@@ -9,14 +9,14 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from postroom.domain.outcome import Evidence, Kind, Outcome
-from postroom.domain.pace import EQUAL_REFUSALS_MAX, retry_delay_s
+from postroom.domain.pace import ALIKE_MAX, REFUSED_IN_A_ROW_MAX, retry_delay_s
 from postroom.errors import InvalidInput
 from postroom.flow.content.outgoing import SLOW_S, OutgoingJob
 from postroom.gateway.journal import Intent, Journal
-from postroom.gateway.replies import Phase, Reply, Verdict, classify
+from postroom.gateway.replies import Phase, Reply, Verdict, classify, likeness
 from postroom.gateway.session import Envelope
 from postroom.ledger.delivery.windows import InHand, Window
 from postroom.message.wire.address import envelope as envelope_of
@@ -25,23 +25,21 @@ from postroom.points import reach
 
 
 @dataclass(slots=True)
-class Streak:
-    """Equal refusals of one job's messages in a row. Messages are personal, so each fails its own recipient; when nothing else
-    comes, the fault is the job's, and a hundred thousand copies of it would ruin the account's reputation."""
+class Row:
+    """Recipients of one job that were refused for good since this process had one accepted, by answers that do not tell whom they
+    are about: by likeness. When nothing else comes it is not about them, and a hundred thousand copies of it would ruin the
+    account's reputation."""
 
-    refusal: tuple[Phase, int, str] | None = None
-    times: int = 0
+    positions: dict[int, set[int]] = field(default_factory=dict)
 
-    def goes_on(self, phase: Phase, reply: Reply) -> bool:
-        """Whether this one more is still its recipient's fault."""
-        refusal = phase, reply.code, reply.enhanced
-        self.times = self.times + 1 if refusal == self.refusal else 1
-        self.refusal = refusal
-        return self.times < EQUAL_REFUSALS_MAX
+    def is_long_with(self, position: int, alike: int) -> bool:
+        """Whether it is about us with this one more."""
+        self.positions.setdefault(alike, set()).add(position)
+        return len(self.positions[alike]) >= ALIKE_MAX or sum(map(len, self.positions.values())) >= REFUSED_IN_A_ROW_MAX
 
     def ends(self) -> None:
         """The gateway accepted one."""
-        self.refusal, self.times = None, 0
+        self.positions.clear()
 
 
 class WindowSource:
@@ -54,7 +52,7 @@ class WindowSource:
     """
 
     def __init__(self, window: Window, outgoing: OutgoingJob, may_go_on: Callable[[], bool], *, journal: Journal, intent: Intent,
-                 retry_base_s: float, streak: Streak, takes_utf8: bool = False, size_max: int | None = None) -> None:
+                 retry_base_s: float, row: Row, takes_utf8: bool = False, size_max: int | None = None) -> None:
         self._waiting = iter(window.recipients)
         self._recipients = window.recipients
         self._outgoing = outgoing
@@ -62,12 +60,13 @@ class WindowSource:
         self._journal = journal
         self._intent = intent
         self._retry_base_s = retry_base_s
-        self._streak = streak
+        self._row = row
         self._takes_utf8 = takes_utf8
         self._size_max = size_max
         self._prepared: dict[int, Envelope | Outcome] = {}
         self._is_suspect = True
         self._outcomes: dict[int, Outcome] = {}
+        self._in_question: list[int] = []  # positions that were refused for good; whom that was about is open
         self.accepted = 0
         self.is_heard = False
         self.trouble: tuple[Phase, Verdict, Reply] | None = None
@@ -142,13 +141,19 @@ class WindowSource:
     def _judged(self, one: InHand, phase: Phase, reply: Reply) -> Outcome:
         """What this answer makes of the recipient, and of the window."""
         verdict = classify(phase, reply)
-        if verdict is Verdict.MESSAGE_REFUSED:
-            verdict = Verdict.RECIPIENT_FAILED if self._streak.goes_on(phase, reply) else Verdict.JOB_FAULT
+        alike = None
+        if verdict in (Verdict.RECIPIENT_REFUSED, Verdict.MESSAGE_REFUSED):
+            alike = likeness(phase, reply, one.address)
+            if self._row.is_long_with(one.position, alike):
+                verdict = Verdict.GATEWAY_FAULT if verdict is Verdict.RECIPIENT_REFUSED else Verdict.JOB_FAULT
+            elif one.was_refused:
+                verdict = Verdict.RECIPIENT_FAILED
         self.is_heard |= verdict in (Verdict.ACCEPTED, Verdict.RETRY, Verdict.RECIPIENT_FAILED)
         refusals, retry_in_s = 0, None
         if verdict is Verdict.ACCEPTED:
             self.accepted += 1
-            self._streak.ends()
+            self._row.ends()
+            self._was_about_them()
             kind = Kind.SENT
         elif verdict is Verdict.RECIPIENT_FAILED or (
                 verdict is Verdict.RETRY and one.refusals + 1 >= self._outgoing.retry_attempts_max):
@@ -157,10 +162,19 @@ class WindowSource:
             # Still unsent. Only a refusal of this very recipient counts against it; slowing down and faults do not.
             refusals = one.refusals + (verdict is Verdict.RETRY)
             kind, retry_in_s = Kind.REFUSED, retry_delay_s(max(1, refusals), random.random(), self._retry_base_s)  # noqa: S311
-            if verdict is not Verdict.RETRY:
+            if verdict in (Verdict.RECIPIENT_REFUSED, Verdict.MESSAGE_REFUSED):
+                self._in_question.append(one.position)
+                retry_in_s = self._retry_base_s  # time for others to be accepted meanwhile
+            elif verdict is not Verdict.RETRY:
                 self.trouble = self.trouble or (phase, verdict, reply)
         return Outcome(one.position, one.attempt_no, kind, Evidence.REPLY, reply.code, reply.enhanced or None, reply.text,
-                       retry_in_s, refusals)
+                       retry_in_s, refusals, alike if kind is Kind.REFUSED else None)
+
+    def _was_about_them(self) -> None:
+        """On the same connection it accepts somebody after it refused these."""
+        for position in self._in_question:
+            self._outcomes[position] = self._outcomes[position]._replace(kind=Kind.FAILED, retry_in_s=None, alike=None)
+        self._in_question.clear()
 
     def lost(self, envelope: Envelope, detail: str) -> None:
         one: InHand = envelope.token[0]  # type: ignore[index]

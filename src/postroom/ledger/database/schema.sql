@@ -338,6 +338,8 @@ CREATE TABLE chunk (
     available_at    timestamptz,               -- when the earliest retry is due, where only retries are left
     audited_at      timestamptz,               -- when its counters were last compared with its outcomes; infinity:
                                                -- when it was finished
+    accepted_after  timestamptz,               -- when the latest window was opened of which somebody was accepted, and when
+    accepted_before timestamptz,               -- it was booked
     PRIMARY KEY (account_id, job_id, chunk_no),
     FOREIGN KEY (account_id, job_id) REFERENCES job (account_id, id),
     CONSTRAINT accounting_identity
@@ -416,8 +418,14 @@ CREATE TABLE retry (
     refusals    smallint NOT NULL,     -- temporary refusals so far that count against it; throttling does not
     not_before  timestamptz NOT NULL,
     since       timestamptz NOT NULL DEFAULT clock_timestamp(),  -- of its first refusal
-    PRIMARY KEY (account_id, job_id, chunk_no, position)
+    alike       integer,               -- it was refused for good, and whom that is about is open: the number of all refusals alike
+    refused_at  timestamptz,
+    is_about_us boolean NOT NULL DEFAULT false,  -- no question any more: it is tried again, whoever is accepted
+    PRIMARY KEY (account_id, job_id, chunk_no, position),
+    CONSTRAINT a_question_has_a_time CHECK ((alike IS NULL) = (refused_at IS NULL))
 );
+
+CREATE INDEX retry_in_question ON retry (account_id, job_id) WHERE alike IS NOT NULL;
 
 -- One row: which installation this is, and a number that only grows. Workers keep the largest they have seen beside their
 -- journals; a database that names a smaller one was restored from a backup, and does not know what was sent since.

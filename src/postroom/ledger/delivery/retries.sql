@@ -85,3 +85,65 @@ UPDATE chunk c SET failed = c.failed + t.n
 FROM (SELECT chunk_no, count(*)::integer AS n FROM ended GROUP BY chunk_no) t
 WHERE c.account_id = %(account_id)s AND c.job_id = %(job_id)s AND c.chunk_no = t.chunk_no
 RETURNING t.n
+
+-- name: jobs_in_question
+-- Active jobs with somebody who was refused for good, of whom nobody knows yet whether it was about that person.
+SELECT DISTINCT r.account_id, r.job_id FROM retry r JOIN job j ON j.account_id = r.account_id AND j.id = r.job_id
+WHERE r.alike IS NOT NULL AND NOT r.is_about_us AND j.status = 'sending'
+
+-- name: find_it_about_us
+-- So many were refused alike, or at all, since anybody was accepted: it is not about them, nor about those of whom it is not known
+-- whether anybody was accepted after them. They are tried again whatever the gateway takes later. What it said to the last of them.
+WITH accepted AS MATERIALIZED (
+    SELECT coalesce(max(accepted_after), '-infinity') AS after, coalesce(max(accepted_before), '-infinity') AS before
+    FROM chunk WHERE account_id = %(account_id)s AND job_id = %(job_id)s
+), row AS MATERIALIZED (
+    SELECT alike, count(*) AS n FROM retry JOIN accepted ON refused_at > before
+    WHERE account_id = %(account_id)s AND job_id = %(job_id)s AND alike IS NOT NULL
+    GROUP BY alike
+), ours AS MATERIALIZED (
+    SELECT chunk_no, position FROM retry JOIN accepted ON refused_at > after
+    WHERE account_id = %(account_id)s AND job_id = %(job_id)s AND alike IS NOT NULL AND NOT is_about_us
+      AND ((SELECT sum(n) FROM row) >= %(row_max)s OR alike IN (SELECT alike FROM row WHERE n >= %(alike_max)s))
+), held AS MATERIALIZED (
+    SELECT chunk_no FROM chunk
+    WHERE account_id = %(account_id)s AND job_id = %(job_id)s AND chunk_no IN (SELECT chunk_no FROM ours)
+    ORDER BY chunk_no FOR NO KEY UPDATE
+), told AS (
+    UPDATE retry r SET is_about_us = true FROM ours JOIN held USING (chunk_no)
+    WHERE r.account_id = %(account_id)s AND r.job_id = %(job_id)s AND r.chunk_no = ours.chunk_no AND r.position = ours.position
+    RETURNING r.position, r.attempt_no, r.refused_at
+)
+SELECT rtrim(o.code || ' ' || o.reply) FROM told
+JOIN outcome o ON o.account_id = %(account_id)s AND o.job_id = %(job_id)s AND o.position = told.position
+              AND o.attempt_no = told.attempt_no - 1 AND o.kind = 'refused'
+ORDER BY told.refused_at DESC LIMIT 1
+
+-- name: find_it_about_them
+-- Somebody was accepted from a window that was opened after they were refused: they are booked as failed by what the gateway said
+-- then, and not asked for again. The chunk is locked before its retries, as everywhere.
+WITH due AS MATERIALIZED (
+    SELECT chunk_no, position FROM retry
+    WHERE account_id = %(account_id)s AND job_id = %(job_id)s AND alike IS NOT NULL AND NOT is_about_us
+      AND refused_at <= (SELECT max(accepted_after) FROM chunk WHERE account_id = %(account_id)s AND job_id = %(job_id)s)
+    ORDER BY chunk_no, position LIMIT 1000
+), held AS MATERIALIZED (
+    SELECT chunk_no FROM chunk
+    WHERE account_id = %(account_id)s AND job_id = %(job_id)s AND chunk_no IN (SELECT chunk_no FROM due)
+    ORDER BY chunk_no FOR NO KEY UPDATE
+), ended AS (
+    DELETE FROM retry r USING due JOIN held USING (chunk_no)
+    WHERE r.account_id = %(account_id)s AND r.job_id = %(job_id)s AND r.chunk_no = due.chunk_no AND r.position = due.position
+    RETURNING r.chunk_no, r.position, r.attempt_no
+), written AS (
+    INSERT INTO outcome (account_id, job_id, position, attempt_no, kind, evidence, code, enhanced_code, reply)
+    SELECT %(account_id)s, %(job_id)s, e.position, e.attempt_no, 'failed', 'worker', last.code, last.enhanced_code,
+           format('Refused for good, and others were accepted since; the gateway''s answer: “%%s”.',
+                  rtrim(last.code || ' ' || last.reply))
+    FROM ended e JOIN outcome last ON last.account_id = %(account_id)s AND last.job_id = %(job_id)s
+      AND last.position = e.position AND last.attempt_no = e.attempt_no - 1 AND last.kind = 'refused'
+)
+UPDATE chunk c SET failed = c.failed + t.n
+FROM (SELECT chunk_no, count(*)::integer AS n FROM ended GROUP BY chunk_no) t
+WHERE c.account_id = %(account_id)s AND c.job_id = %(job_id)s AND c.chunk_no = t.chunk_no
+RETURNING t.n

@@ -5,6 +5,7 @@ Every write is fenced by the epoch that its claim was given, and says so when it
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -14,6 +15,7 @@ from psycopg.types.numeric import Int4, Int8
 
 from postroom.domain.job import Status
 from postroom.domain.outcome import Evidence, Kind, Outcome
+from postroom.domain.pace import ALIKE_MAX, REFUSED_IN_A_ROW_MAX
 from postroom.ledger.database.db import Connection
 from postroom.ledger.database.queries import load
 from postroom.ledger.job import jobs
@@ -36,6 +38,7 @@ class Claim:
     last_position: int
     window_no: int
     lease_s: float
+    opened_at: float = 0.0  # its latest window, by this process's clock, or a moment before
 
     @property
     def key(self) -> dict[str, object]:
@@ -46,13 +49,15 @@ class Claim:
 
 
 class InHand(NamedTuple):
-    """A recipient of an open window. `fields` is JSON; `refusals` are the temporary ones it has had."""
+    """A recipient of an open window. `fields` is JSON; `refusals` are the temporary ones it has had; `was_refused`: for good, and
+    few others with it."""
 
     position: int
     attempt_no: int
     address: str
     fields: str
     refusals: int
+    was_refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,14 +137,15 @@ async def _turn(conn: Connection, claim: Claim, outcomes: Sequence[Outcome], siz
     columns = _columns(outcomes)
     while True:
         reach("ledger.before_turn")
+        asked_at = time.monotonic()
         cursor = await conn.execute(SQL.turn_window, {
             **claim.key, **columns, "next_position": Int4(claim.next_position), "last_position": Int4(claim.last_position),
-            "window_no": Int4(claim.window_no), "size": Int4(size)}, prepare=True)
+            "window_no": Int4(claim.window_no), "size": Int4(size), "open_s": asked_at - claim.opened_at}, prepare=True)
         rows = await cursor.fetchall()
         reach("ledger.after_turn")
         if not rows:
             raise LeaseLost
-        claim.window_no, claim.next_position = rows[0][0], rows[0][1]
+        claim.window_no, claim.next_position, claim.opened_at = rows[0][0], rows[0][1], asked_at
         if rows[0][2] is not None:
             return Window(claim.window_no, tuple(InHand(row[2], 1, row[3], row[4], 0) for row in rows))
         if size == 0 or claim.next_position > claim.last_position:
@@ -151,8 +157,8 @@ async def turn_to_retries(conn: Connection, claim: Claim, outcomes: Sequence[Out
     """The same for recipients that had a window before and whose time has come. Raises LeaseLost."""
     async with conn.transaction():
         await turn_window(conn, claim, outcomes, 0)
-        due = {position: (attempt_no, refusals) for position, attempt_no, refusals in await (
-            await conn.execute(SQL.take_due_retries, {**claim.key, "size": size})).fetchall()}
+        due = {row[0]: row[1:] for row in await (await conn.execute(SQL.take_due_retries, {
+            **claim.key, "size": size, "alike_max": ALIKE_MAX, "row_max": REFUSED_IN_A_ROW_MAX})).fetchall()}
         if not due:
             return None
         rows = await (await conn.execute(SQL.recipients_at, {**claim.key, "positions": list(due)})).fetchall()
@@ -160,7 +166,7 @@ async def turn_to_retries(conn: Connection, claim: Claim, outcomes: Sequence[Out
                    for position, _, _, suppressed in rows if suppressed is not None]
         if skipped:
             await turn_window(conn, claim, skipped, 0)
-        taken = tuple(InHand(position, due[position][0], address, fields, due[position][1])
+        taken = tuple(InHand(position, due[position][0], address, fields, *due[position][1:])
                       for position, address, fields, suppressed in rows if suppressed is None)
         if not taken:
             return None
@@ -293,7 +299,7 @@ def _columns(outcomes: Sequence[Outcome]) -> dict[str, str]:
     """An array literal for each column of `outcome`. Literals written here cost a tenth of what lists cost in the driver,
     or JSON in the server, where this is the hot path."""
     transposed = zip(*outcomes, strict=True) if outcomes else [()] * len(Outcome._fields)
-    positions, attempts, kinds, evidences, codes, enhanced_codes, replies, _, _ = transposed
+    positions, attempts, kinds, evidences, codes, enhanced_codes, replies, *_ = transposed
     return {
         "positions": _literal(map(str, positions)),
         "attempts": _literal(map(str, attempts)),
@@ -310,6 +316,7 @@ def _retry_columns(outcomes: Sequence[Outcome]) -> dict[str, str]:
     return {
         "delays_s": _literal(["NULL" if one.retry_in_s is None else repr(one.retry_in_s) for one in outcomes]),
         "refusals": _literal([str(one.refusals) for one in outcomes]),
+        "alike": _literal(["NULL" if one.alike is None else str(one.alike) for one in outcomes]),
     }
 
 

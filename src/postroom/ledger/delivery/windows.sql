@@ -63,6 +63,9 @@ WITH booked AS MATERIALIZED (
         sent = c.sent + t.sent, failed = c.failed + t.failed,
         skipped = c.skipped + t.skipped + (SELECT count(*) FROM fresh WHERE suppressed IS NOT NULL),
         unconfirmed = c.unconfirmed + t.unconfirmed,
+        accepted_after = CASE WHEN t.sent > 0 THEN clock_timestamp() - make_interval(secs => %(open_s)s)
+                              ELSE c.accepted_after END,
+        accepted_before = CASE WHEN t.sent > 0 THEN clock_timestamp() ELSE c.accepted_before END,
         next_position = CASE WHEN %(size)s = 0 THEN c.next_position
                              ELSE coalesce((SELECT max(position) + 1 FROM fresh), c.first_position + c.n) END,
         window_open = EXISTS (SELECT FROM fresh WHERE suppressed IS NULL),
@@ -90,21 +93,27 @@ FROM held LEFT JOIN fresh ON fresh.suppressed IS NULL
 -- name: book_retries
 -- Who stays unsent after a window is due again later. Apart from turn_window, because few windows need it and each target
 -- of an INSERT costs that statement whether it gets rows or not. It remembers the first refusal: patience runs from there.
-INSERT INTO retry (account_id, job_id, chunk_no, position, attempt_no, refusals, not_before, since)
+INSERT INTO retry (account_id, job_id, chunk_no, position, attempt_no, refusals, not_before, since, alike, refused_at)
 SELECT %(account_id)s, %(job_id)s, %(chunk_no)s, p, a + 1, f, clock_timestamp() + make_interval(secs => d),
        coalesce(patient_since((SELECT min(at) FROM outcome o WHERE o.account_id = %(account_id)s AND o.job_id = %(job_id)s
-                               AND o.position = p AND o.kind = 'refused')), clock_timestamp())
+                               AND o.position = p AND o.kind = 'refused')), clock_timestamp()),
+       k, CASE WHEN k IS NOT NULL THEN clock_timestamp() END
 FROM unnest(%(positions)s::integer[], %(attempts)s::smallint[], %(delays_s)s::double precision[],
-            %(refusals)s::smallint[]) AS again(p, a, d, f)
+            %(refusals)s::smallint[], %(alike)s::integer[]) AS again(p, a, d, f, k)
 
 -- name: take_due_retries
--- Those of this chunk whose time has come, first come first; they go into the next window.
-DELETE FROM retry WHERE (account_id, job_id, chunk_no, position) IN (
+-- Those of this chunk whose time has come, first come first; they go into the next window. Whether one was refused for good before,
+-- and is no part of a long row of such: then the next refusal is the last.
+DELETE FROM retry d WHERE (account_id, job_id, chunk_no, position) IN (
     SELECT account_id, job_id, chunk_no, position FROM retry
     WHERE account_id = %(account_id)s AND job_id = %(job_id)s AND chunk_no = %(chunk_no)s
       AND not_before <= clock_timestamp()
     ORDER BY not_before, position LIMIT %(size)s)
-RETURNING position, attempt_no, refusals
+RETURNING position, attempt_no, refusals, alike IS NOT NULL AND (
+    SELECT count(*) FILTER (WHERE r.alike = d.alike) < %(alike_max)s AND count(*) < %(row_max)s
+    FROM retry r WHERE r.account_id = d.account_id AND r.job_id = d.job_id AND r.alike IS NOT NULL
+      AND r.refused_at > (SELECT coalesce(max(accepted_before), '-infinity') FROM chunk c
+                          WHERE c.account_id = d.account_id AND c.job_id = d.job_id)) AS was_refused
 
 -- name: recipients_at
 -- What became of them since the freeze. By a list of positions: joined to the statement above, the planner read the whole

@@ -1,0 +1,110 @@
+"""A gateway that refuses for good, and does not say whom it is about: nobody fails by what is about us, and nobody is left over
+by what is about them."""
+
+from __future__ import annotations
+
+import pytest
+
+from postroom.domain.job import Status
+from postroom.flow.job import report
+from postroom.gateway.sandbox.script import Answer, Refusal, Script
+from stage import Stage, eventually
+
+COUNT = 200
+OURS = [  # said to every recipient
+    ("rcpt", "554 5.7.1 <{address}>: Relay access denied"),
+    ("rcpt", "504 5.5.2 <worker>: Helo command rejected: need fully-qualified hostname"),
+    ("rcpt", "550 5.1.0 <bounce@club.example>: Sender address rejected: club.example"),
+    ("rcpt", "550 5.1.90 The daily limit for message recipients is reached"),
+    ("rcpt", "550 Quota for outgoing mail exceeded, try again tomorrow"),
+    ("rcpt", "450 4.1.8 <news@nowhere.invalid>: Sender address rejected: Domain not found"),
+    ("dot", "554 5.2.252 SendAsDenied: club@club.example not allowed to send as news@club.example"),
+]
+
+
+def saying(phase: str, reply: str) -> Script:
+    answer = Answer(temporary=1.0, temporary_reply=reply) if reply[0] == "4" else Answer(permanent=1.0, permanent_reply=reply)
+    return Script(**{phase: answer})
+
+
+async def waits(stage: Stage, account: int, job_id: int) -> str:
+    """What the page says once the job waits and everybody is unsent."""
+    async def told() -> str | None:
+        view = await report.report(stage.pool, account, job_id)
+        assert (view.job.failed, view.job.unconfirmed) == (0, 0)
+        return view.sentence if view.job.waits_because and view.job.in_hand == 0 else None
+    sentence: str = await eventually(told)
+    return sentence
+
+
+@pytest.mark.parametrize(("phase", "reply"), OURS)
+async def test_what_is_said_to_everybody_fails_nobody_and_all_are_sent_when_it_is_over(
+        stage: Stage, phase: str, reply: str) -> None:
+    stage.sandbox.script = saying(phase, reply)
+    account = await stage.account()
+    async with stage.worker():
+        job = await stage.started(account, COUNT)
+        assert reply[4:].split("{")[0] in await waits(stage, account, job.id)
+        stage.sandbox.script = Script()
+        assert (await stage.over(account, job.id)).status is Status.COMPLETED
+    assert (await stage.sides(account, job.id)).counts == (COUNT, 0, 0, 0, 0)
+
+
+async def test_a_limit_that_is_met_in_the_middle_fails_nobody(stage: Stage) -> None:
+    stage.sandbox.script = Script(dot=Answer(delay_s=0.005))
+    account = await stage.account()
+    async with stage.worker():
+        job = await stage.started(account, COUNT)
+        await stage.until_accepted(60)
+        stage.sandbox.script = saying("rcpt", "550 You have sent too much")
+        await waits(stage, account, job.id)
+        stage.sandbox.script = Script()
+        assert (await stage.over(account, job.id)).status is Status.COMPLETED
+    assert (await stage.sides(account, job.id)).counts == (COUNT, 0, 0, 0, 0)
+
+
+async def test_whoever_is_refused_among_others_who_are_accepted_fails_with_the_gateways_words(stage: Stage) -> None:
+    theirs = {f"person{n}@list.example": Refusal("rcpt", 550, "5.7.1 We do not want your mail") for n in range(3, 200, 10)}
+    stage.sandbox.script = Script(refuse=theirs, dot=Answer(delay_s=0.005))
+    account = await stage.account()
+    async with stage.worker():
+        job = await stage.started(account, COUNT)
+        assert (await stage.over(account, job.id)).status is Status.COMPLETED
+    sides = await stage.sides(account, job.id)
+    assert sides.counts == (COUNT - len(theirs), len(theirs), 0, 0, 0)
+    assert all("5.7.1 We do not want your mail" in (told.reply or "") for told in sides.told.values() if told.kind == "failed")
+
+
+@pytest.mark.parametrize("count", [1, 4])
+async def test_a_few_of_whom_nothing_else_is_known_fail_at_their_second_refusal(stage: Stage, count: int) -> None:
+    stage.sandbox.script = saying("rcpt", "550 We do not want your mail")
+    account = await stage.account()
+    async with stage.worker():
+        job = await stage.started(account, count)
+        assert (await stage.over(account, job.id)).status is Status.COMPLETED
+    assert (await stage.sides(account, job.id)).counts == (0, count, 0, 0, 0)
+
+
+async def test_a_list_of_nobody_but_unknown_people_comes_to_its_end(stage: Stage) -> None:
+    stage.sandbox.script = saying("rcpt", "550 5.1.1 No such mailbox")
+    account = await stage.account()
+    async with stage.worker():
+        job = await stage.started(account, 50)
+        assert (await stage.over(account, job.id)).status is Status.COMPLETED
+    assert (await stage.sides(account, job.id)).counts == (0, 50, 0, 0, 0)
+
+
+async def test_what_each_worker_saw_too_little_of_is_seen_by_all_together(stage: Stage) -> None:
+    """None of them saw five, and yet nobody's second refusal is the last."""
+    stage.sandbox.script = saying("rcpt", "550 We do not want your mail")
+    account = await stage.account(connections=1)
+    job = await stage.started(account, 6)
+    for _ in range(2):
+        for _ in await stage.query("SELECT FROM chunk"):  # each by a worker of its own
+            async with stage.deliveries() as deliveries:
+                deliveries.retry_base_s = 60
+                await deliveries.deliver(account, job.id)
+        await stage.query("UPDATE retry SET not_before = now() RETURNING 1")
+        await stage.query("UPDATE chunk SET available_at = NULL RETURNING 1")
+    view = (await report.report(stage.pool, account, job.id)).job
+    assert (view.failed, view.unsent) == (0, 6)
