@@ -87,10 +87,11 @@ def _from_base64(value: object) -> bytes:
 
 
 def _spelt(value: object) -> object:
-    """pydantic would take a number for the seconds, or the milliseconds, since 1970."""
+    """pydantic would take a number for the seconds, or the milliseconds, since 1970. A plus before the zone arrives as a space
+    where a URL has it as it is."""
     if not (isinstance(value, str) and re.match(r"[0-9]{4}-", value)):
         raise PydanticCustomError("datetime_parsing", "a time is needed")
-    return value
+    return re.sub(r"(:[0-9.]+) ([0-9]{2}:?[0-9]{2})$", r"\1+\2", value)
 
 
 Time = Annotated[AwareDatetime, BeforeValidator(_spelt)]

@@ -195,8 +195,8 @@ LEFT JOIN LATERAL (
     WHERE o.account_id = r.account_id AND o.job_id = r.job_id AND o.position = r.position
     ORDER BY o.attempt_no DESC, o.evidence DESC LIMIT 1
 ) o ON true
-WHERE r.account_id = %(account_id)s AND r.job_id = %(job_id)s AND r.address_key = %(address_key)s
-  AND (%(address_key)s <> '' OR r.address = %(address)s) AND r.position > %(after)s
+WHERE r.account_id = %(account_id)s AND r.job_id = %(job_id)s AND r.address_key = ANY(%(address_keys)s::text[])
+  AND (r.address_key <> '' OR r.address = ANY(%(addresses)s::text[])) AND r.position > %(after)s
   AND (%(kind)s::text IS NULL
        OR %(kind)s = CASE WHEN o.kind IS NULL OR o.kind IN ('refused', 'released') THEN 'unsent' ELSE o.kind::text END)
 ORDER BY r.position LIMIT %(limit)s
