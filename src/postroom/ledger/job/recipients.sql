@@ -77,23 +77,29 @@ WHERE account_id = %(account_id)s AND job_id = %(job_id)s AND position = ANY(%(p
 ANALYZE intake
 
 -- name: create_finding
--- What sets a row apart from the rest, decided once. Grouping only the keys keeps it to one narrow pass.
+-- What sets a row apart from the rest, decided once. Grouping only the keys keeps it to one narrow pass. Whoever has a key and a
+-- problem is taken off by the list itself, wherever else in it the same address stands.
 CREATE TEMPORARY TABLE finding ON COMMIT DROP AS
 WITH first AS (
     SELECT address_key, min(row_no) AS row_no FROM intake WHERE problem IS NULL
     GROUP BY address_key HAVING count(*) > 1
+), off AS (
+    SELECT DISTINCT ON (address_key) address_key, problem FROM intake WHERE problem IS NOT NULL AND address_key <> ''
+    ORDER BY address_key, row_no
 )
 SELECT i.row_no,
-       CASE WHEN i.problem IS NOT NULL THEN 'unusable'
-            WHEN s.address_key IS NOT NULL THEN 'suppressed'
+       CASE WHEN i.address_key = '' THEN 'unusable'
+            WHEN off.address_key IS NOT NULL OR s.address_key IS NOT NULL THEN 'suppressed'
             ELSE 'duplicate' END AS kind,
-       CASE WHEN i.problem IS NOT NULL THEN i.problem
+       CASE WHEN i.address_key = '' THEN i.problem
+            WHEN off.address_key IS NOT NULL THEN off.problem
             WHEN s.address_key IS NOT NULL THEN s.reason
             ELSE 'The same address as in row ' || first.row_no || '.' END AS reason
 FROM intake i
-LEFT JOIN first ON first.address_key = i.address_key AND i.problem IS NULL
-LEFT JOIN suppression s ON s.account_id = %(account_id)s AND s.address_key = i.address_key AND i.problem IS NULL
-WHERE i.problem IS NOT NULL OR s.address_key IS NOT NULL OR first.row_no < i.row_no
+LEFT JOIN first ON first.address_key = i.address_key
+LEFT JOIN off ON off.address_key = i.address_key
+LEFT JOIN suppression s ON s.account_id = %(account_id)s AND s.address_key = i.address_key
+WHERE i.address_key = '' OR off.address_key IS NOT NULL OR s.address_key IS NOT NULL OR first.row_no < i.row_no
 
 -- name: analyze_finding
 -- As for the intake.
