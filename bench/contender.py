@@ -29,10 +29,11 @@ import peers
 import sample
 from harness import BenchmarkError, Run
 from postroom.config import Settings
-from postroom.domain.audience import IncomingRow, read_csv
+from postroom.domain.audience import IncomingRow
 from postroom.doors import wiring
 from postroom.flow.account import accounts, gateways, keys
 from postroom.flow.audience import contacts
+from postroom.flow.audience.list_file import ListFile
 from postroom.flow.content.preparing import Content, Submission
 from postroom.flow.job.approve import approve
 from postroom.flow.job.submit import JobOverview, submit
@@ -207,7 +208,7 @@ class Postroom:
         account_id = await create_account(self.parts, free_port())
         started = time.perf_counter()
         with path.open("rb") as file:
-            count, problems = await contacts.import_contacts(self.parts.pool, account_id, read_csv(file))
+            count, problems, _ = await contacts.import_contacts(self.parts.pool, account_id, ListFile(file, "table"))
         seconds = time.perf_counter() - started
         if count != rows or problems:
             raise BenchmarkError(f"{rows} rows were imported, the account has {count} contacts: {problems[:3]}")

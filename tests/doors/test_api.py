@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 
+import pytest
+
 from contest import book_first
 from postroom.domain.outcome import Evidence, Kind, Outcome
 
@@ -93,7 +95,7 @@ async def test_a_large_file_passes_through_whole(site):
 
 UNREADABLE = {
     "encoding": ("email,name\nzoe@list.example,Zoë\n".encode("cp1252"), 2, None),
-    "doubled column": (b"email,name,Name\na@list.example,x,y\n", 1, "Name"),
+    "two columns of addresses": (b"mother,father\na@list.example,b@list.example\n", 1, "mother"),
     "no address column": (b"name\nZoe\n", 1, "email"),
     "cells": (b"email,name\na@list.example,b,c\n", 2, None),
     "NUL": (b"email,name\na@list.example,\0\n", 2, None),
@@ -276,6 +278,27 @@ async def test_the_ledger_is_filtered_and_paged(site):
     assert second["next_cursor"] is None
     assert (await api.get(f"/jobs/{job_id}/recipients", params={"state": "lost"})).json()["errors"][0]["parameter"] == "state"
     assert (await api.get(f"/jobs/{job_id}/recipients", params={"cursor": "9" * 20})).status_code == 422
+
+
+@pytest.mark.parametrize("address", ["ann+news@list.example", "ann+news+more@list.example", "+ann@list.example", "un+usable"])
+@pytest.mark.parametrize("plus", ["+", "%2B"])
+async def test_a_plus_in_an_address_is_found_however_the_url_has_it(site, address, plus):
+    api = await site.api(await site.account())
+    rows = [{"email": address}, {"email": "ann@list.example"}, {"email": "ann news@list.example"}]
+    job_id = (await api.post("/jobs", json=job_of(0, recipients=rows, unusable_addresses="fail"))).json()["id"]
+    found = (await api.get(f"/jobs/{job_id}/recipients?address={address.replace('+', plus)}")).json()["items"]
+    assert address in [row["email"] for row in found]
+    as_given = (await api.get(f"/jobs/{job_id}/recipients?address=ann%20news@list.example")).json()["items"]
+    assert "ann news@list.example" in [row["email"] for row in as_given]
+
+
+async def test_a_plus_before_the_zone_of_a_time_is_read_as_one(site):
+    api = await site.api(await site.account())
+    await api.post("/jobs", json=job_of(1))
+    for since, count in (("2020-01-31T09:00:00+02:00", 1), ("2020-01-31T09:00+0200", 1), ("2090-01-31T09:00:00+02:00", 0)):
+        answer = await api.get(f"/jobs?since={since}")
+        assert len(answer.json()["items"]) == count
+    assert (await api.get("/jobs?since=2020-01-31+09:00")).status_code == 422, "that is no zone"
 
 
 async def test_a_recipient_is_looked_up_by_its_address(site):

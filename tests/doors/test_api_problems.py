@@ -78,7 +78,7 @@ async def test_a_time_that_cannot_be_kept_or_is_none_is_refused_and_an_extreme_o
 
 HALF_A_CHARACTER = [
     (rb'{"\ud800": 1}', "application/x-ndjson"), (rb'{"email": "a@b.example", "fields": {"\ud800": []}}', "application/x-ndjson"),
-    (b"email,+2AA-,+2AA-\n", "text/csv; charset=utf-7")]
+    (b"+2AA-,x\na@b.example,c@d.example\n", "text/csv; charset=utf-7")]
 
 
 async def test_what_no_answer_can_carry_is_quoted_as_a_question_mark(site):

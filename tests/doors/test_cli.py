@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from flow.audience.workbooks import xlsx
 from loopback import local_endpoint
 from postroom.config import as_markdown
 from postroom.domain.job import Status
@@ -100,10 +101,10 @@ async def test_a_list_that_cannot_be_read_names_its_row_and_leaves_no_job(stage:
     await stage.account()
     text = files("text.txt", "Hello")
     for name, content, words in (
-        ("short.csv", "email,name\na@b.example,A\nb@c.example\n", ["Row 3"]),
+        ("more.csv", "email,name\na@b.example,A\nb@c.example,B,C\n", ["Row 3"]),
         ("latin.csv", "email,name\nz@b.example,Zoë\n".encode("latin-1"), ["Line 2", "cp1252"]),
-        ("twice.csv", "email,name,Name\n", ["name", "twice"]),
-        ("nobody.csv", "name\nA\n", ["email"]),
+        ("two.csv", "mother,father\na@b.example,b@b.example\n", ["mother", "father", "--email-column"]),
+        ("nobody.csv", "name\nA\n", ["No column holds the addresses"]),
         ("empty.csv", "", ["empty"]),
         ("nul.csv", b"email\na@b.example\0\n", ["NUL"]),
         ("long.csv", "email,name\na@b.example," + "x" * 10_000_000 + "\n", ["64 KiB"]),
@@ -403,6 +404,36 @@ async def test_trusting_the_database_lets_go_on_what_was_paused_for_doubt_of_it(
     assert f"Jobs that go on: {job.id}." in (await here(home, "trust-database", **settings)).out
     assert (home / "journal" / "mark").exists()
     assert json.loads((await here(home, "trust-database", "--json", **settings)).out) == {"resumed": []}
+
+
+async def test_how_a_list_was_read_is_printed_and_the_column_and_who_is_out_are_chosen(stage: Stage, cli, files) -> None:
+    account = await stage.account(threshold=1)
+    listed = files("list.csv", "name,mother,father,Status\nA,m@b.example,f@b.example,Unsubscribed\nB,n@b.example,g@b.example,\n")
+    send = ("send", listed, *MESSAGE, "--text", files("text.txt", "Hello"), "--email-column", "Father")
+    out = 'Not to be mailed by what their own row says in the column "Status", and'
+    for choice, count, then in (((), 1, "left out: row 2."), (("--opted-out-rows", "send"), 2, "mailed all the same")):
+        ended = await cli(*send, *choice)
+        assert f"{count} recipients." in ended.err
+        assert 'The addresses are those of the column "father", as was chosen.' in ended.err
+        assert f"{out} {then}" in ended.err
+    shown = await cli("jobs", "show", str((await report.history(stage.pool, account))[0].id))
+    assert 'The addresses are those of the column "father"' in shown.out
+
+
+async def test_contacts_come_from_a_workbook_and_who_is_out_by_their_own_row_is_not_taken(stage: Stage, cli, files) -> None:
+    await stage.account()
+    book = files("members.xlsx", xlsx({"Members": [["Name", "Mail", "Email Opt Out"], ["A", "a@b.example", False],
+                                                   ["B", "b@b.example", True], ["B", "B@b.example", False]]}))
+    told = json.loads((await cli("contacts", "import", book, "--json")).out)
+    assert (told["contacts"], [one["row"] for one in told["problems"]]) == (1, [3])
+    assert told["remarks"][0] == 'The addresses are those of the column "Mail", found by what stands in it.'
+    assert "of the column" in (await cli("contacts", "import", book, "--opted-out-rows", "send")).out
+
+
+async def test_an_address_column_is_chosen_only_where_there_are_columns(stage: Stage, cli, files) -> None:
+    await stage.account()
+    listed = files("a.ndjson", '{"email": "a@b.example"}')
+    one_sentence(await cli("contacts", "import", listed, "--email-column", "email"), "NDJSON")
 
 
 def test_a_big_list_is_read_whole_with_its_bar(files) -> None:

@@ -323,9 +323,10 @@ async def test_what_is_wrong_is_said_at_its_field_and_what_was_written_stays(sit
                 assert f'<option value="{value}" selected>' in answer.text
         return re.search(rf'id="{field}-complaints">(.*?)</ul>', answer.text, re.DOTALL)[1]
 
-    assert "Choose a CSV file" in await complaint("recipients", b"")
-    assert "Row 3" in await complaint("recipients", b"email,name\na@list.example,b\nc@list.example\n")
-    assert "column “<bdi>name</bdi>”" in await complaint("recipients", b"email,name,name\n")
+    assert "Choose a file with the recipients" in await complaint("recipients", b"")
+    assert "Row 3" in await complaint("recipients", b"email,name\na@list.example,b\nc@list.example,d,e\n")
+    two = b"mother,father\na@list.example,b@list.example\n"
+    assert "column “<bdi>mother</bdi>”" in await complaint("recipients", two)
     assert "no @" in await complaint("from_address", from_address="nobody")
     assert "empty" in await complaint("subject", subject="")
     assert "no gateway" in await complaint("gateway", gateway="other")
@@ -339,6 +340,7 @@ async def test_what_is_wrong_is_said_at_its_field_and_what_was_written_stays(sit
     assert "no file has that name" in await complaint("attachments", body='<img src="cid:b.png">', files=[("a.png", PNG)])
     assert "21 files" in await complaint("attachments", files=[(f"{n}.txt", b"x") for n in range(21)])
     assert "field_policy" in await complaint("field_policy", field_policy="guess")
+    assert "opted_out_rows" in await complaint("opted_out_rows", opted_out_rows="guess")
     assert await history(site.pool, account_id) == []
 
 

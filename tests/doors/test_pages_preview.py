@@ -140,7 +140,7 @@ async def fill_in(tab: Page, site: Site, account: int, body: str, *, name: str =
     await tab.get_by_label("From: address").fill("news@club.example")
     await tab.get_by_label("Body", exact=False).nth(1).fill(body)
     listed = f"email,name\nann@list.example,{name}\nbob@list.example,Bob\n".encode()
-    await tab.get_by_label("CSV file", exact=True).set_input_files(
+    await tab.get_by_label("File", exact=True).set_input_files(
         {"name": "list.csv", "mimeType": "text/csv", "buffer": listed})
     await tab.get_by_label("Attachments").set_input_files([
         {"name": name, "mimeType": "application/octet-stream", "buffer": octets} for name, octets in files])

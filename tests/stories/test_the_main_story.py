@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from conftest import passable_directory
-from postroom.domain.audience import read_csv
 from postroom.domain.job import Status
+from postroom.flow.audience.list_file import ListFile
 from postroom.flow.job.approve import approve
 from smtp_sink import Sink, smtp_sink
 from stage import Stage, eventually
@@ -42,7 +42,7 @@ async def sink() -> AsyncIterator[Sink]:
 
 
 async def submitted(stage: Stage, account: int):
-    job = await stage.checked(account, read_csv(a_list_as_csv()))
+    job = await stage.checked(account, ListFile(a_list_as_csv(), "table"))
     assert (job.status, job.recipient_count) == (Status.PENDING_APPROVAL, COUNT)
     assert (job.excluded_duplicates, job.excluded_unusable) == (3, 2)
     return job

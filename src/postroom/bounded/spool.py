@@ -38,4 +38,7 @@ def keep(file: BinaryIO, data: bytes | memoryview, *, whole: bool = False) -> in
 
 def is_small(file: BinaryIO) -> bool:
     """Whether going through it is short."""
-    return os.fstat(file.fileno()).st_size <= SMALL_OCTETS
+    stood = file.tell()
+    size = file.seek(0, os.SEEK_END)
+    file.seek(stood)
+    return size <= SMALL_OCTETS

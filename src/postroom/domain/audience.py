@@ -1,29 +1,25 @@
-"""Reads a recipient list: CSV, newline-delimited JSON, or rows already in memory. Pure: no I/O but the stream handed in.
+"""A recipient list as it comes in: its rows and bounds, what is remarked on it, what refuses it. Here: as JSON, line by line or
+in a request. Tables and pasted addresses have files of their own (`table.py`, `delimited.py`, `pasted.py`). Pure: no I/O but
+the stream handed in.
 
-Promises: a row is read as it stands or the whole list is refused, with the row, the column and what to do; nothing is
-repaired or guessed. Memory is one row. Limits: 2,000,000 rows, 200 columns, 64 KiB a row or cell.
+Promises: a row is read as it stands, or the whole list is refused with the row, the column and what to do; what is passed over or
+taken apart on the way is a remark. Limits: 2,000,000 rows, 1,000 columns, 64 KiB a row or cell.
 Whether an address can be mailed is not decided here: that excludes a row, it does not refuse a list.
 """
 
 from __future__ import annotations
 
-import codecs
-import csv
-import io
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from itertools import chain
+from dataclasses import dataclass, field
 from math import isfinite
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO
 
 ROWS_MAX = 2_000_000
-COLUMNS_MAX = 200
+COLUMNS_MAX = 1_000
 ROW_BYTES_MAX = 64 * 1024
 NAME_SHOWN_MAX = 60
 INTEGER_MIN, INTEGER_MAX = -(2**63), 2**64 - 1
-ADDRESS_COLUMNS = ("email", "e-mail", "email address", "e-mail address", "email_address", "mail", "address")
-DELIMITERS = (",", ";", "\t")
 
 Value = str | int | float | bool | None
 
@@ -39,153 +35,35 @@ class Unreadable(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class IncomingRow:
-    """One row as it came. `address` is raw text, perhaps empty."""
+    """One row as it came. `address` is raw text, perhaps empty. With `opted_out` the row itself says that it is not to be mailed,
+    and this is where."""
 
     row_no: int
     address: str
     fields: Mapping[str, Value]
+    opted_out: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ListFile:
-    """A recipient list as it came, not read yet: its rows are read by whoever goes through them, in another process perhaps.
+@dataclass(slots=True)
+class Remarks:
+    """What is to be known of how a list was read, gathered while it is: sentences, and rows of which the first is named."""
 
-    "records" are the JSON objects of a request, one on each line.
-    """
+    _sentences: list[str] = field(default_factory=list)
+    _rows: dict[str, list[int]] = field(default_factory=dict)  # the first, and how many
 
-    file: BinaryIO
-    form: Literal["csv", "ndjson", "records"]
-    encoding: str = "utf-8"
+    def say(self, sentence: str) -> None:
+        self._sentences.append(sentence)
 
-    def __iter__(self) -> Iterator[IncomingRow]:
-        """Raises Unreadable."""
-        self.file.seek(0)
-        match self.form:
-            case "csv":
-                return read_csv(self.file, encoding=self.encoding)
-            case "ndjson":
-                return read_ndjson(self.file)
-            case "records":
-                return read_records(map(json.loads, self.file))
+    def count(self, what: str, row_no: int) -> None:
+        self._rows.setdefault(what, [row_no, 0])[1] += 1
+
+    def told(self) -> tuple[str, ...]:
+        rows = (f"{what}: row {first:,}{f' and {n - 1:,} more' if n > 1 else ''}." for what, (first, n) in self._rows.items())
+        return (*self._sentences, *rows)
 
 
-def read_csv(stream: BinaryIO, *, encoding: str = "utf-8") -> Iterator[IncomingRow]:
-    """Rows of a CSV file with a header row; the separator is a comma, a semicolon or a tab, as the header shows.
-
-    `stream` must be seekable: on an encoding error it is read again to name the row. Raises `Unreadable`.
-    """
-    csv.field_size_limit(ROW_BYTES_MAX)
-    codec = "utf-8-sig" if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding
-    try:
-        "\n".encode(codec)
-    except (LookupError, ValueError):  # a name with a NUL is a ValueError; so is "undefined", which encodes nothing at all
-        raise Unreadable(f"{json.dumps(encoding)} is not an encoding that is known here; try utf-8 or cp1252.") from None
-    text = io.TextIOWrapper(stream, encoding=codec, errors="strict", newline="")
-    try:
-        yield from _rows(text)
-    except UnicodeError:  # UTF-16 without its mark is no UnicodeDecodeError
-        raise _wrong_encoding(stream, encoding) from None
-    except csv.Error as error:
-        raise Unreadable(f"The file is not readable as CSV: {error}.") from None
-    finally:
-        if not stream.closed:  # whoever gave up on the list may have closed it first
-            text.detach()
-
-
-def _rows(text: io.TextIOWrapper) -> Iterator[IncomingRow]:
-    lines = _lines(text)
-    header = next(lines, "")
-    if not header.strip():
-        raise Unreadable("The file is empty: it needs a header row with an email column, and a row for each recipient.", row=1)
-    delimiter = max(DELIMITERS, key=lambda separator: len(next(csv.reader([header], delimiter=separator))))
-    records = csv.reader(chain([header], lines), delimiter=delimiter, strict=True)
-    try:
-        columns = [name.strip() for name in next(records)]
-    except csv.Error as error:
-        raise Unreadable(_csv_complaint(error, 1), row=1) from None
-    address_at = _address_column(columns)
-    width = len(columns)
-    others = [(at, name) for at, name in enumerate(columns) if at != address_at]
-    row_no = 1
-    while True:
-        try:
-            cells = next(records, None)
-        except csv.Error as error:
-            raise Unreadable(_csv_complaint(error, row_no + 1), row=row_no + 1) from None
-        if cells is None:
-            return
-        row_no += 1
-        if not cells:
-            continue
-        if len(cells) != width:
-            raise Unreadable(
-                f"Row {row_no} has {len(cells)} cells, but the header has {width} columns. "
-                "Check for a missing or an unquoted separator in that row.", row=row_no)
-        if row_no > ROWS_MAX + 1:
-            raise Unreadable(f"The list has more than {ROWS_MAX:,} rows. Split it into several sends.", row=row_no)
-        yield IncomingRow(row_no, cells[address_at], {name: cells[at] for at, name in others})
-
-
-def _lines(text: io.TextIOWrapper) -> Iterator[str]:
-    """Lines of bounded length, so that one endless line cannot fill the memory."""
-    line_no = 0
-    while line := text.readline(ROW_BYTES_MAX + 1):
-        line_no += 1
-        if len(line) > ROW_BYTES_MAX:
-            raise Unreadable(f"Line {line_no} is longer than {ROW_BYTES_MAX // 1024} KiB; is this a CSV file?", row=line_no)
-        if "\0" in line:
-            raise Unreadable(
-                f"Line {line_no} contains a NUL byte. The file may be UTF-16 or not a text file; "
-                "save it as CSV in UTF-8.", row=line_no)
-        yield line
-
-
-def _address_column(columns: list[str]) -> int:
-    if len(columns) > COLUMNS_MAX:
-        raise Unreadable(f"The header has {len(columns)} columns; at most {COLUMNS_MAX} are possible.", row=1)
-    seen: set[str] = set()
-    for number, name in enumerate(columns, start=1):
-        if not name:
-            raise Unreadable(f"Column {number} has no name in the header row. Give it one or remove it.", row=1)
-        if name.casefold() in seen:
-            raise Unreadable(f'The header names the column "{name}" twice. Rename one of them.', row=1, column=name)
-        seen.add(name.casefold())
-    for wanted in ADDRESS_COLUMNS:
-        for at, name in enumerate(columns):
-            if name.casefold() == wanted:
-                return at
-    listed = ", ".join(f'"{name}"' for name in columns[:8])
-    raise Unreadable(f'No column holds the addresses: the header has {listed}. Name one of them "email".', row=1, column="email")
-
-
-def _csv_complaint(error: csv.Error, row_no: int) -> str:
-    if "field larger" in str(error):
-        return (f"Row {row_no} has a cell of more than {ROW_BYTES_MAX // 1024} KiB. "
-                "Perhaps a quotation mark is opened there and never closed.")
-    return f"Row {row_no} is not readable as CSV: {error}. Check its quotation marks."
-
-
-def _wrong_encoding(stream: BinaryIO, encoding: str) -> Unreadable:
-    """Finds the first line that does not decode, and says what the file may be instead; it never guesses silently."""
-    stream.seek(0)
-    start = stream.read(4)
-    if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return Unreadable('The file is UTF-16, not UTF-8. Save it as "CSV UTF-8", or name the encoding utf-16.', row=1)
-    if "\n".encode(encoding) != b"\n":  # UTF-16 and the like: its lines cannot be told apart in bytes
-        return Unreadable(f'The file is not valid {encoding.upper()}. Save it as "CSV UTF-8".')
-    stream.seek(0)
-    for row_no, line in enumerate(stream, start=1):
-        try:
-            line.decode(encoding)
-        except UnicodeDecodeError as error:
-            byte = line[error.start]
-            shown = line[max(0, error.start - 20) : error.end + 10].decode("cp1252", "replace").strip()
-            found = f'Line {row_no} is not valid {encoding.upper()}: byte 0x{byte:02X} near "{shown}".'
-            if codecs.lookup(encoding).name != "utf-8":
-                return Unreadable(f'{found} Save the file as "CSV UTF-8".', row=row_no)
-            return Unreadable(f"{found} If that text looks right, the file is Windows-1252: "
-                              'save it as "CSV UTF-8", or name the encoding cp1252.', row=row_no)
-    return Unreadable(f'The file is not valid {encoding.upper()}. Save it as "CSV UTF-8".')
+def too_many_rows(row_no: int) -> Unreadable:
+    return Unreadable(f"The list has more than {ROWS_MAX:,} rows. Split it into several sends.", row=row_no)
 
 
 def read_ndjson(stream: BinaryIO) -> Iterator[IncomingRow]:
@@ -196,7 +74,7 @@ def read_ndjson(stream: BinaryIO) -> Iterator[IncomingRow]:
         if len(line) > ROW_BYTES_MAX:
             raise Unreadable(f"Line {row_no} is longer than {ROW_BYTES_MAX // 1024} KiB.", row=row_no)
         if row_no > ROWS_MAX:
-            raise Unreadable(f"The list has more than {ROWS_MAX:,} rows. Split it into several sends.", row=row_no)
+            raise too_many_rows(row_no)
         if not line.strip():
             continue
         try:
@@ -236,7 +114,8 @@ def incoming_row(row_no: int, record: Any) -> IncomingRow:
     if fields is None:
         fields = {}
     if not isinstance(fields, dict) or len(fields) > COLUMNS_MAX:
-        raise Unreadable(f'Row {row_no}: "fields" is not an object of at most {COLUMNS_MAX} values.', row=row_no, column="fields")
+        raise Unreadable(f'Row {row_no}: "fields" is not an object of at most {COLUMNS_MAX:,} values.', row=row_no,
+                         column="fields")
     _check_fields(row_no, fields)
     if address is not None and len(address) > ROW_BYTES_MAX:
         raise Unreadable(f'Row {row_no}: "email" is longer than {ROW_BYTES_MAX // 1024} KiB.', row=row_no, column="email")

@@ -8,8 +8,9 @@ A finding is about a field, about recipients, or about the message as a whole. W
     blank         it is left blank             those recipients are failed            the job cannot be approved
 
 Where "those recipients" are all of the list, the job cannot be approved either: nobody would get it. A gateway that cannot be
-asked now, and one-click unsubscribe that no signature covers, are notes: they hinder nothing. So are a field that no row has but
-the template can do without, and a date that is printed as it stands, unless the policy is `refuse`.
+asked now, one-click unsubscribe that no signature covers, and what is remarked on how the list was read, are notes: they hinder
+nothing. So are a field that no row has but the template can do without, and a date that is printed as it stands, unless the policy
+is `refuse`.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class FindingKind(StrEnum):
     UNREAD_DATE = "unread_date"
     ONE_CLICK_UNSIGNED = "one_click_unsigned"
     GATEWAY_SILENT = "gateway_silent"
+    LIST_REMARK = "list_remark"
 
 
 _OF_THE_MESSAGE = frozenset({FindingKind.NO_UNSUBSCRIBE, FindingKind.NO_POSTAL_ADDRESS, FindingKind.FROM_NOT_ALIGNED,
@@ -143,7 +145,8 @@ def effect_of(kind: FindingKind, policy: str) -> Effect:
 
 
 def merged(looks: Iterable[Look], recipient_count: int) -> tuple[Finding, ...]:
-    """The findings of all looks together, equal ones added up; a field that no recipient has is found here, when all are in."""
+    """The findings of all looks together, equal ones added up; a field that no recipient has is found here, when all are in.
+    Remarks on the list stay in their order."""
     found: dict[tuple[FindingKind, str], Finding] = {}
     mentioned: set[str] = set()
     seen: set[str] = set()
@@ -158,7 +161,8 @@ def merged(looks: Iterable[Look], recipient_count: int) -> tuple[Finding, ...]:
     for name in mentioned - seen:
         found[FindingKind.UNKNOWN_FIELD, name] = Finding(FindingKind.UNKNOWN_FIELD, name, recipient_count)
     order = list(FindingKind)
-    return tuple(sorted(found.values(), key=lambda one: (order.index(one.kind), -one.count, one.about)))
+    return tuple(sorted(found.values(), key=lambda one: (
+        order.index(one.kind), -one.count, "" if one.kind is FindingKind.LIST_REMARK else one.about)))
 
 
 def told(finding: Finding) -> str:

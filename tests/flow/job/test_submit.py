@@ -11,9 +11,10 @@ from datetime import datetime
 import pytest
 
 from desk import Desk
-from postroom.domain.audience import IncomingRow, read_csv, read_ndjson
+from postroom.domain.audience import IncomingRow, read_ndjson
 from postroom.errors import Conflict, InvalidInput, NotFound
 from postroom.flow.account import accounts
+from postroom.flow.audience.list_file import ListFile
 from postroom.flow.content.preparing import Submission, prepare
 from postroom.flow.job.submit import APPROVED, IdempotencyKey, digest_of, submit
 from stage import CONTENT, rows
@@ -57,7 +58,7 @@ def test_the_digest_changes_with_every_part_and_with_nothing_else() -> None:
 async def test_an_error_in_the_middle_of_the_list_leaves_nothing(desk: Desk, data: bytes) -> None:
     account = await desk.account()
     with pytest.raises(InvalidInput) as caught:
-        await desk.submit(account, read_csv(io.BytesIO(data)))
+        await desk.submit(account, ListFile(io.BytesIO(data), "table"))
     assert caught.value.faults[0].row is not None
     assert await nothing_is_there(desk)
     assert (await desk.submit(account, 3)).recipient_count == 3, "the connection is as good as before"

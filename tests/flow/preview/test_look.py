@@ -12,12 +12,13 @@ from email import message_from_bytes, policy
 
 import pytest
 
-from postroom.domain.audience import IncomingRow, read_csv
+from postroom.domain.audience import IncomingRow
 from postroom.errors import InvalidInput, NotFound
 from postroom.flow.account import accounts, domains
 from postroom.flow.account.deployment import Deployment
 from postroom.flow.account.secrets import SecretBox
 from postroom.flow.audience import contacts
+from postroom.flow.audience.list_file import ListFile
 from postroom.flow.content.outgoing import Writer, files_of, outgoing_job, signed
 from postroom.flow.content.preparing import Submission
 from postroom.flow.preview.look import IMAGES_MAX, Preview, framed, framed_for_everyone, preview, preview_draft
@@ -212,14 +213,14 @@ async def test_a_list_is_read_no_further_than_the_row_that_is_wanted(stage: Stag
     read = []
 
     def listed() -> Iterator[IncomingRow]:
-        for row in rows(5):
+        for row in rows(20):
             read.append(row.row_no)
             yield row
 
-    shown = await preview_draft(stage.pool, stage.deployment, drafted(account), listed(), 2)
-    assert (shown.address, shown.text) == ("person2@list.example", "Hello Person 2\n")
-    assert read == [2, 3]
-    unreadable = read_csv(io.BytesIO(b"email,name\na@list.example,Ann\nc@list.example,too,many\n"))
+    shown = await preview_draft(stage.pool, stage.deployment, drafted(account), listed(), 7)
+    assert (shown.address, shown.text) == ("person7@list.example", "Hello Person 7\n")
+    assert read == list(range(2, 9))
+    unreadable = ListFile(io.BytesIO(b"email,name\na@list.example,Ann\nc@list.example,too,many\n"), "table")
     with pytest.raises(InvalidInput) as caught:
         await preview_draft(stage.pool, stage.deployment, drafted(account), unreadable, 2)
     assert caught.value.faults[0].row == 3

@@ -107,7 +107,7 @@ async def test_a_key_speaks_for_its_account_until_it_is_revoked(pool: Pool) -> N
 async def test_the_last_row_of_an_address_wins_and_its_contact_stays_one(pool: Pool) -> None:
     account = await accounts.create_account(pool, "Club")
     for _ in range(2):
-        now, problems = await contacts.import_contacts(pool, account.id, [
+        now, problems, _ = await contacts.import_contacts(pool, account.id, [
             IncomingRow(2, "a@x.example", {"n": 1}), IncomingRow(3, "A@x.example", {"n": 2}), IncomingRow(4, "bad", {})])
         assert (now, [(one.row_no, one.value) for one in problems]) == (1, [(4, "bad")])
     async with pool.connection() as conn:

@@ -112,7 +112,7 @@ async def test_the_count_never_changes_whatever_is_suppressed_later(desk: Desk) 
 async def test_contacts_are_a_list_too(desk: Desk) -> None:
     account = await desk.account()
     incoming = listed("b@x.example", "a@x.example", "nobody", "B@x.example")
-    now, problems = await contacts.import_contacts(desk.pool, account, incoming)
+    now, problems, _ = await contacts.import_contacts(desk.pool, account, incoming)
     assert (now, [(one.row_no, one.value) for one in problems]) == (2, [(4, "nobody")])
     await suppressions.suppress(desk.pool, account, ["a@x.example"])
     await contacts.import_contacts(desk.pool, account, [IncomingRow(2, "c@x.example", {"name": "Ż"})])

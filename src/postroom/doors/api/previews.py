@@ -57,7 +57,7 @@ async def show_message(door: AtDoor, holder: Holder, job_id: Number, position: N
              responses=problems.answers(400, 413, 415) | NO_MESSAGE | FORMS)
 async def show_draft(request: Request, door: AtDoor, holder: Holder, position: Place = 1, form: Form = "json") -> Any:
     """Takes what `POST /jobs` takes and creates nothing: the message of one recipient, or what is wrong with the draft. The list
-    is read up to that recipient, and nobody is left out of it."""
+    is read up to that recipient, or some rows further, and nobody is left out of it."""
     async with asked_for(request, door.deployment, holder.account_id, by=f"key {holder.name}") as asked:
         return await _shown(await preview_draft(door.pool, door.deployment, asked.submission, asked.rows, position), form)
 

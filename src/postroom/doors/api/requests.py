@@ -1,8 +1,8 @@
 """What a program asks for when it creates a job: the shapes, and how a request becomes a submission and rows.
 
     application/json      message, options and up to 10,000 recipients in one body
-    multipart/form-data   `message` (the same JSON without recipients); `recipients`, text/csv or application/x-ndjson,
-                          any number of rows; and the files, each a part `attachment`
+    multipart/form-data   `message` (the same JSON without recipients); `recipients`, a file of any number of rows: CSV, a
+                          workbook or NDJSON; and the files, each a part `attachment`
 
 Both are streamed to disk, and the JSON is read where nobody waits for it (`Deployment.bounded`).
 """
@@ -37,17 +37,20 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from postroom.bounded.spool import keep, spool
-from postroom.domain.audience import ListFile
+from postroom.domain.table import Choices
 from postroom.doors.api.problems import ERRORS_MAX
 from postroom.doors.uploads import ATTACHMENT, RECIPIENTS, REQUEST, Part, read_body, read_parts
 from postroom.errors import InvalidInput, storable
 from postroom.flow.account.deployment import Deployment
+from postroom.flow.audience.list_file import ListFile
 from postroom.flow.content.preparing import FILES_BYTES_MAX, FILES_MAX, MESSAGE, Content, Submission
 from postroom.flow.job.submit import IDEMPOTENCY_KEY_MAX, IdempotencyKey
 
 JSON_BODY_BYTES_MAX = 8 * 2**20 + FILES_BYTES_MAX * 4 // 3  # message and list, parsed several times that; and files in base64
 JSON_RECIPIENTS_MAX = 10_000
-CONTENT_TYPES = {".csv": "text/csv", ".ndjson": "application/x-ndjson", ".jsonl": "application/x-ndjson"}
+NDJSON_TYPES = ("application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines",
+                "application/jsonlines")
+NDJSON_SUFFIXES = (".ndjson", ".jsonl")
 
 M = TypeVar("M", bound="JobOptions")
 
@@ -87,10 +90,11 @@ def _from_base64(value: object) -> bytes:
 
 
 def _spelt(value: object) -> object:
-    """pydantic would take a number for the seconds, or the milliseconds, since 1970."""
+    """pydantic would take a number for the seconds, or the milliseconds, since 1970. A plus before the zone arrives as a space
+    where a URL has it as it is."""
     if not (isinstance(value, str) and re.match(r"[0-9]{4}-", value)):
         raise PydanticCustomError("datetime_parsing", "a time is needed")
-    return value
+    return re.sub(r"(:[0-9.]+) ([0-9]{2}:?[0-9]{2})$", r"\1+\2", value)
 
 
 Time = Annotated[AwareDatetime, BeforeValidator(_spelt)]
@@ -144,6 +148,11 @@ class JobOptions(Strict):
     field_policy: Annotated[Literal["fail", "refuse", "blank"], Field(
         description="Where a field that the message prints is blank for a recipient: fail them, without a message; refuse the "
                     "job; or leave it blank. Recipients whose message cannot be made at all fail, or refuse the job.")] = "fail"
+    email_column: Annotated[Line | None, Field(
+        description="The heading of the file's column of addresses, where it is not found by itself.")] = None
+    opted_out_rows: Annotated[Literal["exclude", "send"], Field(
+        description="Rows of a file whose own column says that they are not to be mailed (unsubscribed, bounced, cleaned, opted "
+                    "out): leave them out, or send to them all the same.")] = "exclude"
     gateway: Line | None = None
     not_before: Time | None = None
 
@@ -164,7 +173,7 @@ MESSAGE_EXAMPLE: dict[str, Any] = {
 NEW_JOB_EXAMPLE: dict[str, Any] = {
     "message": MESSAGE_EXAMPLE,
     "recipients": [{"email": "zoe@example.com", "fields": {"name": "Zoë"}}, {"email": "li@example.com", "fields": {}}],
-    "duplicates": "exclude", "unusable_addresses": "exclude", "field_policy": "fail"}
+    "duplicates": "exclude", "unusable_addresses": "exclude", "opted_out_rows": "exclude", "field_policy": "fail"}
 
 
 # What the description of the API says of a body that a route reads by itself.
@@ -179,8 +188,8 @@ def openapi_of_new_job() -> dict[str, Any]:
     form = {"type": "object", "required": ["message"], "properties": {
         "message": _SHAPES[JobOptions, "validation"],
         "recipients": {"type": "string", "format": "binary", "description":
-                       "text/csv (with an optional charset, else UTF-8; a header row with an email column), or "
-                       "application/x-ndjson, each line an object with email and fields."},
+                       "CSV (with an optional charset, else UTF-8) or a workbook (xlsx, xls, ods), with a row of headings, one "
+                       "of them of the addresses; or NDJSON by its type or name, each line an object with email and fields."},
         ATTACHMENT: {"type": "array", "maxItems": FILES_MAX, "items": {"type": "string", "format": "binary"}, "description":
                      "The files that go with the message, each a part of this name with the file's own name; as attachments "
                      "in the message, and beside those."}}}
@@ -188,7 +197,7 @@ def openapi_of_new_job() -> dict[str, Any]:
         "application/json": {"schema": _SHAPES[NewJob, "validation"], "example": NEW_JOB_EXAMPLE},
         "multipart/form-data": {
             "schema": form, "encoding": {"message": {"contentType": "application/json"},
-                                                   "recipients": {"contentType": "text/csv, application/x-ndjson"},
+                                                   "recipients": {"contentType": "text/csv, application/x-ndjson, */*"},
                                                    ATTACHMENT: {"contentType": "*/*"}},
             "example": {"message": {"message": MESSAGE_EXAMPLE}, "recipients": csv}}}}}
 
@@ -225,10 +234,10 @@ async def asked_for(request: Request, deployment: Deployment, account_id: int, *
             digest = parts.digest_of_files()
             if listed_part is not None:
                 digest = f"{listed_part.content_type};{listed_part.charset};".encode() + listed_part.digest + digest
-            submission, fingerprint = await runs.run(
+            submission, choices, fingerprint = await runs.run(
                 account_id, MESSAGE, _read_options, parts.named["message"].content, listed_part is not None, parts.files,
                 digest, account_id, by)
-            yield Asked(submission, None if listed_part is None else _list_of(listed_part), fingerprint)
+            yield Asked(submission, _list_of(listed_part, choices), fingerprint)
     else:
         raise HTTPException(415, "Send a job as application/json, or as multipart/form-data with a file of recipients.")
 
@@ -239,6 +248,7 @@ def _read(body: BinaryIO, listed: BinaryIO, account_id: int, by: str) -> tuple[S
     new = _valid(NewJob, written)
     if (new.recipients is not None) == new.contacts:
         raise InvalidInput('Give either "recipients" or "contacts": true.', field="recipients")
+    _check_choices(new.email_column, None)
     for one in new.recipients or ():
         keep(listed, json.dumps(one).encode() + b"\n")
     keep(listed, b"", whole=True)
@@ -246,13 +256,14 @@ def _read(body: BinaryIO, listed: BinaryIO, account_id: int, by: str) -> tuple[S
 
 
 def _read_options(message: bytes, has_list: bool, files: tuple[tuple[str, bytes], ...], digest: bytes, account_id: int,
-                  by: str) -> tuple[Submission, bytes]:
-    """(what is asked for, the fingerprint). `digest` is that of the other parts."""
+                  by: str) -> tuple[Submission, Choices, bytes]:
+    """(what is asked for, how the list is read, the fingerprint). `digest` is that of the other parts."""
     written = _json(message)
     options = _valid(JobOptions, written)
     if has_list == options.contacts:
         raise InvalidInput('Give either a part "recipients" or "contacts": true.', field="recipients")
-    return _submission(options, account_id, by, files), _fingerprint(written, digest)
+    choices = Choices(options.email_column, options.opted_out_rows)
+    return _submission(options, account_id, by, files), choices, _fingerprint(written, digest)
 
 
 def _json(body: bytes) -> Any:
@@ -270,18 +281,22 @@ def _valid(shape: type[M], body: Any) -> M:
         raise BodyInvalid([{**one, "loc": ("body", *one["loc"])} for one in some]) from None
 
 
-def _list_of(part: Part) -> ListFile:
+def _list_of(part: Part | None, choices: Choices) -> ListFile | None:
+    """A table unless its type or its name says NDJSON: what clients call a table says little, and its octets say which it is."""
+    form: Literal["table", "ndjson"] | None = None
+    if part is not None:
+        is_named = part.content_type != "text/csv" and PurePath(part.filename or "").suffix.lower() in NDJSON_SUFFIXES
+        form = "ndjson" if is_named or part.content_type in NDJSON_TYPES else "table"
+    _check_choices(choices.email_column, form)
+    if part is None or form is None:
+        return None
     assert part.file is not None, "this part is spooled"
-    content_type = part.content_type
-    if content_type in ("", "application/octet-stream"):  # curl -F says nothing more of a .csv
-        content_type = CONTENT_TYPES.get(PurePath(part.filename or "").suffix.lower(), content_type)
-    match content_type:
-        case "text/csv":
-            return ListFile(part.file, "csv", part.charset or "utf-8")
-        case "application/x-ndjson":
-            return ListFile(part.file, "ndjson")
-        case other:
-            raise HTTPException(415, f'The part "recipients" is text/csv or application/x-ndjson, not "{other or "unnamed"}".')
+    return ListFile(part.file, form, part.charset or "utf-8", choices)
+
+
+def _check_choices(email_column: str | None, form: str | None) -> None:
+    if email_column is not None and form != "table":
+        raise InvalidInput('"email_column" chooses a column of a table; these recipients are none.', field="email_column")
 
 
 def _submission(options: JobOptions, account_id: int, by: str, files: tuple[tuple[str, bytes], ...] = ()) -> Submission:

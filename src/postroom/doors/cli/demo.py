@@ -24,7 +24,6 @@ import msgspec
 import typer
 
 from postroom.config import Settings, read_settings
-from postroom.domain.audience import read_csv
 from postroom.domain.job import Status
 from postroom.doors import wiring
 from postroom.doors.cli.jobs import print_exclusions, print_findings
@@ -39,6 +38,7 @@ from postroom.errors import NotFound, Unavailable
 from postroom.flow.account import accounts, domains, gateways
 from postroom.flow.account.accounts import Account
 from postroom.flow.audience import suppressions
+from postroom.flow.audience.list_file import ListFile
 from postroom.flow.content.preparing import Content, Submission
 from postroom.flow.job import finish, report
 from postroom.flow.job.approve import approve
@@ -172,7 +172,7 @@ async def _account(postroom: Postroom) -> Account:
     except NotFound:
         account = await accounts.create_account(postroom.pool, ACCOUNT)
         opt_outs = io.BytesIO(_sample("opt_outs.csv").read_bytes())
-        await suppressions.suppress(postroom.pool, account.id, (row.address for row in read_csv(opt_outs)))
+        await suppressions.suppress(postroom.pool, account.id, (row.address for row in ListFile(opt_outs, "table")))
     if await domains.keys_of_account(postroom.pool, account.id):
         return account
     await domains.add_domain(postroom.pool, postroom.secrets, account.id, _told()["from_address"].partition("@")[2], ["ed25519"])
@@ -222,10 +222,10 @@ async def _submit(postroom: Postroom, account: Account, gateway: str, recipients
     submission = Submission(account.id, DEMO, content, gateway=gateway, field_policy="blank",
                             files=((LOGO, _sample(LOGO).read_bytes()),))
     if recipients_file is None:
-        rows = read_csv(io.BytesIO(_sample("recipients.csv").read_bytes()))
-        job = await submit(postroom.pool, postroom.deployment, submission, rows)
+        file = io.BytesIO(_sample("recipients.csv").read_bytes())
+        job = await submit(postroom.pool, postroom.deployment, submission, ListFile(file, "table"))
     else:
-        with opened_list(str(recipients_file), encoding="utf-8") as rows:
+        with opened_list(str(recipients_file)) as rows:
             job = await submit(postroom.pool, postroom.deployment, submission, rows)
     return await report.report(postroom.pool, account.id, job.id)
 

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from postroom.domain.job import Status
-from postroom.domain.preflight import Preflight, told
+from postroom.domain.preflight import FindingKind, Preflight, told
 from postroom.doors.cli.terminal import (
     AccountOption,
     JsonOption,
@@ -110,6 +110,7 @@ def show(job_id: JobId, account: AccountOption = None, as_json: JsonOption = Fal
     for state, count in (("failed", job.failed), ("unconfirmed", job.unconfirmed)):
         if count:
             console.print(f"Each {state} one, with its reason: postroom jobs recipients {job.id} --state {state}", soft_wrap=True)
+    print_remarks(console, found)
     print_findings(console, found)
     print_exclusions(console, shown, exclusions)
     console.print()
@@ -232,14 +233,22 @@ def print_links(console: Console, shown: JobReport) -> None:
         console.print(f"Job {one.id} continues what it left {one.which}.", soft_wrap=True)
 
 
+def print_remarks(console: Console, found: Preflight) -> None:
+    """How the list was read; nothing where there is nothing to say."""
+    for one in found.findings:
+        if one.kind is FindingKind.LIST_REMARK:
+            console.print(plain(told(one)), soft_wrap=True)
+
+
 def print_findings(console: Console, found: Preflight) -> None:
     """What the check of everyone has found so far, each finding with its effect and examples; nothing where there is nothing."""
-    if not found.findings:
+    findings = [one for one in found.findings if one.kind is not FindingKind.LIST_REMARK]
+    if not findings:
         return
     far = "" if found.is_done else f" (so far, of {found.checked:,} recipients)"
     console.print(f"\nFound when the message was checked for everyone{far}:")
     rows = table("Recipients#", "What", "So")
-    for one in found.findings:
+    for one in findings:
         some = ", ".join(f"{example.address or 'no address'} (no. {example.position})" for example in one.examples)
         rows.add_row(f"{one.count:,}" if one.count else "", plain(f"{told(one)}{f' Such as {some}.' if some else ''}"),
                      found.follows(one))

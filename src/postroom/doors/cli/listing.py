@@ -7,42 +7,72 @@ import io
 import shutil
 import sys
 import tempfile
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
+from dataclasses import replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, BinaryIO
 
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from postroom.domain.audience import IncomingRow, read_csv, read_ndjson
+from postroom.bounded.processes import IN_THREAD, Processes, Runs
+from postroom.domain.table import AS_FOUND, Choices
 from postroom.doors.cli.terminal import err
 from postroom.errors import InvalidInput
+from postroom.flow.audience.list_file import ListFile
 
 STDIN = "-"
 NDJSON_SUFFIXES = (".ndjson", ".jsonl")
 BAR_FROM_BYTES = 1_000_000  # smaller ones are read before a bar could be seen
 BUFFER_BYTES = 256 * 1024
 
-ListFile = Annotated[str, typer.Argument(
-    metavar="FILE", help="A CSV file with a header row and an email column, an .ndjson file, or - for CSV on standard input.")]
+
+class OptedOut(StrEnum):
+    EXCLUDE = "exclude"
+    SEND = "send"
+
+
+FileArgument = Annotated[str, typer.Argument(
+    metavar="FILE", help="CSV or a workbook (xlsx, xls, ods) with a row of headings, a text of addresses, an .ndjson file, or - "
+                         "for standard input.")]
+EncodingOption = Annotated[str, typer.Option(
+    help="The encoding of a CSV file that is not UTF-8 and does not say which it is, such as cp1252.")]
+EmailColumnOption = Annotated[str | None, typer.Option(
+    metavar="HEADING", help="The column of the addresses, where it is not found by itself.")]
+OptedOutOption = Annotated[OptedOut, typer.Option(
+    help="Rows whose own column says unsubscribed, bounced or cleaned: leave them out, or take them all the same.")]
 
 
 @contextlib.contextmanager
-def opened_list(file: str, *, encoding: str) -> Generator[Iterator[IncomingRow]]:
-    """The rows of the list. Raises InvalidInput where the file cannot be opened; the rows raise Unreadable."""
+def opened_list(file: str, *, encoding: str = "utf-8", choices: Choices = AS_FOUND) -> Generator[ListFile]:
+    """The list, within the block. Raises InvalidInput where the file cannot be opened; the rows raise Unreadable."""
     with contextlib.ExitStack() as stack:
         raw = stack.enter_context(_spooled_stdin() if file == STDIN else _opened(file))
         size = raw.seek(0, io.SEEK_END)
-        raw.seek(0)
-        if size >= BAR_FROM_BYTES:
+        is_ndjson = file != STDIN and Path(file).suffix.lower() in NDJSON_SUFFIXES
+        if is_ndjson and choices.email_column is not None:
+            raise InvalidInput("--email-column chooses a column of a table, and NDJSON is none.", field="email_column")
+        listed = ListFile(raw, "ndjson" if is_ndjson else "table", encoding, choices)
+        if size >= BAR_FROM_BYTES and not listed.is_workbook:
             columns = (TextColumn("Reading the list"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
             console = err()
             bar = stack.enter_context(Progress(*columns, console=console, transient=True, disable=not console.is_terminal))
-            raw = io.BufferedReader(_Counted(raw, bar, size), BUFFER_BYTES)
-        if file != STDIN and Path(file).suffix.lower() in NDJSON_SUFFIXES:
-            yield read_ndjson(raw)
-        else:
-            yield read_csv(raw, encoding=encoding)
+            listed = replace(listed, file=io.BufferedReader(_Counted(raw, bar, size), BUFFER_BYTES))
+        yield listed
+
+
+@contextlib.contextmanager
+def bounds_of(rows: ListFile) -> Generator[Runs]:
+    """Where a list of one's own is read: a workbook in a bounded process, because a damaged one may unpack to anything."""
+    if not rows.is_workbook:
+        yield IN_THREAD
+        return
+    processes = Processes(1)
+    try:
+        yield processes
+    finally:
+        processes.close()
 
 
 def _opened(file: str) -> BinaryIO:
@@ -53,7 +83,7 @@ def _opened(file: str) -> BinaryIO:
 
 
 def _spooled_stdin() -> BinaryIO:
-    """A list is read twice where its encoding is wrong, and a pipe can be read only once."""
+    """A list is looked at before it is read, and a pipe can be read only once."""
     if sys.stdin.isatty():
         raise InvalidInput("Standard input is the terminal. Pipe the CSV into it: ... | postroom send -", field="file")
     spool = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it

@@ -11,8 +11,19 @@ from typing import Annotated
 import typer
 
 from postroom.domain.job import Status
-from postroom.doors.cli.jobs import EXCLUSIONS_SHOWN, print_exclusions, print_findings
-from postroom.doors.cli.listing import STDIN, ListFile, opened_list
+from postroom.domain.preflight import Preflight
+from postroom.domain.table import Choices
+from postroom.doors.cli.jobs import EXCLUSIONS_SHOWN, print_exclusions, print_findings, print_remarks
+from postroom.doors.cli.listing import (
+    STDIN,
+    EmailColumnOption,
+    EncodingOption,
+    FileArgument,
+    OptedOut,
+    OptedOutOption,
+    bounds_of,
+    opened_list,
+)
 from postroom.doors.cli.terminal import (
     AccountOption,
     Interrupted,
@@ -56,7 +67,7 @@ class FieldPolicy(StrEnum):
 
 
 def send(
-    file: ListFile,
+    file: FileArgument,
     subject: Annotated[str, typer.Option(help="With merge fields, such as 'News for {{ name }}'.")],
     sender: Annotated[str, typer.Option("--from", metavar='"NAME <ADDRESS>"', help="Who it comes from.")],
     from_name: Annotated[str | None, typer.Option(help="The name beside --from, if that is only an address.")] = None,
@@ -77,7 +88,9 @@ def send(
         help="No or no good address: leave the row out, or count it and fail it.")] = Unusable.EXCLUDE,
     field_policy: Annotated[FieldPolicy, typer.Option(
         help="A merge field is blank for someone: fail them, refuse the job, or leave it blank.")] = FieldPolicy.FAIL,
-    encoding: Annotated[str, typer.Option(help="The CSV's encoding, if it is not UTF-8, such as cp1252.")] = "utf-8",
+    encoding: EncodingOption = "utf-8",
+    email_column: EmailColumnOption = None,
+    opted_out_rows: OptedOutOption = OptedOut.EXCLUDE,
     approve_it: Annotated[bool, typer.Option("--approve", help="Approve it without asking.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -103,19 +116,22 @@ def send(
         from_name=name if from_name is None else from_name, reply_to=reply_to)
     files = tuple((path.name, _octets(path)) for path in attach or ())
 
-    async def make(postroom: Postroom) -> tuple[int, JobReport, list[Exclusion]]:
+    async def make(postroom: Postroom) -> tuple[int, JobReport, Preflight, list[Exclusion]]:
         account_id = await account_id_of(postroom, account)
         submission = Submission(
             account_id, actor(), content, duplicates=duplicates.value, unusable_addresses=unusable_addresses.value,
             gateway=gateway, field_policy=field_policy.value, files=files)
-        with opened_list(file, encoding=encoding) as rows:
+        choices = Choices(email_column, opted_out_rows.value)
+        with opened_list(file, encoding=encoding, choices=choices) as rows, bounds_of(rows) as postroom.deployment.bounded:
             made = await submit(postroom.pool, postroom.deployment, submission, rows)
         return (account_id, await report.report(postroom.pool, account_id, made.id),
+                await report.preflight_of(postroom.pool, account_id, made.id),
                 await report.exclusion_page(postroom.pool, account_id, made.id, limit=EXCLUSIONS_SHOWN))
 
-    account_id, told, exclusions = with_postroom(make)
+    account_id, told, found, exclusions = with_postroom(make)
     job_id = told.job.id
     err().print(f"Job {job_id}: {told.job.recipient_count:,} recipients.", style="bold")
+    print_remarks(err(), found)
     print_exclusions(err(), told, exclusions)
     try:
         if told.job.status is Status.PENDING_APPROVAL and not _pass_the_gate(account_id, told, approve_it, can_ask=file != STDIN):

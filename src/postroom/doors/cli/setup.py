@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
-from postroom.doors.cli.listing import ListFile, opened_list
+from postroom.domain.table import Choices
+from postroom.doors.cli.listing import (
+    EmailColumnOption,
+    EncodingOption,
+    FileArgument,
+    OptedOut,
+    OptedOutOption,
+    bounds_of,
+    opened_list,
+)
 from postroom.doors.cli.terminal import (
     AccountOption,
     JsonOption,
@@ -192,20 +201,30 @@ def list_gateways(account: AccountOption = None, as_json: JsonOption = False) ->
 
 
 @contacts_app.command("import")
-def import_contacts(file: ListFile, account: AccountOption = None, encoding: Annotated[str, typer.Option(
-        help="The file's encoding, if it is not UTF-8.")] = "utf-8", as_json: JsonOption = False) -> None:
-    """Take contacts from a CSV or NDJSON file. An address that is known gets the new fields."""
+def import_contacts(
+    file: FileArgument,
+    account: AccountOption = None,
+    encoding: EncodingOption = "utf-8",
+    email_column: EmailColumnOption = None,
+    opted_out_rows: OptedOutOption = OptedOut.EXCLUDE,
+    as_json: JsonOption = False,
+) -> None:
+    """Take contacts from a file. An address that is known gets the new fields."""
 
-    async def act(postroom: Postroom) -> tuple[int, list[tuple[int, str, str]]]:
+    async def act(postroom: Postroom) -> tuple[int, list[tuple[int, str, str]], tuple[str, ...]]:
         account_id = await account_id_of(postroom, account)
-        with opened_list(file, encoding=encoding) as rows:
-            count, problems = await contacts.import_contacts(postroom.pool, account_id, rows)
-        return count, [(problem.row_no, problem.value, problem.reason) for problem in problems]
+        choices = Choices(email_column, opted_out_rows.value)
+        with opened_list(file, encoding=encoding, choices=choices) as rows, bounds_of(rows) as bounded:
+            count, problems, remarks = await contacts.import_contacts(postroom.pool, account_id, rows, bounded)
+        return count, [(problem.row_no, problem.value, problem.reason) for problem in problems], remarks
 
-    count, problems = with_postroom(act)
+    count, problems, remarks = with_postroom(act)
     if as_json:
-        print_json({"contacts": count, "problems": [{"row": row, "value": value, "reason": why} for row, value, why in problems]})
+        print_json({"contacts": count, "remarks": remarks,
+                    "problems": [{"row": row, "value": value, "reason": why} for row, value, why in problems]})
         return
+    for one in remarks:
+        out().print(plain(one), soft_wrap=True)
     out().print(f"The account has {count:,} contacts now.")
     if problems:
         rows = table("Row#", "Value", "Not taken, because")

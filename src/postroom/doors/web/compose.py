@@ -6,10 +6,11 @@ have to be chosen again.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import secrets
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,23 +18,28 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from postroom.domain.audience import ListFile
+from postroom.bounded.spool import keep, spool
+from postroom.domain.table import OPTED_OUT_ROWS, Choices
 from postroom.doors.door import AtDoor, Door, Number
-from postroom.doors.uploads import RECIPIENTS, Part, Parts, read_parts
+from postroom.doors.uploads import RECIPIENTS, Parts, read_parts
 from postroom.doors.web.preview import seen
 from postroom.doors.web.rendering import account_page
 from postroom.doors.web.session import OPERATOR, AtEntrance, Session, SignedIn
 from postroom.errors import Fault, InvalidInput
 from postroom.flow.account.gateways import gateways
+from postroom.flow.audience.list_file import ListFile
 from postroom.flow.content.preparing import FILES_BYTES_MAX, FILES_MAX, Content, Submission
 from postroom.flow.job.submit import IdempotencyKey, submit
 from postroom.flow.preview.look import framed, preview_draft
 
-ENCODINGS = {"utf-8": "UTF-8", "cp1252": "Windows-1252 (Western European)", "cp1250": "Windows-1250 (Central European)",
-             "cp1251": "Windows-1251 (Cyrillic)", "utf-16": "UTF-16", "shift_jis": "Shift JIS"}
+ENCODINGS = {"utf-8": "UTF-8, or as the file says", "cp1252": "Windows-1252 (Western European)",
+             "cp1250": "Windows-1250 (Central European)", "cp1251": "Windows-1251 (Cyrillic)", "utf-16": "UTF-16",
+             "shift_jis": "Shift JIS"}
 BODY_FORMATS = {"html": "HTML", "markdown": "Markdown", "mjml": "MJML"}
-FIELDS = ("subject", "preheader", "from_name", "from_address", "reply_to", "body_format", "body", "text", "source", "encoding",
-          "duplicates", "unusable_addresses", "field_policy", "gateway", "not_before")
+FIELDS = ("subject", "preheader", "from_name", "from_address", "reply_to", "body_format", "body", "text", "source", "pasted",
+          "encoding", "email_column", "duplicates", "unusable_addresses", "opted_out_rows", "field_policy", "gateway",
+          "not_before")
+FIELDS_SHOWN = 12  # of each of the first rows
 FILE_FIELDS = ("recipients", "attachments")
 # The draft's HTML is kept nowhere, so it comes within the page, and its frame inherits what the page may: no script, nothing
 # from elsewhere, and no other page in the frame; but inline styles, as messages have them.
@@ -56,9 +62,9 @@ async def send(request: Request, door: AtDoor, sessions: AtEntrance, session: Si
         sessions.check_form(request, session, fields.get("form_token", ""))
         try:
             submission = _submission(account_id, fields, parts.files)
-            rows = _rows(parts.named.get(RECIPIENTS), fields)
             key = _key(fields, parts)
-            job = await submit(door.pool, door.deployment, submission, rows, idempotency=key)
+            async with _rows(parts, fields) as rows:
+                job = await submit(door.pool, door.deployment, submission, rows, idempotency=key)
         except InvalidInput as error:
             return await _form(door, session, account_id, fields, error.faults)
     return RedirectResponse(f"/accounts/{account_id}/jobs/{job.id}", 303)
@@ -72,11 +78,12 @@ async def look(request: Request, door: AtDoor, sessions: AtEntrance, session: Si
         sessions.check_form(request, session, fields.get("form_token", ""))
         try:
             submission = _submission(account_id, fields, parts.files)
-            rows = _rows(parts.named.get(RECIPIENTS), fields)
-            shown = await preview_draft(door.pool, door.deployment, submission, rows, 1)
+            async with _rows(parts, fields) as rows:
+                shown = await preview_draft(door.pool, door.deployment, submission, rows, 1)
         except InvalidInput as error:
             return await _form(door, session, account_id, fields, error.faults)
-    answer = await account_page(door, session, account_id, "draft.html", html=await framed(shown), **seen(shown))
+    answer = await account_page(door, session, account_id, "draft.html", html=await framed(shown),
+                                fields_max=FIELDS_SHOWN, **seen(shown))
     answer.headers["Content-Security-Policy"] = LOOK_POLICY
     return answer
 
@@ -136,12 +143,28 @@ def _not_before(value: str | None) -> datetime | None:
         raise InvalidInput(f'"{value}" is no time; a time looks like 2026-03-31T09:00.', field="not_before") from None
 
 
-def _rows(listed: Part | None, fields: Mapping[str, str]) -> ListFile | None:
-    if fields.get("source") == "contacts":
-        return None
-    if listed is None or listed.file is None or not listed.size:
-        raise InvalidInput("Choose a CSV file with the recipients, or send to the contacts.", field="recipients")
-    return ListFile(listed.file, "csv", fields.get("encoding") or "utf-8")
+@contextlib.asynccontextmanager
+async def _rows(parts: Parts, fields: Mapping[str, str]) -> AsyncIterator[ListFile | None]:
+    """The list, for as long as the block lasts; None for the contacts."""
+    opted_out_rows = fields.get("opted_out_rows") or OPTED_OUT_ROWS[0]
+    if opted_out_rows not in OPTED_OUT_ROWS:
+        raise InvalidInput(f'"opted_out_rows" is one of {", ".join(OPTED_OUT_ROWS)}.', field="opted_out_rows")
+    choices = Choices(fields.get("email_column", "").strip() or None, opted_out_rows)
+    source = fields.get("source")
+    listed = parts.named.get(RECIPIENTS)
+    if source == "contacts":
+        yield None
+    elif source == "pasted":
+        if not fields.get("pasted", "").strip():
+            raise InvalidInput("Paste the addresses here, or choose a file.", field="pasted")
+        async with spool() as file:
+            keep(file, fields["pasted"].encode(), whole=True)
+            yield ListFile(file, "pasted", choices=choices)
+    elif listed is None or listed.file is None or not listed.size:
+        raise InvalidInput("Choose a file with the recipients, or paste their addresses, or send to the contacts.",
+                           field="recipients")
+    else:
+        yield ListFile(listed.file, "table", fields.get("encoding") or "utf-8", choices)
 
 
 def _key(fields: Mapping[str, str], parts: Parts) -> IdempotencyKey | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from postroom.bounded.processes import IN_THREAD
+from postroom.bounded.processes import IN_THREAD, Runs
 from postroom.domain.audience import IncomingRow
 from postroom.flow.audience.intake import fill_intake, read_through
 from postroom.ledger.audience import contacts
@@ -12,8 +12,10 @@ from postroom.ledger.audience.contacts import ContactProblem
 from postroom.ledger.database.db import Pool
 
 
-async def import_contacts(pool: Pool, account_id: int, rows: Iterable[IncomingRow]) -> tuple[int, list[ContactProblem]]:
-    """Takes every usable row; an address that is known gets the new fields. Returns (contacts now, rows not taken)."""
-    async with read_through(IN_THREAD, account_id, rows) as listed, pool.connection() as conn, conn.transaction():
+async def import_contacts(pool: Pool, account_id: int, rows: Iterable[IncomingRow],
+                          bounded: Runs = IN_THREAD) -> tuple[int, list[ContactProblem], tuple[str, ...]]:
+    """Takes every usable row; an address that is known gets the new fields. Returns (contacts now, rows not taken, what is
+    remarked on the list)."""
+    async with read_through(bounded, account_id, rows) as listed, pool.connection() as conn, conn.transaction():
         await fill_intake(conn, await contacts.create_contact_intake(conn), listed)
-        return await contacts.merge_contacts(conn, account_id)
+        return *await contacts.merge_contacts(conn, account_id), listed.remarks

@@ -6,6 +6,8 @@ another. What is no link of ours is None, whatever is wrong with it: forged, dam
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from postroom.ledger.audience import suppressions
 from postroom.ledger.audience.suppressions import Addressee as Addressee
 from postroom.ledger.database.db import Connection, Pool
@@ -31,6 +33,7 @@ async def unsubscribe(pool: Pool, token: str) -> Addressee | None:
         if (addressee := await _proven(conn, claimed)) is not None:
             await suppressions.suppress(conn, addressee.account_id, [addressee.address_key],
                                     f"Unsubscribed by the link in job {claimed.job_id}.")
+            addressee = replace(addressee, is_suppressed=True)
         return addressee
 
 

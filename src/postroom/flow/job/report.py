@@ -166,13 +166,15 @@ async def recipient_page(pool: Pool, account_id: int, job_id: int, *, recipient_
     page begins after the last position. Raises NotFound, InvalidInput."""
     if recipient_class is not None and recipient_class not in CLASSES:
         raise InvalidInput(f'A recipient is one of {", ".join(CLASSES)}, not "{recipient_class}".', field="state")
+    spellings = [] if address is None else _spellings(storable(address, "address"))
     async with pool.connection() as conn:
         await jobs.job_progress(conn, account_id, job_id)
-        if address is None:
+        if not spellings:
             return await recipients.page_of_recipients(conn, account_id, job_id, recipient_class=recipient_class, after=after,
                                                        limit=_limit(limit))
-        return await recipients.page_at_address(conn, account_id, job_id, address=address, address_key=_key_of(address),
-                                                recipient_class=recipient_class, after=after, limit=_limit(limit))
+        return await recipients.page_at_address(
+            conn, account_id, job_id, addresses=spellings, address_keys=[_key_of(one) for one in spellings],
+            recipient_class=recipient_class, after=after, limit=_limit(limit))
 
 
 async def outcomes_of(pool: Pool, account_id: int, job_id: int, position: int) -> tuple[str, list[Told]]:
@@ -193,10 +195,15 @@ def state_of(row: RecipientRow) -> str:
     return UNSENT if row.kind is None else Kind(row.kind).recipient_class
 
 
+def _spellings(address: str) -> list[str]:
+    """What may be meant: a plus in a URL arrives as a space unless it is written as %2B, and no usable address has a space."""
+    return [address, address.replace(" ", "+")]
+
+
 def _key_of(address: str) -> str:
-    """What the ledger knows an address by: '' for one that is unusable. Raises InvalidInput."""
+    """What the ledger knows an address by: '' for one that is unusable."""
     try:
-        return parse_address(storable(address, "address")).key
+        return parse_address(address).key
     except AddressRefused:
         return ""
 

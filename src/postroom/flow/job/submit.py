@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import BinaryIO
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from postroom.bounded.spool import is_small
 from postroom.domain.audience import IncomingRow
 from postroom.domain.job import Status, needs_approval
 from postroom.domain.pace import chunk_size
+from postroom.domain.preflight import Finding, FindingKind
 from postroom.errors import Fault, InvalidInput
 from postroom.flow.account.deployment import Deployment
-from postroom.flow.audience.intake import fill_intake, read_through
+from postroom.flow.audience.intake import Listed, fill_intake, read_through
 from postroom.flow.check import preflight
 from postroom.flow.content import requirements
 from postroom.flow.content.preparing import (
@@ -69,27 +69,27 @@ async def submit(pool: Pool, deployment: Deployment, submission: Submission, row
             if (known := await earlier_job(conn, account_id, idempotency)) is not None:
                 return await jobs.view_job(conn, account_id, known)
     reading = contextlib.nullcontext() if rows is None else read_through(deployment.bounded, account_id, rows)
-    async with (reading as listed, deployment.freezing.taken(account_id, is_short=listed is not None and is_small(listed)),
+    async with (reading as listed, deployment.freezing.taken(account_id, is_short=listed is not None and is_small(listed.file)),
                 pool.connection() as conn, conn.transaction()):
         if (known := await earlier_job(conn, account_id, idempotency)) is not None:
             return await jobs.view_job(conn, account_id, known)
         account = await accounts.account_by_id(conn, account_id)
         gateway = await chosen_gateway(conn, submission)
         await _take_in(conn, account.id, listed)
-        job_id = await freeze(conn, deployment, submission, prepared, account, gateway)
+        job_id = await freeze(conn, deployment, submission, prepared, account, gateway, listed.remarks if listed else ())
         await remember(conn, account.id, idempotency, job_id)
         return await jobs.view_job(conn, account.id, job_id)
 
 
 async def freeze(conn: Connection, deployment: Deployment, submission: Submission, prepared: Prepared, account: Account,
-                 gateway: Gateway) -> int:
+                 gateway: Gateway, remarks: Sequence[str] = ()) -> int:
     """The new job's number: the intake is there, and what is left of it becomes the list. Raises InvalidInput."""
     listing = await recipients.draw_up(conn, account.id, duplicates=submission.duplicates,
                                        unusable_addresses=submission.unusable_addresses)
     if listing.recipient_count == 0:
-        raise await _nobody_left(conn, listing)
+        raise await _nobody_left(conn, listing, remarks)
     list_digest = await recipients.deal(conn, chunk_size(listing.recipient_count, gateway.connections))
-    return await _create(conn, deployment, submission, prepared, account, gateway, listing, list_digest)
+    return await _create(conn, deployment, submission, prepared, account, gateway, listing, list_digest, remarks)
 
 
 async def earlier_job(conn: Connection, account_id: int, idempotency: IdempotencyKey | None) -> int | None:
@@ -114,23 +114,23 @@ async def remember(conn: Connection, account_id: int, idempotency: IdempotencyKe
         await jobs.remember_idempotency_key(conn, account_id, idempotency.key, idempotency.fingerprint, job_id)
 
 
-async def _take_in(conn: Connection, account_id: int, listed: BinaryIO | None) -> None:
+async def _take_in(conn: Connection, account_id: int, listed: Listed | None) -> None:
     if listed is None:
         await recipients.intake_from_contacts(conn, account_id)
     else:
         await fill_intake(conn, await recipients.create_intake(conn), listed)
 
 
-async def _nobody_left(conn: Connection, listing: Listing) -> InvalidInput:
+async def _nobody_left(conn: Connection, listing: Listing, remarks: Sequence[str]) -> InvalidInput:
     if not listing.excluded:
         return InvalidInput("The list has no rows: a send needs at least one recipient.", field="recipients")
     faults = tuple(Fault(found.reason, "recipients", found.row_no) for found in await recipients.some_findings(conn))
     told = ", ".join(f"{n:,} {kind}" for kind, n in sorted(listing.excluded.items()))
-    return InvalidInput(f"Nobody is left to send to: {told}.", faults=faults)
+    return InvalidInput(" ".join((f"Nobody is left to send to: {told}.", *remarks)), faults=faults)
 
 
 async def _create(conn: Connection, deployment: Deployment, submission: Submission, prepared: Prepared, account: Account,
-                  gateway: Gateway, listing: Listing, list_digest: bytes) -> int:
+                  gateway: Gateway, listing: Listing, list_digest: bytes, remarks: Sequence[str]) -> int:
     count = listing.recipient_count
     waits = needs_approval(count, account.approval_threshold)
     identity = identity_for(account, deployment.base_url)
@@ -145,6 +145,7 @@ async def _create(conn: Connection, deployment: Deployment, submission: Submissi
     whole = requirements.of_the_message(
         prepared.content, prepared.bodies, prepared.mentioned, account, gateway, identity,
         has_keys=bool(values["dkim_keys"]), recipient_count=count)
+    whole = replace(whole, findings=(*whole.findings, *(Finding(FindingKind.LIST_REMARK, one) for one in remarks)))
     values["digest"] = digest_of(values, list_digest)
     if not waits:
         unsaved = unsaved_job(values, gateway)

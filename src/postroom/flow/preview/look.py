@@ -14,20 +14,20 @@ import asyncio
 import re
 from base64 import b64encode
 from collections.abc import Generator, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email import message_from_bytes, policy
 from email.header import decode_header, make_header
 from email.message import EmailMessage
-from itertools import islice
+from itertools import chain, islice
 
 import msgspec
 
-from postroom.domain.audience import IncomingRow, Unreadable
+from postroom.domain.audience import IncomingRow, Remarks, Unreadable
 from postroom.domain.outcome import Evidence
 from postroom.errors import InvalidInput, NotFound
 from postroom.flow.account.deployment import Deployment, NotSetUp
 from postroom.flow.account.domains import OpenedKey
-from postroom.flow.audience.intake import reading
+from postroom.flow.audience.intake import reading, rows_of
 from postroom.flow.content.outgoing import (
     Writer,
     bodies_of,
@@ -46,11 +46,12 @@ from postroom.ledger.database.db import Connection, Pool
 from postroom.ledger.job import recipients
 from postroom.ledger.job.recipients import RecipientRow
 from postroom.message.render.compile import BlankFields
-from postroom.message.wire.address import envelope, parse_address
+from postroom.message.wire.address import AddressRefused, envelope, parse_address
 from postroom.message.wire.headers import Unrenderable
 
 # Characters of images in a frame, where each stands as often as it is shown: enough for every file of a message once.
 IMAGES_MAX = 16 * 2**20
+FIRST_ROWS = 5
 
 _CID = re.compile(r"cid:([0-9a-f]+@postroom)", re.IGNORECASE)  # as `message/prepare/attachment.py` makes them
 
@@ -74,7 +75,7 @@ class Preview:
     """What one recipient gets. With a `reason` there is no message, and this is why.
 
     `blank` are printed fields that are blank for this recipient, `unknown` those that it does not have at all. `source` is the
-    message to the byte; `sender` is its From.
+    message to the byte; `sender` is its From. Of a draft's list there are the `first_rows`, and what is remarked on it so far.
     """
 
     position: int
@@ -89,6 +90,8 @@ class Preview:
     unknown: tuple[str, ...] = ()
     reason: str | None = None
     note: str | None = None
+    first_rows: tuple[IncomingRow, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 async def framed(shown: Preview) -> str:
@@ -137,8 +140,8 @@ async def preview_draft(pool: Pool, deployment: Deployment, submission: Submissi
                         position: int) -> Preview:
     """The message of the row at `position` of a list (None: of the account's contacts), before there is a job.
 
-    Reads no further than that row, and leaves nobody out. Raises InvalidInput for what `submit` would refuse of the message,
-    template errors with line and column among it; NotFound.
+    Reads no further than that row and the first few, and leaves nobody out. Raises InvalidInput for what `submit` would refuse of
+    the message, template errors with line and column among it; NotFound.
     """
     account_id = submission.account_id
     prepared = await deployment.bounded.run(account_id, MESSAGE, prepare, submission)
@@ -146,16 +149,18 @@ async def preview_draft(pool: Pool, deployment: Deployment, submission: Submissi
         stored = await draft(conn, deployment, submission, prepared)
         if rows is None:
             contact = await contacts.contact_at(conn, account_id, position)
+            read = _Read(contact)
     if rows is not None:
-        contact = await deployment.bounded.run(account_id, reading(rows), _row_at, rows, position)
-    if contact is None:
+        read = await deployment.bounded.run(account_id, reading(rows), _read_to, rows, position)
+    if read.contact is None:
         raise InvalidInput(f"The list has no recipient {position:,}: it ends before that.", field="position")
-    address, fields = contact
+    address, fields = read.contact
     try:
         address = parse_address(address).address
-    except InvalidInput as refused:
-        return Preview(position, address, reason=str(refused))
-    return await _look(pool, deployment, stored, prepared.files, position, address, fields)
+        shown = await _look(pool, deployment, stored, prepared.files, position, address, fields)
+    except AddressRefused as refused:
+        shown = Preview(position, address, reason=str(refused))
+    return replace(shown, first_rows=read.first_rows, remarks=read.remarks)
 
 
 async def recipient_at(conn: Connection, account_id: int, job_id: int, position: int) -> RecipientRow:
@@ -166,11 +171,23 @@ async def recipient_at(conn: Connection, account_id: int, job_id: int, position:
     return rows[0]
 
 
-def _row_at(rows: Iterable[IncomingRow], position: int) -> tuple[str, str] | None:
-    reading = iter(rows)
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A list up to a row: that row's address and fields, the first rows, and what is remarked so far."""
+
+    contact: tuple[str, str] | None
+    first_rows: tuple[IncomingRow, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+
+def _read_to(rows: Iterable[IncomingRow], position: int) -> _Read:
+    remarks = Remarks()
+    reading = rows_of(rows, remarks)
     try:
-        row = next(islice(reading, position - 1, None), None)
-        return None if row is None else (row.address, msgspec.json.encode(row.fields).decode())
+        first = tuple(islice(reading, FIRST_ROWS))
+        row = next(islice(chain(first, reading), position - 1, None), None)
+        contact = None if row is None else (row.address, msgspec.json.encode(row.fields).decode())
+        return _Read(contact, first, remarks.told())
     except Unreadable as error:
         raise InvalidInput(str(error), row=error.row, column=error.column) from None
     except UnicodeEncodeError:

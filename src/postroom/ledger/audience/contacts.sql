@@ -9,11 +9,13 @@ CREATE TEMPORARY TABLE contact_intake (
 COPY contact_intake (row_no, address, address_key, problem, fields) FROM STDIN
 
 -- name: merge_contacts
--- An address that is known gets the new fields; the last row of an address wins.
+-- An address that is known gets the new fields; the last row of an address wins, unless one takes it off.
 INSERT INTO contact (account_id, address, address_key, fields)
 SELECT %(account_id)s, address, address_key, fields FROM (
-    SELECT DISTINCT ON (address_key) row_no, address, address_key, fields FROM contact_intake
-    WHERE problem IS NULL ORDER BY address_key, row_no DESC) AS latest
+    SELECT DISTINCT ON (address_key) row_no, address, address_key, fields FROM contact_intake i
+    WHERE problem IS NULL
+      AND NOT EXISTS (SELECT FROM contact_intake off WHERE off.address_key = i.address_key AND off.problem IS NOT NULL)
+    ORDER BY address_key, row_no DESC) AS latest
 ORDER BY row_no
 ON CONFLICT (account_id, address_key) DO UPDATE SET address = excluded.address, fields = excluded.fields
 

@@ -22,6 +22,7 @@ class Addressee:
     token_key: bytes = field(repr=False)
     address: str
     address_key: str
+    is_suppressed: bool
 
 
 async def suppress(conn: Connection, account_id: int, address_keys: Sequence[str], reason: str) -> int:

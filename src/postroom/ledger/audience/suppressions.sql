@@ -11,6 +11,7 @@ SELECT address_key FROM suppression WHERE account_id = %(account_id)s AND addres
 -- name: addressee
 -- Whom a token is about, and the key that says whether it is genuine. Who was booked at the freeze was never mailed and has
 -- no link.
-SELECT a.id AS account_id, a.name AS account_name, a.token_key, r.address, r.address_key
+SELECT a.id AS account_id, a.name AS account_name, a.token_key, r.address, r.address_key,
+       EXISTS (SELECT FROM suppression s WHERE s.account_id = a.id AND s.address_key = r.address_key) AS is_suppressed
 FROM job j JOIN account a ON a.id = j.account_id JOIN recipient r ON r.account_id = j.account_id AND r.job_id = j.id
 WHERE j.id = %(job_id)s AND r.position = %(position)s AND r.booked IS NULL

@@ -190,13 +190,13 @@ async def page_of_recipients(conn: Connection, account_id: int, job_id: int, *, 
         return await _page(cursor)
 
 
-async def page_at_address(conn: Connection, account_id: int, job_id: int, *, address: str, address_key: str,
-                          recipient_class: str | None, after: int, limit: int) -> list[RecipientRow]:
-    """The same of those at one address; one that is unusable has the key ''."""
+async def page_at_address(conn: Connection, account_id: int, job_id: int, *, addresses: Sequence[str],
+                          address_keys: Sequence[str], recipient_class: str | None, after: int, limit: int) -> list[RecipientRow]:
+    """The same of those at one of these addresses; one that is unusable has the key ''."""
     async with conn.cursor(row_factory=class_row(RecipientRow)) as cursor:
         await cursor.execute(SQL.page_of_recipients_at_address, {
-            "account_id": account_id, "job_id": job_id, "address": address, "address_key": address_key,
-            "kind": recipient_class, "after": after, "limit": limit})
+            "account_id": account_id, "job_id": job_id, "addresses": list(addresses),
+            "address_keys": list(address_keys), "kind": recipient_class, "after": after, "limit": limit})
         return await _page(cursor)
 
 

@@ -77,23 +77,29 @@ WHERE account_id = %(account_id)s AND job_id = %(job_id)s AND position = ANY(%(p
 ANALYZE intake
 
 -- name: create_finding
--- What sets a row apart from the rest, decided once. Grouping only the keys keeps it to one narrow pass.
+-- What sets a row apart from the rest, decided once. Grouping only the keys keeps it to one narrow pass. Whoever has a key and a
+-- problem is taken off by the list itself, wherever else in it the same address stands.
 CREATE TEMPORARY TABLE finding ON COMMIT DROP AS
 WITH first AS (
     SELECT address_key, min(row_no) AS row_no FROM intake WHERE problem IS NULL
     GROUP BY address_key HAVING count(*) > 1
+), off AS (
+    SELECT DISTINCT ON (address_key) address_key, problem FROM intake WHERE problem IS NOT NULL AND address_key <> ''
+    ORDER BY address_key, row_no
 )
 SELECT i.row_no,
-       CASE WHEN i.problem IS NOT NULL THEN 'unusable'
-            WHEN s.address_key IS NOT NULL THEN 'suppressed'
+       CASE WHEN i.address_key = '' THEN 'unusable'
+            WHEN off.address_key IS NOT NULL OR s.address_key IS NOT NULL THEN 'suppressed'
             ELSE 'duplicate' END AS kind,
-       CASE WHEN i.problem IS NOT NULL THEN i.problem
+       CASE WHEN i.address_key = '' THEN i.problem
+            WHEN off.address_key IS NOT NULL THEN off.problem
             WHEN s.address_key IS NOT NULL THEN s.reason
             ELSE 'The same address as in row ' || first.row_no || '.' END AS reason
 FROM intake i
-LEFT JOIN first ON first.address_key = i.address_key AND i.problem IS NULL
-LEFT JOIN suppression s ON s.account_id = %(account_id)s AND s.address_key = i.address_key AND i.problem IS NULL
-WHERE i.problem IS NOT NULL OR s.address_key IS NOT NULL OR first.row_no < i.row_no
+LEFT JOIN first ON first.address_key = i.address_key
+LEFT JOIN off ON off.address_key = i.address_key
+LEFT JOIN suppression s ON s.account_id = %(account_id)s AND s.address_key = i.address_key
+WHERE i.address_key = '' OR off.address_key IS NOT NULL OR s.address_key IS NOT NULL OR first.row_no < i.row_no
 
 -- name: analyze_finding
 -- As for the intake.
@@ -195,8 +201,8 @@ LEFT JOIN LATERAL (
     WHERE o.account_id = r.account_id AND o.job_id = r.job_id AND o.position = r.position
     ORDER BY o.attempt_no DESC, o.evidence DESC LIMIT 1
 ) o ON true
-WHERE r.account_id = %(account_id)s AND r.job_id = %(job_id)s AND r.address_key = %(address_key)s
-  AND (%(address_key)s <> '' OR r.address = %(address)s) AND r.position > %(after)s
+WHERE r.account_id = %(account_id)s AND r.job_id = %(job_id)s AND r.address_key = ANY(%(address_keys)s::text[])
+  AND (r.address_key <> '' OR r.address = ANY(%(addresses)s::text[])) AND r.position > %(after)s
   AND (%(kind)s::text IS NULL
        OR %(kind)s = CASE WHEN o.kind IS NULL OR o.kind IN ('refused', 'released') THEN 'unsent' ELSE o.kind::text END)
 ORDER BY r.position LIMIT %(limit)s
