@@ -44,7 +44,7 @@ class Templates:
 def check(content: Content) -> None:
     """Raise `InvalidInput` with each fault of what was written; return if it can be prepared and compiled."""
     faults = size_faults(content) or _markup_faults(content) or _template_faults(_written(content), ANY_TIME)[1]
-    refuse(_header_faults(content) + (faults or _outside_quotes(_lines(content.html or ""), "html")))
+    refuse(_header_faults(content) + (faults or _outside_quotes(with_line_feeds(content.html or ""), "html")))
 
 
 def check_made(content: Content, bodies: Bodies) -> None:
@@ -63,7 +63,7 @@ def parse(content: Content, bodies: Bodies, now: datetime) -> Templates:
     if bodies.html is not None:
         from postroom.message.liquid import links
 
-        links.guard(parsed["html"], _lines(bodies.html))
+        links.guard(parsed["html"], with_line_feeds(bodies.html))
     return Templates(parsed["subject"], parsed.get("html"), parsed.get("text"))
 
 
@@ -125,7 +125,7 @@ def _template_faults(sources: Mapping[str, str], now: datetime) -> tuple[dict[st
     faults: list[Fault] = []
     for part, source in sources.items():
         is_html = part in HTML_SOURCES
-        lines = source if part == "subject" else _lines(source)
+        lines = source if part == "subject" else with_line_feeds(source)
         result = merge.parse(lines, merge.environment(now, html=is_html), part)
         if isinstance(result, list):
             faults += result
@@ -140,8 +140,8 @@ def _outside_quotes(html: str, part: str) -> list[Fault]:
     return [merge.fault(part, html, piece.start, f'"{piece.shown}" {reason}') for piece, reason in places.read(html).outside]
 
 
-def _lines(source: str) -> str:
-    """Return a body with one kind of line end."""
+def with_line_feeds(source: str) -> str:
+    """Return a body with one kind of line end: browsers write CRLF, and libraries read it as other than a line's end."""
     return source.replace("\r\n", "\n").replace("\r", "\n")
 
 
