@@ -204,6 +204,31 @@ def test_a_line_end_is_the_same_however_it_is_written(field: str, written: str, 
     assert prepare(**{field: written.replace("\n", end)}) == prepare(**{field: written})
 
 
+def not_inlined(html: str | None = None, **more: str) -> str:
+    made = source.prepare(Content("Subject", html, None, "news@example.org", inline_css=False, **more)).html
+    assert made is not None
+    return made
+
+
+def test_inlining_can_be_switched_off() -> None:
+    html = "<style>p { top: 0 }</style><p>{{ a }}"
+    assert not_inlined(html) == html
+    markdown = not_inlined(markdown="# {{ a }}")
+    assert "<h1>{{ a }}</h1>" in markdown
+    assert "h1 { font-size: 28px" in markdown.partition("</head>")[0]
+    sheet = "<mj-style inline='inline'>p { top: {{ a }}px }</mj-style>"
+    mjml = not_inlined(mjml=f"<mjml><mj-head>{sheet}</mj-head><mj-body><mj-raw><p></p></mj-raw></mj-body></mjml>")
+    assert "<style>p { top: {{ a }}px }</style></head>" in mjml
+    assert "<p></p>" in mjml
+
+
+def test_a_sheet_in_markdown_may_overrule_ours() -> None:
+    html = html_of(markdown="<style>h1 { color: red } @media print { p { margin: 0 } }</style>\n\n# a\n\nb")
+    assert '<h1 style="font-size: 28px; line-height: 1.25; margin: 0 0 16px; color: red">a</h1>' in html
+    assert "<p>b</p>" in html
+    assert "p, ul, ol" in html.partition("</head>")[0]
+
+
 def test_two_sources_are_one_too_many() -> None:
     field, message = fault_of("<p>a", markdown="a")
     assert field == "markdown"

@@ -17,7 +17,7 @@ from postroom.errors import InvalidInput
 from postroom.message.markup import tags
 from postroom.message.markup.masked import Masked
 from postroom.message.markup.tags import Tag
-from postroom.message.prepare import styles
+from postroom.message.prepare.skeleton import DEPTH_MAX
 
 # fmt: off
 _COMPONENTS = tags.TEXT_ONLY_MJML | {
@@ -147,8 +147,8 @@ def _checked(masked: Masked) -> Iterator[Tag]:
             what = f"there is a second <{name}>, and a message has one"
         elif not tag.is_empty:
             within.append(tag)
-        if what or len(within) > styles.DEPTH_MAX:
-            raise _fault(masked, text[: tag.start], what or f"there are more than {styles.DEPTH_MAX} elements within each other")
+        if what or len(within) > DEPTH_MAX:
+            raise _fault(masked, text[: tag.start], what or f"there are more than {DEPTH_MAX} elements within each other")
         once.update({name} & _ONCE)
         yield tag
     if within:

@@ -43,10 +43,10 @@ _DOCUMENT = """\
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-</head>
+{sheet}</head>
 <body>
 <div class="text">
-{}</div>
+{body}</div>
 </body>
 </html>
 """
@@ -82,18 +82,19 @@ def _html(content: Content) -> str | None:
     for field, read in readers.items():
         written = getattr(content, field) or ""
         if written.strip():
-            return read(with_line_feeds(storable(written, field)))
+            return read(with_line_feeds(storable(written, field)), content.inline_css)
     return None
 
 
-def _from_html(written: str) -> str:
-    if not _HAS_SHEET.search(written):
+def _from_html(written: str, inline_css: bool, field: str = "html") -> str:
+    if not inline_css or not _HAS_SHEET.search(written):
         return written
-    masked = Masked(written)
-    return masked.restored(styles.inlined(masked, masked.text))
+    masked = Masked(written, field)
+    return masked.restored(styles.inlined(masked))
 
 
-def _from_markdown(written: str) -> str:
+def _from_markdown(written: str, inline_css: bool) -> str:
+    """Our own sheet stays where somebody else's is, which may overrule it."""
     from markdown_it import MarkdownIt
 
     masked = Masked(written, "markdown")
@@ -105,19 +106,29 @@ def _from_markdown(written: str) -> str:
         return line[0] if has_output else masked.as_comments(line[0])
 
     reader = MarkdownIt("commonmark").enable(["table", "strikethrough"])
-    html = _DOCUMENT.format(reader.render(alone.sub(between_blocks, _spaced(masked.text))))
+    body = reader.render(alone.sub(between_blocks, _spaced(masked.text)))
+    stays = not inline_css or _HAS_SHEET.search(body) is not None
+    html = _DOCUMENT.format(sheet=f"<style>{_SHEET}</style>\n" if stays else "", body=body)
+    if not stays:
+        html = styles.with_sheet(masked, html, _SHEET)
     # An address is written behind the text of its link, or far away from it, and comes out in front.
-    return masked.restored(styles.inlined(masked, html, _SHEET), outputs_may_move=True)
+    html = masked.restored(html, outputs_may_move=True)
+    return _from_html(html, inline_css, "markdown") if stays else html
 
 
 def _spaced(source: str) -> str:
     return spliced(source, ((tag.start, tag.end, tags.spaced(source, tag)) for tag in tags.read(source)))
 
 
-def _from_mjml(written: str) -> str:
+def _from_mjml(written: str, inline_css: bool) -> str:
+    """Only sheets that say so are inlined, whatever the others say, as MJML has it."""
     masked = Masked(written, "mjml")
     html, sheet = mjml.to_html(masked)
-    return masked.restored(styles.inlined(masked, html, sheet, only_extra=True) if sheet else html)
+    if sheet and inline_css:
+        html = styles.with_sheet(masked, html, sheet)
+    elif sheet:
+        html = html.replace("</head>", f"<style>{sheet}</style></head>", 1)
+    return masked.restored(html)
 
 
 def _with_preheader(html: str, preheader: str) -> str:
