@@ -8,8 +8,8 @@ A finding is about a field, about recipients, or about the message as a whole. W
     blank         it is left blank             those recipients are failed            the job cannot be approved
 
 Where "those recipients" are all of the list, the job cannot be approved either: nobody would get it. A gateway that cannot be
-asked now, one-click unsubscribe that no signature covers, and a field that no row has but the template can do without, are notes:
-they hinder nothing.
+asked now, one-click unsubscribe that no signature covers, what looks like another system's field, HTML that readers cut, and a
+field that no row has but the template can do without, are notes: they hinder nothing.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ class FindingKind(StrEnum):
     TOO_LARGE = "too_large"
     UNRENDERABLE = "unrenderable"
     ONE_CLICK_UNSIGNED = "one_click_unsigned"
+    FOREIGN_FIELD = "foreign_field"
+    MAY_BE_CLIPPED = "may_be_clipped"
     GATEWAY_SILENT = "gateway_silent"
 
 

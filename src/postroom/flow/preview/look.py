@@ -14,7 +14,7 @@ import asyncio
 import re
 from base64 import b64encode
 from collections.abc import Generator, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email import message_from_bytes, policy
 from email.header import decode_header, make_header
 from email.message import EmailMessage
@@ -39,6 +39,7 @@ from postroom.flow.content.outgoing import (
     made,
 )
 from postroom.flow.content.preparing import MESSAGE, Submission, draft, prepare
+from postroom.flow.content.remarks import remarks
 from postroom.ledger.audience import contacts
 from postroom.ledger.content import contents
 from postroom.ledger.content.contents import JobContent
@@ -73,8 +74,8 @@ class SeenFile:
 class Preview:
     """What one recipient gets. With a `reason` there is no message, and this is why.
 
-    `blank` are printed fields that are blank for this recipient, `unknown` those that it does not have at all. `source` is the
-    message to the byte; `sender` is its From.
+    `blank` are printed fields that are blank for this recipient, `unknown` those that it does not have at all; `remarks` are on
+    the message, whoever gets it. `source` is the message to the byte; `sender` is its From.
     """
 
     position: int
@@ -89,6 +90,7 @@ class Preview:
     unknown: tuple[str, ...] = ()
     reason: str | None = None
     note: str | None = None
+    remarks: tuple[str, ...] = ()
 
 
 async def framed(shown: Preview) -> str:
@@ -207,7 +209,9 @@ def _written(stored: JobContent, files: dict[str, bytes], keys: tuple[OpenedKey,
         source, reason = b"", f"The message cannot be made: {error}"
     shown = Preview(position, address, blank=tuple(sorted(blank - unknown)), unknown=tuple(sorted(unknown)), reason=reason,
                     note=note)
-    return shown if reason else _read_back(shown, source)
+    if not reason:
+        shown = _read_back(shown, source)
+    return replace(shown, remarks=tuple(one.about for one in remarks(content_of(stored), shown.html)))
 
 
 def _read_back(shown: Preview, source: bytes) -> Preview:

@@ -44,6 +44,7 @@ ALONE_MAX = 200  # of those in a message; what is more counts as steps of the me
 
 _ELSEWHERE = {"upper": "upcase", "lower": "downcase", "title": "capitalize", "length": "size", "trim": "strip", "e": "escape",
               "striptags": "strip_html", "format": "date"}
+_WORDS = re.compile(r"[\s{]*([^\W\d]\w*(?: \w+)*)\s*(?:\||\}|\Z)")
 _BLANK = re.compile(rf"\{{[{{%]-?(?:\s{{{BLANKS_MAX}}}|\s*+(?:#|\w++)\s{{{BLANKS_MAX}}})")
 _VERBATIM = re.compile(r"\{%-?\s*(raw|doc)\s*-?%\}")
 _END = {name: re.compile(r"\{%-?\s*end" + name + r"\s*-?%\}") for name in ("raw", "doc")}
@@ -107,7 +108,8 @@ def parse(source: str, env: Environment, field: str) -> BoundTemplate | list[Fau
     except (LiquidError, RecursionError) as error:
         token = getattr(error, "token", None)
         message = str(error.message) if isinstance(error, LiquidError) else "it is nested too deeply"
-        return [fault(field, source, token.start_index if token else None, message)]
+        index = token.start_index if token else None
+        return [fault(field, source, index, message.strip().rstrip(".") + _meant_by(source, index))]
     faults = [
         fault(field, source, span.index, f'there is no filter named "{name}"{_meant(name, env)}')
         for name, spans in template.analyze(include_partials=False).filters.items()
@@ -125,6 +127,17 @@ def _meant(name: str, env: Environment) -> str:
     """What somebody may have meant who knows another language of templates."""
     meant = _ELSEWHERE.get(name) or next(iter(get_close_matches(name, env.filters, 1, 0.7)), None)
     return f': "{meant}" may be meant' if meant else ""
+
+
+def _meant_by(source: str, index: int | None) -> str:
+    """What somebody may have meant by the output around a place who knows another language of templates."""
+    start = source.rfind("{{", 0, index) if index else -1
+    inside = source[start + 2 : start + 2 + EXPRESSION_MAX].partition("}}")[0]
+    words = _WORDS.match(inside)
+    if start < 0 or not words:
+        return ""
+    name = words[1]
+    return f": write {{{{ {name} }}}}" if name.isidentifier() else f': a name of several words is written fields["{name}"]'
 
 
 def paths_of(template: BoundTemplate) -> frozenset[tuple[str, ...]]:

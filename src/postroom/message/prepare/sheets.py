@@ -190,6 +190,7 @@ def _selector(tokens: Sequence[Any], known: Known) -> _Selector:
     rest = iter(tokens)
     for node in rest:
         made.text += node.serialize()
+        made.is_valid &= made.is_of_element  # hardly anything may follow the name of a pseudo-element
         match node.type, getattr(node, "value", ""):
             case ("whitespace", _) | ("literal", ">" | "+" | "~"):
                 is_of_siblings = node in ("+", "~")  # the second takes the library quadratic time

@@ -137,9 +137,12 @@ class Skeleton:
             for one in given
             if _NAME.fullmatch(one.name) and one.name not in ("style", "data-css-inline")
         )
-        self._out.append(f'<{tag.name} {self.mark}="{len(self.elements)}"{f" {self._varied}" * is_varied}{kept}>')
+        varied = f" {self._varied}" if is_varied else ""
+        self._out.append(f'<{tag.name} {self.mark}="{len(self.elements)}"{varied}{kept}>')
         written = next((one for one in given if one.name == "style"), None)
-        self.elements.append(Element(tag, written, has_own_name and not any(piece.is_output for piece in outside)))
+        may_get_style = any(piece.is_output for piece in outside)
+        may_get_style |= any(one.name != "style" == word.sub("", one.name) for one in given)
+        self.elements.append(Element(tag, written, has_own_name and not may_get_style))
         if tag.name not in tags.VOID:
             self._open.append(_Open(tag.name, self._masked.branch(tag.start)))
             if tag.is_empty:

@@ -15,11 +15,11 @@ import re
 
 from postroom.errors import InvalidInput, storable
 from postroom.message.content import TEMPLATE_MAX, Bodies, Content
-from postroom.message.liquid.template import refuse, size_faults, with_line_feeds
+from postroom.message.liquid.spelling import as_meant
+from postroom.message.liquid.template import refuse, size_faults
 from postroom.message.markup import tags
 from postroom.message.markup.masked import Masked
-from postroom.message.markup.splice import spliced
-from postroom.message.prepare import mjml, plaintext, styles
+from postroom.message.prepare import markdown, mjml, plaintext, styles
 
 _SHEET = """
 body { margin: 0; padding: 24px 16px; color: #222222 }
@@ -63,13 +63,13 @@ def prepare(content: Content) -> Bodies:
     """Return the templates that a content comes to. Raises `InvalidInput`."""
     refuse(size_faults(content))
     html = _html(content)
-    text = with_line_feeds(content.text or "") if (content.text or "").strip() else None
+    text = as_meant(content.text or "") if (content.text or "").strip() else None
     if html and not text:
         text = plaintext.from_html(html)
     if content.preheader.strip():
         if not html:
             raise InvalidInput("A preheader needs an HTML part to stand in, and there is none.", field="preheader")
-        html = _with_preheader(html, storable(content.preheader, "preheader"))
+        html = _with_preheader(html, as_meant(storable(content.preheader, "preheader")))
     for name, body in (("HTML", html), ("text", text)):
         if len((body or "").encode("utf-8")) > TEMPLATE_MAX:
             message = f"The {name} that the message comes to is larger than {TEMPLATE_MAX // 1024} KiB."
@@ -82,7 +82,7 @@ def _html(content: Content) -> str | None:
     for field, read in readers.items():
         written = getattr(content, field) or ""
         if written.strip():
-            return read(with_line_feeds(storable(written, field)), content.inline_css)
+            return read(as_meant(storable(written, field)), content.inline_css)
     return None
 
 
@@ -95,18 +95,8 @@ def _from_html(written: str, inline_css: bool, field: str = "html") -> str:
 
 def _from_markdown(written: str, inline_css: bool) -> str:
     """Our own sheet stays where somebody else's is, which may overrule it."""
-    from markdown_it import MarkdownIt
-
     masked = Masked(written, "markdown")
-    # Tags that have a line to themselves stand between blocks: as comments they are not made into paragraphs.
-    alone = re.compile(rf"^[ \t]*(?:{masked.word.pattern}[ \t]*)+$", re.MULTILINE)
-
-    def between_blocks(line: re.Match[str]) -> str:
-        has_output = any(piece.is_output for piece in masked.pieces_in(line[0]))
-        return line[0] if has_output else masked.as_comments(line[0])
-
-    reader = MarkdownIt("commonmark").enable(["table", "strikethrough"])
-    body = reader.render(alone.sub(between_blocks, _spaced(masked.text)))
+    body = markdown.to_html(masked)
     stays = not inline_css or _HAS_SHEET.search(body) is not None
     html = _DOCUMENT.format(sheet=f"<style>{_SHEET}</style>\n" if stays else "", body=body)
     if not stays:
@@ -114,10 +104,6 @@ def _from_markdown(written: str, inline_css: bool) -> str:
     # An address is written behind the text of its link, or far away from it, and comes out in front.
     html = masked.restored(html, outputs_may_move=True)
     return _from_html(html, inline_css, "markdown") if stays else html
-
-
-def _spaced(source: str) -> str:
-    return spliced(source, ((tag.start, tag.end, tags.spaced(source, tag)) for tag in tags.read(source)))
 
 
 def _from_mjml(written: str, inline_css: bool) -> str:
