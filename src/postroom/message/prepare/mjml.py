@@ -120,7 +120,9 @@ class _Source:
         for one in tags.attributes(text, tag):
             if not _ATTRIBUTE_NAME.fullmatch(one.name):
                 raise _fault(self._masked, text[: one.start], "no attribute can have this name")
-            given.setdefault(one.name, f'{one.name}="{self._plain(one.value)}"' if one.value or one.quote else one.name)
+            # Of several classes the last counts, and for the library the first.
+            value = " ".join(reversed(one.value.split())) if one.name == "mj-class" else one.value
+            given.setdefault(one.name, f'{one.name}="{self._plain(value)}"' if value or one.quote else one.name)
         return " ".join([f"<{tag.name}", *given.values()]) + ("/>" if tag.is_empty else ">")
 
     def _plain(self, text: str) -> str:
