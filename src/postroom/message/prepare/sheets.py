@@ -28,16 +28,13 @@ _OF_POSITION = frozenset((
     "first-child", "first-of-type", "last-child", "last-of-type", "nth-child", "nth-last-child", "nth-last-of-type",
     "nth-of-type", "only-child", "only-of-type", "root",
 ))  # fmt: skip
-_NTH = re.compile(r"\s*(?:odd|even|[\dn+\-\s]+)\s*")
 _CHANGED_HERE = frozenset(("class", "id", "style"))  # attributes that preparing changes, or that are compared in other ways
 _VENDOR = re.compile(r"-(?:webkit|moz|ms|o)-")
-# Properties that set others, or that are set by them, though their first words differ.
+# Properties that set others, or that are set by them, though their first words differ; by the first of theirs.
 _RELATED = {
-    "block-size": ("height", "width"), "columns": ("column",), "gap": ("row", "column", "grid"),
-    "inline-size": ("height", "width"), "inset": ("top", "right", "bottom", "left"), "line-height": ("font",),
-    "white-space": ("text",), "word-wrap": ("overflow",),
-    "place-content": ("align", "justify"), "place-items": ("align", "justify"), "place-self": ("align", "justify"),
-    "page-break-after": ("break",), "page-break-before": ("break",), "page-break-inside": ("break",),
+    "block": ("height", "width"), "columns": ("column",), "gap": ("row", "column", "grid"), "grid": ("row", "column"),
+    "inline": ("height", "width"), "inset": ("top", "right", "bottom", "left"), "line": ("font",), "page": ("break",),
+    "place": ("align", "justify"), "white": ("text",), "word": ("overflow",),
 }  # fmt: skip
 
 
@@ -99,10 +96,10 @@ class _Selector:
 
 def families(name: str) -> frozenset[str]:
     """Return the families of a property: two that share one may set the same."""
-    name = _VENDOR.sub("", name)
     if name == "all":
         return frozenset((EVERYTHING,))
-    return frozenset((name if name.startswith("--") else name.partition("-")[0], *_RELATED.get(name, ())))
+    first = _VENDOR.sub("", name).partition("-")[0]
+    return frozenset((first or name, *_RELATED.get(first, ())))
 
 
 def read(sheet: str, known: Known, *, is_certain: bool, word: re.Pattern[str]) -> list[Rule]:
@@ -234,6 +231,8 @@ def _add_name(made: _Selector, sign: str, name: str, known: Known) -> None:
 
 def _add_pseudo(made: _Selector, rest: Iterator[Any], known: Known) -> str:
     """Read what follows a colon, and return it as it is written."""
+    from tinycss2.nth import parse_nth
+
     node = next(rest, None)
     if node is None:
         made.is_certain = made.is_valid = False
@@ -246,7 +245,7 @@ def _add_pseudo(made: _Selector, rest: Iterator[Any], known: Known) -> str:
         return text
     name = getattr(node, "lower_value", "") or getattr(node, "lower_name", "")
     arguments = getattr(node, "arguments", None)
-    if name in _OF_POSITION and (arguments is None or _NTH.fullmatch("".join(one.serialize() for one in arguments))):
+    if name in _OF_POSITION and (arguments is None or parse_nth(arguments) is not None):
         made.is_certain &= known.tree and known.siblings
     elif name in _PSEUDO_ELEMENTS and arguments is None:
         made.is_of_element = False

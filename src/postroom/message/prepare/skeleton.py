@@ -7,6 +7,7 @@ rules for broken HTML or because Liquid leaves a tag out, the tree is not certai
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import NamedTuple
 
 from postroom.errors import InvalidInput
@@ -92,13 +93,13 @@ class Skeleton:
     def known(self) -> Known:
         """Return what is certain of the elements."""
         names = {*self._names, *(name for sheet in self.sheets for name in names_in(sheet.text))}
-        small = [name.lower() for name in names]
+        spellings = Counter(name.lower() for name in names)
         return Known(
             tree=self._has_tree,
             siblings=not any(not piece.is_output or _ADDS_ELEMENTS.search(piece.text) for piece in self._masked.pieces),
             attributes=self._has_attributes,
             varied=self._varied if self._has_varied else "",
-            ambiguous=frozenset(name for name in small if small.count(name) > 1),
+            ambiguous=frozenset(name for name, count in spellings.items() if count > 1),
         )
 
     @property
