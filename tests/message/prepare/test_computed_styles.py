@@ -17,7 +17,11 @@ from postroom.message.content import Content
 from postroom.message.liquid import merge
 from postroom.message.prepare import source
 
-TEMPLATES = {path.stem: path.read_text() for path in sorted((Path(__file__).parent / "styled").glob("*.html"))}
+# Nothing overrules this, so there is something inlined to look at.
+PLAIN = "body, table, td, p, div, b, a { text-indent: 3px }\n</style>"
+TEMPLATES = {
+    path.stem: path.read_text().replace("</style>", PLAIN, 1) for path in sorted((Path(__file__).parent / "styled").glob("*.html"))
+}
 STATES = ({"state": "due"}, {"state": ""}, {"state": "paid late"}, {"state": "DUE"})
 YES_AND_NO = ({"a": "yes", "list": [1, 2, 3]}, {"a": None, "list": []}, {"a": "", "list": [1]})
 # The fields that a template is filled with, one set after the other.
