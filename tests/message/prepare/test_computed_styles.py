@@ -19,9 +19,8 @@ from postroom.message.prepare import source
 
 # Nothing overrules this, so there is something inlined to look at.
 PLAIN = "body, table, td, p, div, b, a { text-indent: 3px }\n</style>"
-TEMPLATES = {
-    path.stem: path.read_text().replace("</style>", PLAIN, 1) for path in sorted((Path(__file__).parent / "styled").glob("*.html"))
-}
+PATHS = sorted((Path(__file__).parent / "styled").glob("*.html"))
+TEMPLATES = {path.stem: path.read_text().replace("</style>", PLAIN, 1) for path in PATHS}
 STATES = ({"state": "due"}, {"state": ""}, {"state": "paid late"}, {"state": "DUE"})
 YES_AND_NO = ({"a": "yes", "list": [1, 2, 3]}, {"a": None, "list": []}, {"a": "", "list": [1]})
 # The fields that a template is filled with, one set after the other.

@@ -14,13 +14,13 @@ the link begins: nobody reads an address that was not chosen.
 from __future__ import annotations
 
 import re
-from bisect import bisect
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from html import unescape
 from typing import NamedTuple
 
 from postroom.message.markup import tags
 from postroom.message.markup.masked import Masked
+from postroom.message.prepare.numbering import Numbers, varied_lists
 
 # fmt: off
 _PARAGRAPHS = frozenset(("blockquote", "dl", "figure", "h1", "h2", "h3", "h4", "h5", "h6", "ol", "p", "pre", "table", "ul"))
@@ -57,7 +57,7 @@ def from_html(source: str) -> str:
     """Return the text template for the HTML template `source`. Never fails; broken HTML gives poor text."""
     masked = Masked(source)
     every = list(tags.read(masked.text))
-    reader = _Reader(masked, _varied_lists(masked, every))
+    reader = _Reader(masked, varied_lists(masked, every))
     position = 0
     for tag in every:
         reader.read_text(masked.text[position : tag.start])
@@ -79,48 +79,12 @@ def from_html(source: str) -> str:
     return text + "\n" if text else ""
 
 
-def _varied_lists(masked: Masked, every: Iterable[tags.Tag]) -> frozenset[int]:
-    """Return where the ordered lists begin in which tags of Liquid stand, which may repeat items or leave them out."""
-    deciding = [word.start() for word in masked.word.finditer(masked.text) if masked.pieces_in(word[0])[0].decides]
-    varied: list[int] = []
-    begun: list[int] = []
-    for tag in every:
-        if tag.name == "ol" and not tag.is_end:
-            begun.append(tag.start)
-        elif tag.name == "ol" and begun:
-            start = begun.pop()
-            if bisect(deciding, start) < bisect(deciding, tag.start):
-                varied.append(start)
-    return frozenset(varied)
-
-
 class _Link(NamedTuple):
     """An open link: its address, where in what was written its text begins, and in which branch of the Liquid."""
 
     address: str
     begin: int
     branch: int
-
-
-class _Numbers:
-    """What an ordered list counts: the `next` number; or a `variable`, where tags of Liquid may repeat or leave out items."""
-
-    def __init__(self, start: int, variable: str) -> None:
-        self.next = start
-        self.variable = variable
-
-    def begin(self) -> str:
-        return f"{{% assign {self.variable} = {self.next} %}}" if self.variable else ""
-
-    def item(self, value: int | None) -> str:
-        """The number of the next item, which has a `value` of its own if it says so."""
-        if self.variable:
-            name = self.variable
-            set_to = "" if value is None else f"{{% assign {name} = {value} %}}"
-            return f"{set_to}{{{{ {name} }}}}. {{% assign {name} = {name} | plus: 1 %}}"
-        number = self.next if value is None else value
-        self.next = number + 1
-        return f"{number}. "
 
 
 class _Reader:
@@ -141,7 +105,7 @@ class _Reader:
         self._depth = 0
         self._raw = False
         self._preformatted = 0
-        self._lists: list[_Numbers | None] = []  # those that are open; one that counts nothing is None
+        self._lists: list[Numbers | None] = []  # those that are open; one that counts nothing is None
         self._is_glued = False  # whatever comes next stands right behind an address or a picture
         self._link: _Link | None = None
         self._addresses: list[tuple[int, str]] = []  # what stands in front of a link's text, and where in `_out`
@@ -210,7 +174,7 @@ class _Reader:
         elif name == "ol":
             variable = f"{self._masked.prefix}n{tag.start}" if tag.start in self._varied_lists else ""
             start = self._number(tag, "start")
-            begun = _Numbers(1 if start is None else start, variable)
+            begun = Numbers(1 if start is None else start, variable)
             self._lists.append(begun)
             self._out.append(begun.begin())
         elif name == "li":
