@@ -109,15 +109,19 @@ class Skeleton:
     def _read(self) -> None:
         position = 0
         for tag in tags.read(self._html):
-            if self._open and self._open[-1].name == "style":
-                self.sheets.append(Sheet(self._html[position : tag.start], self._is_sheet_certain))
+            self._keep_sheet(position, tag.start)
             position = tag.end
             if tag.is_end:
                 self._end(tag)
             elif tag.name not in ("!", "plaintext"):
                 self._begin(tag)
+        self._keep_sheet(position, len(self._html))
         self._has_tree &= all(one.branch == 0 for one in self._open)
         self._write_ends(0)
+
+    def _keep_sheet(self, start: int, end: int) -> None:
+        if self._open and self._open[-1].name == "style":
+            self.sheets.append(Sheet(self._html[start:end], self._is_sheet_certain))
 
     def _begin(self, tag: Tag) -> None:
         self._end_before(tag)
