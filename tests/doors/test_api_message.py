@@ -36,6 +36,18 @@ async def test_a_message_has_a_preheader_a_body_in_one_of_three_languages_and_fi
         ("logo.png", "image/png", True), ("rules.txt", "text/plain", False)]
 
 
+async def test_a_message_says_whether_its_sheets_are_inlined(site):
+    account_id = await site.account()
+    api = await site.api(account_id)
+    html = "<style>p { top: 0 }</style><p>Hello"
+    for asked, made in (({}, '<p style="top: 0">'), ({"inline_css": True}, '<p style="top: 0">'), ({"inline_css": False}, "<p>")):
+        asked = {"subject": "News", "html": html, "from": MESSAGE["from"], **asked}
+        answer = await api.post("/previews", json={"message": asked, "recipients": listed(1)})
+        assert made in answer.json()["html"], answer.text
+    answer = await api.post("/previews", json={"message": {**MESSAGE, "inline_css": "no"}, "recipients": listed(1)})
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "#/message/inline_css")
+
+
 async def test_files_come_as_parts_too_beside_those_in_the_message(site):
     account_id = await site.account()
     api = await site.api(account_id)

@@ -297,12 +297,12 @@ async def test_the_form_takes_all_that_a_message_can_be(site):
     account_id = await site.account()
     operator = await site.operator()
     await send(operator, account_id, csv_of(3), body_format="markdown", body="# Hello {{ name }}\n\n![Logo](cid:logo.png)",
-               preheader="For {{ name }}", text="", field_policy="blank",
+               preheader="For {{ name }}", text="", field_policy="blank", inline_css="no",
                files=[("logo.png", PNG), ("the rules.txt", b"Be kind.")])
     job = (await history(site.pool, account_id))[0]
     content = await content_of(site.pool, account_id, job.id)
     assert (content.markdown, content.html, content.text) == ("# Hello {{ name }}\n\n![Logo](cid:logo.png)", None, None)
-    assert (content.preheader, job.field_policy) == ("For {{ name }}", "blank")
+    assert (content.preheader, content.inline_css, job.field_policy) == ("For {{ name }}", False, "blank")
     assert [(one.name, one.content_type, bool(one.content_id)) for one in content.attachments] == [
         ("logo.png", "image/png", True), ("the rules.txt", "text/plain", False)]
 

@@ -8,9 +8,9 @@ A finding is about a field, about recipients, or about the message as a whole. W
     blank         it is left blank             those recipients are failed            the job cannot be approved
 
 Where "those recipients" are all of the list, the job cannot be approved either: nobody would get it. A gateway that cannot be
-asked now, one-click unsubscribe that no signature covers, and what is remarked on how the list was read, are notes: they hinder
-nothing. So are a field that no row has but the template can do without, and a date that is printed as it stands, unless the policy
-is `refuse`.
+asked now, one-click unsubscribe that no signature covers, what is remarked on how the list was read, what looks like another
+system's field, and HTML that readers cut, are notes: they hinder nothing. So are a field that no row has but the template can do
+without, and a date that is printed as it stands, unless the policy is `refuse`.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ class FindingKind(StrEnum):
     UNRENDERABLE = "unrenderable"
     UNREAD_DATE = "unread_date"
     ONE_CLICK_UNSIGNED = "one_click_unsigned"
+    FOREIGN_FIELD = "foreign_field"
+    MAY_BE_CLIPPED = "may_be_clipped"
     GATEWAY_SILENT = "gateway_silent"
     LIST_REMARK = "list_remark"
 

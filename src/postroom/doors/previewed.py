@@ -15,7 +15,7 @@ PREVIEW_EXAMPLE: dict[str, Any] = {
     "position": 12, "email": "zoe@example.com", "subject": "Spring courses, Zoë", "from": "The club <club@example.com>",
     "html": "<p>Hello Zoë,</p>", "text": "Hello Zoë,\n", "source": SOURCE_EXAMPLE, "size": 1874,
     "attachments": [{"name": "programme.pdf", "content_type": "application/pdf", "size": 48213, "inline": False}],
-    "blank_fields": [], "unknown_fields": ["city"], "reason": None, "note": None,
+    "blank_fields": [], "unknown_fields": ["city"], "reason": None, "note": None, "remarks": [],
     "list_remarks": ["The addresses are those of the column \"email\"."]}
 TEST_EXAMPLE: dict[str, Any] = {"position": 12, "answers": [
     {"to": "office@example.com", "result": "accepted", "code": 250, "enhanced_code": "2.0.0", "reply": "2.0.0 Ok: queued as 4F7",
@@ -49,6 +49,8 @@ class PreviewShown(BaseModel):
     unknown_fields: Annotated[list[str], Field(description="Named by the message; this recipient has none of that name.")]
     reason: Annotated[str | None, Field(description="Why this recipient gets no message; then there is none to show.")]
     note: Annotated[str | None, Field(description="What is missing of it here, such as its signature.")]
+    remarks: Annotated[list[str], Field(
+        description="What is odd in the message, whoever gets it: another system's merge tags, or more HTML than readers show.")]
     list_remarks: Annotated[list[str], Field(description="Of a draft: how its list is read, up to this recipient.")]
 
 
@@ -79,7 +81,7 @@ def preview_shown(told: Preview) -> PreviewShown:
         attachments=[FileShown(name=one.name, content_type=one.content_type, size=one.size, inline=bool(one.content_id))
                      for one in told.files],
         blank_fields=list(told.blank), unknown_fields=list(told.unknown), reason=told.reason, note=told.note,
-        list_remarks=list(told.remarks))
+        remarks=list(told.remarks), list_remarks=list(told.list_remarks))
 
 
 def tried_shown(position: int, tried: Sequence[Tried]) -> TestShown:

@@ -29,7 +29,8 @@ class Attachment:
 class Content:
     """One message to everyone, as it was written. All but From, Reply-To and the files are Liquid templates.
 
-    The body is HTML, Markdown or MJML (one of them), a text, or both.
+    The body is HTML, Markdown or MJML (one of them), a text, or both. With `inline_css` what its style sheets say is written
+    into its elements too.
     """
 
     subject: str
@@ -42,6 +43,7 @@ class Content:
     markdown: str | None = None
     mjml: str | None = None
     attachments: tuple[Attachment, ...] = ()
+    inline_css: bool = True
 
 
 @dataclass(frozen=True, slots=True)

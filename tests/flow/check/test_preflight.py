@@ -324,6 +324,21 @@ async def test_bulk_needs_keys_of_ones_own_or_a_gateway_that_signs(stage: Stage)
 # -- small jobs: before they are there ------------------------------------------------------------------------------------
 
 
+async def test_another_systems_fields_and_html_that_is_cut_are_said_and_hinder_nothing(stage: Stage) -> None:
+    account = await stage.account()
+    html = "<p>Dear *|FNAME|*</p>" + "<p>much</p>" * 10_000
+    for size in (3, 100):  # before it is created, and at the gate
+        job = await stage.submit(account, size, content=replace(CONTENT, html=html))
+        if size == 100:
+            await stage.check(job)
+        preflight = await found(stage, account, job.id)
+        foreign, clipped = preflight.findings
+        assert (foreign.kind, clipped.kind) == (FindingKind.FOREIGN_FIELD, FindingKind.MAY_BE_CLIPPED)
+        assert foreign.about.startswith('In the html, line 1, column 9: "*|FNAME|*" is how other systems write a field')
+        assert "107 KB" in clipped.about
+        assert preflight.refusing == ()
+
+
 async def test_a_small_job_is_checked_before_it_starts_and_keeps_what_was_found(stage: Stage) -> None:
     account = await stage.account()
     job = await stage.submit(account, people("Ann", ""), content=FIELDS)

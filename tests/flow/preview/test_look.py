@@ -129,6 +129,14 @@ async def test_fields_that_are_blank_and_those_that_are_not_there_are_told_apart
     assert shown.text == "Ann, , \n"
 
 
+async def test_what_is_odd_in_the_message_is_said_with_it(stage: Stage) -> None:
+    account = await stage.account()
+    content = replace(CONTENT, html="<p>Dear [FNAME]</p>{% for n in (1..9000) %}<p>much more</p>{% endfor %}")
+    job = await stage.submit(account, 1, content=content)
+    shown = await look(stage, account, job.id, 1)
+    assert [words in remark for words, remark in zip(("[FNAME]", "Gmail"), shown.remarks, strict=True)] == [True, True]
+
+
 async def test_a_writer_tells_what_is_blank_when_it_is_asked_to(stage: Stage) -> None:
     account = await stage.account()
     listed = [IncomingRow(2, "ann@list.example", {"name": ""}), *rows(100, 2)]

@@ -43,7 +43,7 @@ def test_visible_text_is_never_markup(text: str, label: str) -> None:
         ('<a href="{{ link | default: "x" }}">Go</a>', 'Go ({{ link | default: "x" }})\n'),
         ('<a href="https://a.example">https://a.example</a>', "https://a.example\n"),
         ('<a href="x">one <a href="y">two</a> three</a>', "one (x) two (y) three\n"),
-        ('one <a href="x"></a>two', "one xtwo\n"),
+        ('one <a href="x"></a>two', "one x two\n"),
         ('<a href="x">one <a href="y">two', "one (x) two (y)\n"),
         ('{% if a %}<a href="x">{% else %}<a href="y">{% endif %}b</a>', "{% if a %}(x) {% else %}(y) {% endif %}b\n"),
         ('{% if a %}<a href="x">b</a>{% else %}<a href="y">c</a>{% endif %}', "{% if a %}b (x){% else %}c (y){% endif %}\n"),
@@ -199,4 +199,51 @@ from postroom.message.prepare import plaintext
 text = plaintext.from_html("<a href=x>t" * 50_000 + "</a>" * 50_000)
 print(text.count("t (x)"), len(text))
 """
-    assert bounded.printed(script) == "50000 250001\n"
+    assert bounded.printed(script) == "50000 300000\n"
+
+
+@pytest.mark.parametrize(
+    ("html", "text"),
+    [
+        ("<ol><li>a</li><li>b</li></ol>", "1. a\n2. b\n"),
+        ("<ol start=7><li>a<li value=12>b<li>c</ol>", "7. a\n12. b\n13. c\n"),
+        ("<ol start=x><li>a<li value=-1>b</ol>", "1. a\n-1. b\n"),
+        ("<ol><li>a<ul><li>b</ul><li>c<ol><li>d</ol><li>e</ol>", "1. a\n\n- b\n\n2. c\n\n1. d\n\n3. e\n"),
+        ("<ol><li>a</ol><ol><li>b</ol><li>c", "1. a\n\n1. b\n\n- c\n"),
+        ("{% if a %}x{% endif %}<ol><li>{{ b }}</ol>", "{% if a %}x{% endif %}\n\n1. {{ b }}\n"),
+    ],
+)
+def test_numbered_lists_keep_their_numbers(html: str, text: str) -> None:
+    assert plaintext.from_html(html) == text
+
+
+@pytest.mark.parametrize(
+    ("fields", "numbers"),
+    [
+        ({"list": ["a", "b"], "c": 1}, ["3. a", "4. b", "5. c", "9. d"]),
+        ({"list": []}, ["9. d"]),
+        ({"list": ["a"]}, ["3. a", "9. d"]),
+    ],
+)
+def test_items_that_liquid_repeats_or_leaves_out_are_counted_as_they_come(fields: dict[str, object], numbers: list[str]) -> None:
+    items = "{% for one in list %}<li>{{ one }}</li>{% endfor %}{% if c %}<li>c</li>{% endif %}<li value=9>d</li>"
+    html = f"{{% for twice in (1..2) %}}<ol start=3>{items}</ol>{{% endfor %}}"
+    template = merge.parse(plaintext.from_html(html), TEXT, "text")
+    assert isinstance(template, BoundTemplate)
+    assert [line for line in template.render(**fields).split("\n") if line.strip()] == numbers * 2
+
+
+@pytest.mark.parametrize(
+    ("html", "text"),
+    [
+        ('<a href="x"><img alt="Join"></a><a href="y"><img alt="Read"></a>', "Join (x) Read (y)\n"),
+        ('<a href="x">a</a><a href="y">b</a>. <a href="z">c</a>, d', "a (x) b (y). c (z), d\n"),
+        ('<a href="https://x.example">https://x.example</a>News', "https://x.example News\n"),
+        ('<a href="x">a</a>{{ b }}', "a (x) {{ b }}\n"),
+        ('<a href="x">a</a>{% if b %}<a href="y">c</a>{% endif %}', "a (x){% if b %} c (y){% endif %}\n"),
+        ('See<img alt="A"><img alt="B">now<img alt="C">!', "See A B now C!\n"),
+        ('<a href="x">a</a><br><a href="y">b</a>', "a (x)\nb (y)\n"),
+    ],
+)
+def test_links_and_pictures_that_stand_close_together_are_parted(html: str, text: str) -> None:
+    assert plaintext.from_html(html) == text

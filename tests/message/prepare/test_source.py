@@ -61,7 +61,7 @@ def fault_of(html: str | None = None, **more: str) -> tuple[str | None, str]:
 
 
 @given(elements.filter(str.strip))
-@example("<p>\r\n<TD Class=x>&nbsp;</p></p><b><i></b></i>")
+@example("<p>\n<TD Class=x>&nbsp;</p></p><b><i></b></i>")
 def test_html_without_a_sheet_stays_as_it_was_written(html: str) -> None:
     assert html_of(html) == html
 
@@ -178,7 +178,8 @@ def test_a_field_in_the_title_of_mjml_may_come_out_twice() -> None:
     [
         ("<mjml><mj-body>\n <mj-section {% if a %}padding='1px'{% endif %}></mj-section></mj-body></mjml>", "2, column 14"),
         ("<mjml><mj-head><mj-title>{% if a %}x{% endif %}</mj-title></mj-head><mj-body/></mjml>", "1, column 26"),
-        ("<mjml><mj-head><mj-raw>{% assign a = 1 %}</mj-raw>\n<mj-title>{{ a }}</mj-title></mj-head></mjml>", "2, column 11"),
+        ("<mjml><mj-head><mj-raw>{% assign a = 1 %}</mj-raw>\n<mj-title>{{ a }}</mj-title></mj-head><mj-body/></mjml>",
+         "2, column 11"),
     ],
 )
 def test_liquid_that_mjml_would_lose_repeat_or_move_is_refused_by_its_place(mjml: str, place: str) -> None:
@@ -188,12 +189,44 @@ def test_liquid_that_mjml_would_lose_repeat_or_move_is_refused_by_its_place(mjml
     assert "<mj-raw>" in message
 
 
-def test_mjml_that_cannot_be_read_is_a_fault_with_its_place_in_what_was_written() -> None:
-    written = "<mjml><mj-body>\né{{ a }}{% if a %}x{% endif %}<mj-include path='/etc/hosts' /></mj-body></mjml>"
-    field, message = fault_of(mjml=written)
-    assert field == "mjml"
-    assert "line 2, column 32" in message  # the name of the element
-    assert fault_of(mjml="<mjml><mj-body>") == ("mjml", "The MJML cannot be read: unexpected end of stream.")
+@pytest.mark.parametrize("end", ["\r\n", "\r"])
+@pytest.mark.parametrize(
+    ("field", "written"),
+    [
+        ("html", "<style>\np { top: 0 }\n</style>\n<pre>{{ a }}\n</pre>"),
+        ("markdown", "{% for x in y %}\n- {{ x }}\n{% endfor %}\n\n```\na\nb\n```\n\nEnd  \nof it"),
+        ("mjml", "<mjml>\n<mj-head>\n<mj-attributes>\n<mj-all padding='0' />\n</mj-attributes>\n</mj-head>\n"
+         "<mj-body>\n</mj-body>\n</mjml>"),
+        ("text", "a\n\n{{ b }}\n"),
+    ],
+)
+def test_a_line_end_is_the_same_however_it_is_written(field: str, written: str, end: str) -> None:
+    assert prepare(**{field: written.replace("\n", end)}) == prepare(**{field: written})
+
+
+def not_inlined(html: str | None = None, **more: str) -> str:
+    made = source.prepare(Content("Subject", html, None, "news@example.org", inline_css=False, **more)).html
+    assert made is not None
+    return made
+
+
+def test_inlining_can_be_switched_off() -> None:
+    html = "<style>p { top: 0 }</style><p>{{ a }}"
+    assert not_inlined(html) == html
+    markdown = not_inlined(markdown="# {{ a }}")
+    assert "<h1>{{ a }}</h1>" in markdown
+    assert "h1 { font-size: 28px" in markdown.partition("</head>")[0]
+    sheet = "<mj-style inline='inline'>p { top: {{ a }}px }</mj-style>"
+    mjml = not_inlined(mjml=f"<mjml><mj-head>{sheet}</mj-head><mj-body><mj-raw><p></p></mj-raw></mj-body></mjml>")
+    assert "<style>p { top: {{ a }}px }</style></head>" in mjml
+    assert "<p></p>" in mjml
+
+
+def test_a_sheet_in_markdown_may_overrule_ours() -> None:
+    html = html_of(markdown="<style>h1 { color: red } @media print { p { margin: 0 } }</style>\n\n# a\n\nb")
+    assert '<h1 style="font-size: 28px; line-height: 1.25; margin: 0 0 16px; color: red">a</h1>' in html
+    assert "<p>b</p>" in html
+    assert "p, ul, ol" in html.partition("</head>")[0]
 
 
 def test_two_sources_are_one_too_many() -> None:

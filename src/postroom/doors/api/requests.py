@@ -123,6 +123,8 @@ class Message(Strict):
     markdown: Text | None = None
     mjml: Text | None = None
     text: Text | None = None
+    inline_css: Annotated[bool, Field(strict=True, description=(
+        "Write what style sheets say into the elements too, for mail readers that know no sheets."))] = True
     from_: Annotated[From, Field(alias="from")]
     reply_to: Line | None = None
     attachments: Annotated[list[File], Field(
@@ -303,7 +305,8 @@ def _submission(options: JobOptions, account_id: int, by: str, files: tuple[tupl
     message = options.message
     content = Content(
         subject=message.subject, preheader=message.preheader, html=message.html, markdown=message.markdown, mjml=message.mjml,
-        text=message.text, from_address=message.from_.address, from_name=message.from_.name, reply_to=message.reply_to)
+        text=message.text, from_address=message.from_.address, from_name=message.from_.name, reply_to=message.reply_to,
+        inline_css=message.inline_css)
     return Submission(
         account_id, by, content, duplicates=options.duplicates, unusable_addresses=options.unusable_addresses,
         gateway=options.gateway, not_before=options.not_before, field_policy=options.field_policy,

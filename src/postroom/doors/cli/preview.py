@@ -107,6 +107,7 @@ def _print_whole(shown: Preview) -> None:
     for one in shown.files:
         console.print(f"Attachment: {plain(one.name)} ({one.content_type}, {one.size:,} octets)", soft_wrap=True)
     for note in (shown.reason and f"This recipient gets no message. {shown.reason}", shown.note,
+                 *shown.remarks,
                  shown.unknown and f"This recipient has no field {', '.join(shown.unknown)}.",
                  shown.blank and f"Blank for this recipient: {', '.join(shown.blank)}."):
         if note:

@@ -76,6 +76,8 @@ def send(
     markdown: Annotated[Path | None, typer.Option(metavar="FILE", help="or as Markdown;")] = None,
     mjml: Annotated[Path | None, typer.Option(metavar="FILE", help="or as MJML.")] = None,
     text: Annotated[Path | None, typer.Option(metavar="FILE", help="The text part; without it one comes from the body.")] = None,
+    inline_css: Annotated[bool, typer.Option(help="Write what style sheets say into the elements too, for mail readers that know "
+                                                  "no sheets.")] = True,
     attach: Annotated[list[Path] | None, typer.Option(
         metavar="FILE", help="A file that goes with it; give it again for each. An image that the body names as cid:NAME is "
                              "shown there.")] = None,
@@ -113,7 +115,8 @@ def send(
     content = Content(
         subject=subject, preheader=preheader, html=_body(html, "html"), markdown=_body(markdown, "markdown"),
         mjml=_body(mjml, "mjml"), text=_body(text, "text"), from_address=address,
-        from_name=name if from_name is None else from_name, reply_to=reply_to)
+        from_name=name if from_name is None else from_name, reply_to=reply_to,
+        inline_css=inline_css)
     files = tuple((path.name, _octets(path)) for path in attach or ())
 
     async def make(postroom: Postroom) -> tuple[int, JobReport, Preflight, list[Exclusion]]:

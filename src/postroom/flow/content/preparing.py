@@ -13,10 +13,11 @@ from typing import Any
 import msgspec
 
 from postroom.bounded.processes import Work
-from postroom.domain.preflight import FIELD_POLICIES
+from postroom.domain.preflight import FIELD_POLICIES, Finding
 from postroom.errors import InvalidInput
 from postroom.flow.account import domains
 from postroom.flow.account.deployment import Deployment
+from postroom.flow.content.remarks import remarks
 from postroom.ledger.account import accounts, gateways
 from postroom.ledger.account.accounts import Account
 from postroom.ledger.account.gateways import Gateway
@@ -60,12 +61,14 @@ class Submission:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A message that can be frozen: its content with the files described, what is rendered, and the files by digest."""
+    """A message that can be frozen: its content with the files described, what is rendered, the files by digest, and what is
+    to be said of it."""
 
     content: Content
     bodies: Bodies
     files: dict[str, bytes]
     mentioned: Mentioned
+    remarks: tuple[Finding, ...]
 
 
 def check(submission: Submission) -> None:
@@ -101,7 +104,12 @@ def prepare(submission: Submission) -> Prepared:
     template.check_made(submission.content, bodies)
     placed, html = attachment.placed(tuple(one for one, _ in described), bodies.html)
     content, bodies = replace(submission.content, attachments=placed), replace(bodies, html=html)
-    return Prepared(content, bodies, {one.digest: octets for one, octets in described}, template.mentioned(content, bodies))
+    return Prepared(content, bodies, {one.digest: octets for one, octets in described}, *read_through(content, bodies))
+
+
+def read_through(content: Content, bodies: Bodies) -> tuple[Mentioned, tuple[Finding, ...]]:
+    """What a message names, and the remarks on it. For `Deployment.bounded` too."""
+    return template.mentioned(content, bodies), tuple(remarks(content, bodies.html))
 
 
 async def chosen_gateway(conn: Connection, submission: Submission) -> Gateway:

@@ -10,19 +10,22 @@ from collections.abc import Iterator
 from html import unescape
 
 from postroom.domain.preflight import BULK_FROM, Finding, FindingKind, Look
+from postroom.flow.content.preparing import Prepared
 from postroom.ledger.account.accounts import Account
 from postroom.ledger.account.gateways import Gateway
-from postroom.message.content import Bodies, Content, Identity
+from postroom.message.content import Bodies, Identity
 from postroom.message.liquid.template import Mentioned
 from postroom.message.wire.address import parse_address
 
 _TAG = re.compile(r"<[^<>]*+>")
 
 
-def of_the_message(content: Content, bodies: Bodies, parts: Mentioned, account: Account, gateway: Gateway,
-                   identity: Identity, *, has_keys: bool, recipient_count: int) -> Look:
+def of_the_message(prepared: Prepared, account: Account, gateway: Gateway, identity: Identity, *, has_keys: bool,
+                   recipient_count: int) -> Look:
     """What can be said of the message without looking at a recipient."""
-    findings = [*_of_the_way_out(bodies, parts, account, identity), *_of_the_postal_address(bodies, parts, account)]
+    content, bodies, parts = prepared.content, prepared.bodies, prepared.mentioned
+    findings = [*_of_the_way_out(bodies, parts, account, identity), *_of_the_postal_address(bodies, parts, account),
+                *prepared.remarks]
     if not gateway.signs_dkim and not has_keys:
         findings += _of_what_is_unsigned(content.from_address, account, identity, recipient_count)
     return Look(tuple(findings), mentioned=tuple(sorted(parts.names)))

@@ -12,14 +12,13 @@ from collections.abc import Sequence
 from postroom.errors import Conflict, InvalidInput
 from postroom.flow.account.deployment import Deployment
 from postroom.flow.content.outgoing import bodies_of, content_of, files_of
-from postroom.flow.content.preparing import MESSAGE, Prepared, Submission
+from postroom.flow.content.preparing import MESSAGE, Prepared, Submission, read_through
 from postroom.flow.job.submit import IdempotencyKey, earlier_job, freeze, remember
 from postroom.ledger.account import accounts, gateways
 from postroom.ledger.content import contents
 from postroom.ledger.database.db import Connection, Pool
 from postroom.ledger.job import jobs, recipients
 from postroom.ledger.job.jobs import JobOverview
-from postroom.message.liquid import template
 
 RESTS = ("unsent", "failed")
 
@@ -66,8 +65,8 @@ async def message_of(pool: Pool, deployment: Deployment, account_id: int, job_id
         stored = await contents.job_content(conn, account_id, job_id)
         files = await files_of(conn, stored)
     content, bodies = content_of(stored), bodies_of(stored)
-    mentioned = await deployment.bounded.run(("check", account_id), MESSAGE, template.mentioned, content, bodies)
-    return Prepared(content, bodies, files, mentioned), stored.gateway_id
+    read = await deployment.bounded.run(("check", account_id), MESSAGE, read_through, content, bodies)
+    return Prepared(content, bodies, files, *read), stored.gateway_id
 
 
 async def job_of_rest(conn: Connection, deployment: Deployment, job: JobOverview, message: tuple[Prepared, int], which: str, *,

@@ -143,8 +143,7 @@ async def _create(conn: Connection, deployment: Deployment, submission: Submissi
         "excluded_unusable": listing.excluded.get("unusable", 0), "excluded_suppressed": listing.excluded.get("suppressed", 0),
         "lanes": min(gateway.connections, count)}
     whole = requirements.of_the_message(
-        prepared.content, prepared.bodies, prepared.mentioned, account, gateway, identity,
-        has_keys=bool(values["dkim_keys"]), recipient_count=count)
+        prepared, account, gateway, identity, has_keys=bool(values["dkim_keys"]), recipient_count=count)
     whole = replace(whole, findings=(*whole.findings, *(Finding(FindingKind.LIST_REMARK, one) for one in remarks)))
     values["digest"] = digest_of(values, list_digest)
     if not waits:

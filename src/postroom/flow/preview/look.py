@@ -39,6 +39,7 @@ from postroom.flow.content.outgoing import (
     made,
 )
 from postroom.flow.content.preparing import MESSAGE, Submission, draft, prepare
+from postroom.flow.content.remarks import remarks
 from postroom.ledger.audience import contacts
 from postroom.ledger.content import contents
 from postroom.ledger.content.contents import JobContent
@@ -74,8 +75,9 @@ class SeenFile:
 class Preview:
     """What one recipient gets. With a `reason` there is no message, and this is why.
 
-    `blank` are printed fields that are blank for this recipient, `unknown` those that it does not have at all. `source` is the
-    message to the byte; `sender` is its From. Of a draft's list there are the `first_rows`, and what is remarked on it so far.
+    `blank` are printed fields that are blank for this recipient, `unknown` those that it does not have at all; `remarks` are on
+    the message, whoever gets it. `source` is the message to the byte; `sender` is its From. Of a draft's list there are the
+    `first_rows`, and the `list_remarks` so far.
     """
 
     position: int
@@ -91,6 +93,7 @@ class Preview:
     reason: str | None = None
     note: str | None = None
     first_rows: tuple[IncomingRow, ...] = ()
+    list_remarks: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
 
 
@@ -160,7 +163,7 @@ async def preview_draft(pool: Pool, deployment: Deployment, submission: Submissi
         shown = await _look(pool, deployment, stored, prepared.files, position, address, fields)
     except AddressRefused as refused:
         shown = Preview(position, address, reason=str(refused))
-    return replace(shown, first_rows=read.first_rows, remarks=read.remarks)
+    return replace(shown, first_rows=read.first_rows, list_remarks=read.remarks)
 
 
 async def recipient_at(conn: Connection, account_id: int, job_id: int, position: int) -> RecipientRow:
@@ -224,7 +227,9 @@ def _written(stored: JobContent, files: dict[str, bytes], keys: tuple[OpenedKey,
         source, reason = b"", f"The message cannot be made: {error}"
     shown = Preview(position, address, blank=tuple(sorted(blank - unknown)), unknown=tuple(sorted(unknown)), reason=reason,
                     note=note)
-    return shown if reason else _read_back(shown, source)
+    if not reason:
+        shown = _read_back(shown, source)
+    return replace(shown, remarks=tuple(one.about for one in remarks(content_of(stored), shown.html)))
 
 
 def _read_back(shown: Preview, source: bytes) -> Preview:

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 from postroom.errors import Fault, InvalidInput
 from postroom.message.content import MARKDOWN_MAX, TEMPLATE_MAX, Bodies
 from postroom.message.content import Content as Content
-from postroom.message.liquid import places
+from postroom.message.liquid import foreign, places
+from postroom.message.liquid.spelling import as_meant, with_line_feeds
 from postroom.message.markup.masked import merge_field_in
 from postroom.message.wire import headers
 from postroom.message.wire.address import AddressRefused, parse_address
@@ -45,7 +46,7 @@ class Templates:
 def check(content: Content) -> None:
     """Raise `InvalidInput` with each fault of what was written; return if it can be prepared and compiled."""
     faults = size_faults(content) or _markup_faults(content) or _template_faults(_written(content), ANY_TIME)[1]
-    refuse(_header_faults(content) + (faults or _outside_quotes(_lines(content.html or ""), "html")))
+    refuse(_header_faults(content) + (faults or _outside_quotes(as_meant(content.html or ""), "html")))
 
 
 def check_made(content: Content, bodies: Bodies) -> None:
@@ -58,13 +59,14 @@ def check_made(content: Content, bodies: Bodies) -> None:
 
 def parse(content: Content, bodies: Bodies, now: datetime) -> Templates:
     """Return the parsed templates of a job, to which it is `now`. Raises `InvalidInput`."""
-    sources = {"subject": content.subject, "html": bodies.html, "text": bodies.text}
-    parsed, faults = _template_faults({part: source for part, source in sources.items() if source is not None}, now)
+    sources = {"html": bodies.html, "text": bodies.text}
+    read = {part: with_line_feeds(source) for part, source in sources.items() if source is not None}
+    parsed, faults = _template_faults({"subject": content.subject, **read}, now)
     refuse(_header_faults(content) + faults)
     if bodies.html is not None:
         from postroom.message.liquid import links
 
-        links.guard(parsed["html"], _lines(bodies.html))
+        links.guard(parsed["html"], with_line_feeds(bodies.html))
     return Templates(parsed["subject"], parsed.get("html"), parsed.get("text"))
 
 
@@ -92,6 +94,14 @@ def mentioned(content: Content, bodies: Bodies) -> Mentioned:
         frozenset(part for part, paths in in_bodies.items() if ("account", "postal_address") in paths))
 
 
+def foreign_fields(content: Content) -> list[str]:
+    """Return a sentence for each field of another system's in what was written, with line and column."""
+    from postroom.message.liquid import merge
+
+    written = _written(content)
+    return [merge.fault(part, written[part], place, sentence).message for part, place, sentence in foreign.found(written)]
+
+
 def refuse(faults: list[Fault]) -> None:
     """Raise `InvalidInput` with these faults, if there are any."""
     if faults:
@@ -100,7 +110,11 @@ def refuse(faults: list[Fault]) -> None:
 
 
 def _written(content: Content) -> dict[str, str]:
-    """The parts that a person wrote, by name."""
+    """The parts that a person wrote, by name, as they are read."""
+    return {part: source if part == "subject" else as_meant(source) for part, source in _parts(content).items()}
+
+
+def _parts(content: Content) -> dict[str, str]:
     parts = {"subject": content.subject, "preheader": content.preheader, "html": content.html, "markdown": content.markdown,
              "mjml": content.mjml, "text": content.text}
     return {part: source for part, source in parts.items() if source}
@@ -126,8 +140,7 @@ def _template_faults(sources: Mapping[str, str], now: datetime) -> tuple[dict[st
     faults: list[Fault] = []
     for part, source in sources.items():
         is_html = part in HTML_SOURCES
-        lines = source if part == "subject" else _lines(source)
-        result = merge.parse(lines, merge.environment(now, html=is_html), part)
+        result = merge.parse(source, merge.environment(now, html=is_html), part)
         if isinstance(result, list):
             faults += result
         else:
@@ -141,11 +154,6 @@ def _outside_quotes(html: str, part: str) -> list[Fault]:
     return [merge.fault(part, html, piece.start, f'"{piece.shown}" {reason}') for piece, reason in places.read(html).outside]
 
 
-def _lines(source: str) -> str:
-    """Return a body with one kind of line end."""
-    return source.replace("\r\n", "\n").replace("\r", "\n")
-
-
 def size_faults(content: Content) -> list[Fault]:
     """Return what no reader of the parts should be given: no body, several of them, a part that is too large or is no text."""
     faults = []
@@ -154,7 +162,7 @@ def size_faults(content: Content) -> list[Fault]:
         faults.append(Fault("The message has no body: write an HTML part, a text part or both.", field="text"))
     if len(sources) > 1:
         faults.append(Fault("Write the body as HTML, as Markdown or as MJML, not as several of them.", field=sources[1]))
-    for part, source in _written(content).items():
+    for part, source in _parts(content).items():
         try:
             octets = len(source.encode("utf-8"))
         except UnicodeEncodeError as error:

@@ -23,6 +23,7 @@ _OPENING = re.compile(r"\{[{%]")
 _VERBATIM = re.compile(r"\{%-?\s*(?:(raw|doc)\s*-?%\}|(comment)\b)")
 _END = {name: re.compile(r"\{%-?\s*end" + name + rest + r"%\}")
         for name, rest in (("raw", r"\s*-?"), ("doc", r"\s*-?"), ("comment", r"\b[^%]*+"))}
+_PRINTS = re.compile(r"\{%-?\s*(?:cycle|decrement|echo|increment)\b")
 _NAME = re.compile(r"\{%-?\s*(\w+)")
 _BLOCKS = frozenset(("capture", "case", "for", "if", "ifchanged", "raw", "tablerow", "unless"))
 _ALTERNATIVES = frozenset(("else", "elsif", "when"))
@@ -38,6 +39,11 @@ class Piece:
     start: int
     text: str
     is_output: bool
+
+    @property
+    def decides(self) -> bool:
+        """Whether it shows nothing itself, and decides about what else is shown."""
+        return not self.is_output and not _PRINTS.match(self.text)
 
     @property
     def shown(self) -> str:

@@ -14,7 +14,11 @@ from postroom.message.markup.splice import spliced
 # fmt: off
 VOID = frozenset(("area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track", "wbr"))
 _TEXT_ONLY = frozenset(("iframe", "noembed", "noframes", "script", "style", "textarea", "title", "xmp"))
-TEXT_ONLY_MJML = frozenset(("mj-preview", "mj-style", "mj-title"))
+# Components that end in HTML of the writer's own, or in plain text: for MJML they hold no elements.
+TEXT_ONLY_MJML = frozenset((
+    "mj-accordion-text", "mj-accordion-title", "mj-button", "mj-navbar-link", "mj-preview", "mj-raw", "mj-social-element",
+    "mj-style", "mj-table", "mj-text", "mj-title",
+))
 # fmt: on
 _REST = r"""(?:[^>=]++|=\s*+(?:"[^"]*+"|'[^']*+'|[^\s>"'][^\s>]*+|(?=>)))*+>"""
 _TAG = re.compile(r"</?([A-Za-z][^\s/>]*+)" + _REST)

@@ -2,8 +2,10 @@
 
 Liquid markup is taken out before the HTML is read and put back afterwards (`masked.py`), so that a field inside text, or inside
 the address of a link, is the same field in the text part, but for filters that make HTML. Conditions and loops hold in the text
-wherever they stand in the HTML, in comments too. Links become `label (address)`, list items `- item`, images their alternative
-text. Head, styles, scripts and what a `display:none` hides are left out. A brace in the visible text can never become markup.
+wherever they stand in the HTML, in comments too. Links become `label (address)`, list items `- item` or `1. item`, images their
+alternative text, and a space parts what stood together as a picture or a link. Where Liquid decides which items of a list there
+are, it counts them too. Head, styles, scripts and what a `display:none` hides are left out. A brace in the visible text can never
+become markup.
 
 A link that begins in one branch of a condition and ends in another becomes `(address) label`, the address in the branch in which
 the link begins: nobody reads an address that was not chosen.
@@ -18,6 +20,7 @@ from typing import NamedTuple
 
 from postroom.message.markup import tags
 from postroom.message.markup.masked import Masked
+from postroom.message.prepare.numbering import Numbers, varied_lists
 
 # fmt: off
 _PARAGRAPHS = frozenset(("blockquote", "dl", "figure", "h1", "h2", "h3", "h4", "h5", "h6", "ol", "p", "pre", "table", "ul"))
@@ -41,9 +44,9 @@ _ENDED_BY = {
     **dict.fromkeys(_ROW_GROUPS, (_ROW_GROUPS, frozenset(("table",)))),
 }
 _NOT_DISPLAYED = re.compile(r"display\s*:\s*none", re.IGNORECASE)
+_DIGITS = re.compile(r"-?[0-9]{1,9}")
+_ALTERNATIVE = re.compile(r"\{%-?\s*(?:else|elsif|when)\b")
 _RAW = re.compile(r"\{%-?\s*(end)?raw\b")
-# Tags that show something: where nothing is shown they are left out, as outputs are.
-_PRINTS = re.compile(r"\{%-?\s*(?:cycle|decrement|echo|increment)\b")
 # A filter behind `newline_to_br` may look for what it makes. Strings are read so that nothing is found in them.
 _MAKES_HTML = re.compile(
     r"""("[^"]*"|'[^']*')|\|\s*+(?:escape(?:_once)?\s*+(?=\||-?\}\})|newline_to_br\s*+(?=-?\}\}))"""
@@ -53,9 +56,10 @@ _MAKES_HTML = re.compile(
 def from_html(source: str) -> str:
     """Return the text template for the HTML template `source`. Never fails; broken HTML gives poor text."""
     masked = Masked(source)
-    reader = _Reader(masked)
+    every = list(tags.read(masked.text))
+    reader = _Reader(masked, varied_lists(masked, every))
     position = 0
-    for tag in tags.read(masked.text):
+    for tag in every:
         reader.read_text(masked.text[position : tag.start])
         if tag.is_end:
             reader.read_end(tag)
@@ -90,8 +94,9 @@ class _Reader:
     it. `_raw` says that a brace is no markup where we are.
     """
 
-    def __init__(self, masked: Masked) -> None:
+    def __init__(self, masked: Masked, varied_lists: frozenset[int]) -> None:
         self._masked = masked
+        self._varied_lists = varied_lists
         self._brace_or_word = re.compile(rf"\{{|{masked.word.pattern}")
         self._out: list[str] = []
         self._gap = 0
@@ -100,6 +105,8 @@ class _Reader:
         self._depth = 0
         self._raw = False
         self._preformatted = 0
+        self._lists: list[Numbers | None] = []  # those that are open; one that counts nothing is None
+        self._is_glued = False  # whatever comes next stands right behind an address or a picture
         self._link: _Link | None = None
         self._addresses: list[tuple[int, str]] = []  # what stands in front of a link's text, and where in `_out`
 
@@ -124,13 +131,15 @@ class _Reader:
             if not tag.is_empty:
                 self._hidden, self._depth = name, 0
         elif name in _BLOCKS:
-            self._begin_block(name)
+            self._begin_block(tag)
         elif name == "br":
             self._write_line_end()
         elif name in ("td", "th"):
             self._space = True
         elif name == "img" and (alternative := self._value(tag, "alt")):
+            self._space |= bool(self._out) and self._out[-1][-1:].isalnum()
             self._write(self._harmless(alternative))
+            self._is_glued = True
         elif name == "a":
             self._end_link(tag.start)
             address = self._harmless(self._value(tag, "href").strip())
@@ -156,11 +165,25 @@ class _Reader:
                 return unescape(one.value)
         return "".join(parts) if is_given else ""
 
-    def _begin_block(self, name: str) -> None:
+    def _begin_block(self, tag: tags.Tag) -> None:
+        name = tag.name
         self._gap = max(self._gap, 2 if name in _PARAGRAPHS else 1)
         self._preformatted += name == "pre"
-        if name == "li":
-            self._write("- ")
+        if name == "ul":
+            self._lists.append(None)
+        elif name == "ol":
+            variable = f"{self._masked.prefix}n{tag.start}" if tag.start in self._varied_lists else ""
+            start = self._number(tag, "start")
+            begun = Numbers(1 if start is None else start, variable)
+            self._lists.append(begun)
+            self._out.append(begun.begin())
+        elif name == "li":
+            numbers = self._lists[-1] if self._lists else None
+            self._write(numbers.item(self._number(tag, "value")) if numbers else "- ")
+
+    def _number(self, tag: tags.Tag, name: str) -> int | None:
+        value = self._value(tag, name).strip()
+        return int(value) if _DIGITS.fullmatch(value) else None
 
     def read_end(self, tag: tags.Tag) -> None:
         name = tag.name
@@ -176,6 +199,8 @@ class _Reader:
         if name in _BLOCKS:
             self._gap = max(self._gap, 2 if name in _PARAGRAPHS else 1)
             self._preformatted = max(0, self._preformatted - (name == "pre"))
+            if name in ("ol", "ul") and self._lists:
+                self._lists.pop()
         elif name == "a":
             self._end_link(tag.start)
 
@@ -199,6 +224,7 @@ class _Reader:
             self._space = was_spaced or bool(label)
             self._write(f"({address})" if label else address)
             self._space = was_spaced and bool(label)  # a space at the end of the text comes behind the address
+        self._is_glued = True
 
     def read_comment(self, source: str) -> None:
         if self._hidden:
@@ -208,11 +234,12 @@ class _Reader:
             self._write(word)
 
     def _deciding(self, source: str) -> Iterator[str]:
-        """Yield the words in what is not shown that decide about what is: conditions stay in pairs, whatever they enclose."""
+        """Yield the words in what is not shown that decide about what is: conditions stay in pairs, whatever they enclose. What
+        would print itself is left out."""
         for word in self._masked.word.findall(source):
             was_raw = self._raw
-            markup = self._markup(word)
-            if markup.startswith("{%") and not (was_raw and self._raw) and not _PRINTS.match(markup):
+            self._markup(word)
+            if self._masked.pieces_in(word)[0].decides and not (was_raw and self._raw):
                 yield word
 
     def read_text(self, source: str) -> None:
@@ -234,10 +261,18 @@ class _Reader:
             return
         if self._gap:
             self._out.append("\n" * self._gap)
-        elif self._space and self._out and not self._out[-1].endswith(("\n", " ")):
+        elif (self._space or self._is_parted(text)) and self._out and not self._out[-1].endswith(("\n", " ")):
             self._out.append(" ")
         self._gap, self._space = 0, False
+        self._is_glued = self._is_glued and self._is_deciding(text) and not _ALTERNATIVE.match(self._masked.unmasked(text))
         self._out.append(text)
+
+    def _is_parted(self, text: str) -> bool:
+        """Whether a space has to part the text from what it is glued to; the tags of Liquid before it are none."""
+        return self._is_glued and text[:1].isalnum() and not self._is_deciding(text)
+
+    def _is_deciding(self, text: str) -> bool:
+        return self._masked.word.fullmatch(text) is not None and self._masked.pieces_in(text)[0].decides
 
     def _write_line_end(self) -> None:
         self._out.append("\n" * (self._gap or 1))

@@ -15,11 +15,11 @@ import re
 
 from postroom.errors import InvalidInput, storable
 from postroom.message.content import TEMPLATE_MAX, Bodies, Content
+from postroom.message.liquid.spelling import as_meant
 from postroom.message.liquid.template import refuse, size_faults
 from postroom.message.markup import tags
 from postroom.message.markup.masked import Masked
-from postroom.message.markup.splice import spliced
-from postroom.message.prepare import plaintext, styles
+from postroom.message.prepare import markdown, mjml, plaintext, styles
 
 _SHEET = """
 body { margin: 0; padding: 24px 16px; color: #222222 }
@@ -43,10 +43,10 @@ _DOCUMENT = """\
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-</head>
+{sheet}</head>
 <body>
 <div class="text">
-{}</div>
+{body}</div>
 </body>
 </html>
 """
@@ -57,20 +57,19 @@ _PREHEADER = (
 )
 _DOCTYPE = re.compile(r"<!doctype", re.IGNORECASE)
 _HAS_SHEET = re.compile(r"<style", re.IGNORECASE)
-_POSITION = re.compile(r" in root template at position (\d+):\d+")
 
 
 def prepare(content: Content) -> Bodies:
     """Return the templates that a content comes to. Raises `InvalidInput`."""
     refuse(size_faults(content))
     html = _html(content)
-    text = content.text if (content.text or "").strip() else None
+    text = as_meant(content.text or "") if (content.text or "").strip() else None
     if html and not text:
         text = plaintext.from_html(html)
     if content.preheader.strip():
         if not html:
             raise InvalidInput("A preheader needs an HTML part to stand in, and there is none.", field="preheader")
-        html = _with_preheader(html, storable(content.preheader, "preheader"))
+        html = _with_preheader(html, as_meant(storable(content.preheader, "preheader")))
     for name, body in (("HTML", html), ("text", text)):
         if len((body or "").encode("utf-8")) > TEMPLATE_MAX:
             message = f"The {name} that the message comes to is larger than {TEMPLATE_MAX // 1024} KiB."
@@ -83,99 +82,39 @@ def _html(content: Content) -> str | None:
     for field, read in readers.items():
         written = getattr(content, field) or ""
         if written.strip():
-            return read(storable(written, field))
+            return read(as_meant(storable(written, field)), content.inline_css)
     return None
 
 
-def _from_html(written: str) -> str:
-    if not _HAS_SHEET.search(written):
+def _from_html(written: str, inline_css: bool, field: str = "html") -> str:
+    if not inline_css or not _HAS_SHEET.search(written):
         return written
-    masked = Masked(written)
-    return masked.restored(styles.inlined(masked, masked.text))
+    masked = Masked(written, field)
+    return masked.restored(styles.inlined(masked))
 
 
-def _from_markdown(written: str) -> str:
-    from markdown_it import MarkdownIt
-
+def _from_markdown(written: str, inline_css: bool) -> str:
+    """Our own sheet stays where somebody else's is, which may overrule it."""
     masked = Masked(written, "markdown")
-    # Tags that have a line to themselves stand between blocks: as comments they are not made into paragraphs.
-    alone = re.compile(rf"^[ \t]*(?:{masked.word.pattern}[ \t]*)+$", re.MULTILINE)
-
-    def between_blocks(line: re.Match[str]) -> str:
-        has_output = any(piece.is_output for piece in masked.pieces_in(line[0]))
-        return line[0] if has_output else masked.as_comments(line[0])
-
-    reader = MarkdownIt("commonmark").enable(["table", "strikethrough"])
-    html = _DOCUMENT.format(reader.render(alone.sub(between_blocks, _spaced(masked.text))))
+    body = markdown.to_html(masked)
+    stays = not inline_css or _HAS_SHEET.search(body) is not None
+    html = _DOCUMENT.format(sheet=f"<style>{_SHEET}</style>\n" if stays else "", body=body)
+    if not stays:
+        html = styles.with_sheet(masked, html, _SHEET)
     # An address is written behind the text of its link, or far away from it, and comes out in front.
-    return masked.restored(styles.inlined(masked, html, _SHEET), outputs_may_move=True)
+    html = masked.restored(html, outputs_may_move=True)
+    return _from_html(html, inline_css, "markdown") if stays else html
 
 
-def _spaced(source: str) -> str:
-    return spliced(source, ((tag.start, tag.end, tags.spaced(source, tag)) for tag in tags.read(source)))
-
-
-def _from_mjml(written: str) -> str:
-    import mrml
-
+def _from_mjml(written: str, inline_css: bool) -> str:
+    """Only sheets that say so are inlined, whatever the others say, as MJML has it."""
     masked = Masked(written, "mjml")
-    source, sheet = _readable(masked)
-    loader = mrml.ParserOptions(include_loader=mrml.noop_loader())
-    try:
-        # No fonts but those of mj-font: a reader of the message asks nobody whom its author did not name.
-        html = mrml.to_html(source, loader, mrml.RenderOptions(fonts={})).content
-    except OSError as error:
-        raise _unreadable(masked, source, str(error)) from error
-    html = re.sub(rf'({masked.word.pattern})=""', r"\1", html)  # the library's way to write the name of an attribute
-    return masked.restored(styles.inlined(masked, html, sheet, only_extra=True) if sheet else html)
-
-
-def _readable(masked: Masked) -> tuple[str, str]:
-    """Return the MJML with its markup as comments wherever text stands, and the sheets that it wants inlined, taken out of it."""
-    parts: list[str] = []
-    sheets: list[str] = []
-    depth = position = 0
-    within = ""
-    for tag in tags.read(masked.text, mjml=True):
-        between = masked.text[position : tag.start]
-        position = tag.end
-        whole = tags.spaced(masked.text, tag)
-        if within == "inline" and all(piece.is_output for piece in masked.pieces_in(between)):
-            sheets.append(between)
-            parts.pop()
-        else:
-            parts += between if within else masked.as_comments(between), whole
-        depth += not tag.is_end and not tag.is_empty
-        depth -= tag.is_end
-        _refuse_deep(depth + (between.count("<") if within else 0))
-        within = _text_only(masked.text, tag)
-    rest = masked.text[position:]
-    _refuse_deep(depth + rest.count("<"))
-    return "".join([*parts, masked.as_comments(rest)]), "\n".join(sheets)
-
-
-def _refuse_deep(depth: int) -> None:
-    """Text that holds a "<" counts too: the library may read a tag there, and its stack bears no more than some thousand."""
-    if depth > styles.DEPTH_MAX:
-        raise InvalidInput(f"The MJML has more than {styles.DEPTH_MAX} elements within each other.", field="mjml")
-
-
-def _text_only(source: str, tag: tags.Tag) -> str:
-    """Return "inline" behind the start of a sheet that is to be inlined, "text" behind that of another element of text only."""
-    if tag.is_end or tag.is_empty or tag.name not in tags.TEXT_ONLY_MJML:
-        return ""
-    wants_inline = tag.name == "mj-style" and any(one.name == one.value == "inline" for one in tags.attributes(source, tag))
-    return "inline" if wants_inline else "text"
-
-
-def _unreadable(masked: Masked, source: str, words: str) -> InvalidInput:
-    found = _POSITION.search(words)
-    what = _POSITION.sub("", words).replace(" in root template", "")
-    if not found:
-        return InvalidInput(f"The MJML cannot be read: {what}.", field="mjml")
-    before = source.encode("utf-8")[: int(found[1])].decode("utf-8", "ignore")
-    line, column = masked.place(len(masked.unmasked(before)))
-    return InvalidInput(f"In the mjml, line {line}, column {column}: {what}.", field="mjml")
+    html, sheet = mjml.to_html(masked)
+    if sheet and inline_css:
+        html = styles.with_sheet(masked, html, sheet)
+    elif sheet:
+        html = html.replace("</head>", f"<style>{sheet}</style></head>", 1)
+    return masked.restored(html)
 
 
 def _with_preheader(html: str, preheader: str) -> str:
