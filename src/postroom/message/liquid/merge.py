@@ -51,6 +51,7 @@ _NAME_IN_OUTPUT = re.compile(r"\{\{-?\s*(?:fields\.)?([^\s|{}\"'\[\]:](?:[^|{}\"
 _OPERATOR = r"(?!(?:and|or|contains|in|limit|offset|reversed|cols)\b)"
 _NAME_OF_WORDS = re.compile(rf"(?<=[\s:,=<>])({_OPERATOR}[\w-]+(?: +{_OPERATOR}[\w-]+)+)")
 _TAG_NAME = re.compile(r"\{%-?\s*\w+")
+_IN_THREE_BRACES = re.compile(r"\{\{\{\s*([^\W\d]\w*)\s*\}")
 _BLANK = re.compile(rf"\{{[{{%]-?(?:\s{{{BLANKS_MAX}}}|\s*+(?:#|\w++)\s{{{BLANKS_MAX}}})")
 _VERBATIM = re.compile(r"\{%-?\s*(raw|doc)\s*-?%\}")
 _END = {name: re.compile(r"\{%-?\s*end" + name + r"\s*-?%\}") for name in ("raw", "doc")}
@@ -182,10 +183,13 @@ def parse(source: str, env: Environment, field: str) -> BoundTemplate | list[Fau
 
 
 def _column_meant(source: str, index: int | None) -> str:
-    """How to write the column whose name stands at a fault, where it is more than one word of letters, digits and `_`."""
+    """How to write the column whose name stands at a fault, where it is more than one word of letters, digits and `_`, or within
+    another language's braces."""
     if index is None or index < 0:
         return ""
     start = max(source.rfind("{{", 0, index), source.rfind("{%", 0, index), 0)
+    if braced := _IN_THREE_BRACES.match(source, start):
+        return f": write {{{{ {braced[1]} }}}}"
     tag = _TAG_NAME.match(source, start)
     in_output = _NAME_IN_OUTPUT.match(source, start, start + EXPRESSION_MAX)
     in_any = _NAME_OF_WORDS.finditer(source, tag.end() if tag else start, start + EXPRESSION_MAX)
