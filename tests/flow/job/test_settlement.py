@@ -97,6 +97,22 @@ async def test_only_a_job_that_is_made_of_them_has_its_message_read_again(stage:
     assert read == [(job.account_id, job.id)]
 
 
+async def test_a_job_that_ends_while_it_is_decided_on_has_them_sent_again_by_another(
+        stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    job, _ = await doubted(stage)
+    settled = settlement._settle
+
+    async def cancelled_first(*given: object) -> Settlement:
+        monkeypatch.setattr(settlement, "_settle", settled)
+        await finish.cancel(stage.pool, job.account_id, job.id, by="boss")
+        return await settled(*given)
+
+    monkeypatch.setattr(settlement, "_settle", cancelled_first)
+    told = await decide(stage, job, "send_again", 1)
+    assert told.continuation is not None
+    assert (told.settled, told.continuation.recipient_count) == (1, 1)
+
+
 async def test_in_a_paused_job_they_are_unsent_and_wait(stage: Stage) -> None:
     job, _ = await doubted(stage, 3, 3)
     await pause(stage.pool, job.account_id, job.id, by="boss")

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from postroom.domain.outcome import Kind
 from postroom.errors import Conflict, Fault, InvalidInput, storable
 from postroom.flow.account.deployment import Deployment
+from postroom.flow.content.preparing import Prepared
 from postroom.flow.job.continuation import job_of_rest, message_of
 from postroom.flow.job.submit import IdempotencyKey, earlier_job, remember
 from postroom.ledger.account.accounts import lock_account
@@ -62,6 +63,24 @@ async def settle(pool: Pool, deployment: Deployment, account_id: int, job_id: in
             is_over = (await jobs.view_job(conn, account_id, job_id)).status.is_over
         if is_over:  # and stays so
             message = await message_of(pool, deployment, account_id, job_id)
+
+    async def decide() -> Settlement:
+        return await _settle(pool, deployment, account_id, job_id, decision, message, positions, by, note, idempotency)
+
+    try:
+        return await decide()
+    except _HasEnded:  # meanwhile
+        message = await message_of(pool, deployment, account_id, job_id)
+        return await decide()
+
+
+class _HasEnded(Exception):
+    """Those who are sent again need a job of their own, and its message was not read."""
+
+
+async def _settle(pool: Pool, deployment: Deployment, account_id: int, job_id: int, decision: str,
+                  message: tuple[Prepared, int] | None, positions: Sequence[int] | None, by: str, note: str | None,
+                  idempotency: IdempotencyKey | None) -> Settlement:
     async with (deployment.freezing.taken(account_id, is_short=message is None), pool.connection() as conn,
                 conn.transaction()):
         if (known := await earlier_job(conn, account_id, idempotency)) is not None:
@@ -76,7 +95,7 @@ async def settle(pool: Pool, deployment: Deployment, account_id: int, job_id: in
         elif not is_over:
             kind, reply, reason = Kind.RELEASED, f"Sent again by a decision of {by}.", "To be sent again"
         elif message is None:
-            raise Conflict(f"Job {job_id} has just ended: decide once more.", job_id=job_id)
+            raise _HasEnded
         else:
             view = await jobs.view_job(conn, account_id, job_id)
             made = await job_of_rest(conn, deployment, view, message, "unconfirmed", by=by,
