@@ -15,12 +15,14 @@ from flow.audience.workbooks import xlsx
 from loopback import local_endpoint
 from postroom.config import as_markdown
 from postroom.domain.job import Status
+from postroom.doors.check import check_all
 from postroom.doors.cli.listing import opened_list
 from postroom.doors.cli.main import app
 from postroom.doors.logs import masked
 from postroom.flow.delivery.guard import UNKNOWN
 from postroom.flow.job import report
 from postroom.flow.job.pause import pause
+from postroom.gateway.sandbox.script import Refusal, Script
 from postroom.gateway.sandbox.server import Sandbox
 from postroom.gateway.session import GatewayRefused, open_session
 from stage import Stage
@@ -360,6 +362,27 @@ async def test_check_warns_of_a_gateway_that_offers_a_login_and_gets_none(stage:
     assert findings["gateway main of Club"]["level"] == "ok"
     assert findings["gateway main of School"]["level"] == "warning"
     assert "--username" in findings["gateway main of School"]["told"]
+
+
+@pytest.mark.parametrize(("unknown", "options", "status"), [
+    (2, (), 1), (1, (), 0), (1, ("--fail-above", "40"), 1), (1, ("--fail-above", "50"), 0), (0, ("--fail-above", "0"), 0)])
+async def test_a_send_ends_with_an_error_where_more_failed_than_may(
+        stage: Stage, cli, files, unknown: int, options: tuple[str, ...], status: int) -> None:
+    await stage.account()
+    people = ("a@list.example", "b@list.example")
+    stage.sandbox.script = Script(refuse={one: Refusal("rcpt", 550, "5.1.1 Unknown") for one in people[:unknown]})
+    async with stage.worker():
+        ended = await cli("send", files("list.csv", "email\n" + "\n".join(people) + "\n"), *MESSAGE[2:], "--subject", "News",
+                          "--text", files("text.txt", "Hello"), *options)
+    assert (ended.status, f"{unknown} of 2 failed" in ended.err) == (status, status == 1)
+
+
+@pytest.mark.parametrize(("name", "level"), [
+    ("localhost", "warning"), ("vm", "warning"), ("vm.localdomain", "warning"), ("mail.lan.", "warning"),
+    ("mail.club.example", "ok")])
+async def test_check_warns_of_a_name_that_gateways_do_not_like(stage: Stage, name: str, level: str) -> None:
+    [found] = [one for one in await check_all(stage.settings(helo_name=name)) if one.subject == "name"]
+    assert (found.level.value, name in found.told) == (level, True)
 
 
 async def test_check_finds_a_database_that_is_away(home: Path) -> None:

@@ -19,11 +19,12 @@ from postroom.flow.account.deployment import try_gateway
 from postroom.flow.account.gateways import Gateway
 
 DEADLINE_S = 20.0
+HERE_ALONE = (".localdomain", ".localhost", ".local", ".internal", ".lan", ".home.arpa")  # names that no other network knows
 
 
 async def check_all(settings: Settings) -> list[Finding]:
     """Every finding, in the order in which things are needed."""
-    findings = [_secret_key(settings), _port(settings)]
+    findings = [_secret_key(settings), _port(settings), _name(settings)]
     database, usable = await _database(settings)
     findings.append(database)
     if usable:
@@ -53,6 +54,15 @@ def _port(settings: Settings) -> Finding:
     except PostroomError as error:
         return Finding(Level.WARNING, "port", f"{error} That is as it should be while `postroom serve` runs here.")
     return Finding(Level.OK, "port", f"Port {settings.port} on {settings.host} is free for `postroom serve`.")
+
+
+def _name(settings: Settings) -> Finding:
+    """RFC 5321, section 4.1.4: a fully qualified name. Many gateways refuse any other one, some as late as for a recipient."""
+    name = settings.helo_name.rstrip(".").lower()
+    if "." in name and not name.endswith(HERE_ALONE):
+        return Finding(Level.OK, "name", f"Gateways are greeted as {settings.helo_name}.")
+    return Finding(Level.WARNING, "name", f"Gateways are greeted as {settings.helo_name}, which is no name on the Internet: many "
+                   "refuse it. Set POSTROOM_HELO_NAME to this machine's full name, such as mail.example.com.")
 
 
 async def _database(settings: Settings) -> tuple[Finding, bool]:

@@ -94,6 +94,8 @@ def send(
     email_column: EmailColumnOption = None,
     opted_out_rows: OptedOutOption = OptedOut.EXCLUDE,
     approve_it: Annotated[bool, typer.Option("--approve", help="Approve it without asking.")] = False,
+    fail_above: Annotated[float, typer.Option(
+        min=0, max=100, metavar="PERCENT", help="End with 1 where more of them failed; by default where everybody did.")] = 100,
     as_json: JsonOption = False,
 ) -> None:
     """Send one message to the list in FILE, and watch it until it is over.
@@ -109,7 +111,8 @@ def send(
 
     `postroom send members.csv --from "The Club <news@club.example>" --subject "News for {{ name }}" --html news.html`
 
-    Exit status: 0 only when the job completed; 1 when it did not, or waits for approval; 130 after Ctrl-C.
+    Exit status: 0 only when the job completed and not too many failed; 1 when it did not, waits for approval, or more failed than
+    --fail-above says; 130 after Ctrl-C.
     """
     name, address = _named_address(sender)
     content = Content(
@@ -138,13 +141,13 @@ def send(
     print_exclusions(err(), told, exclusions)
     try:
         if told.job.status is Status.PENDING_APPROVAL and not _pass_the_gate(account_id, told, approve_it, can_ask=file != STDIN):
-            _end(with_postroom(lambda postroom: report.report(postroom.pool, account_id, job_id)), as_json=as_json)
+            _end(with_postroom(lambda postroom: report.report(postroom.pool, account_id, job_id)), fail_above, as_json=as_json)
         told = with_postroom(lambda postroom: watch_to_the_end(postroom, account_id, job_id))
     except Interrupted:
         err().print(f"\nNot watching any longer. Job {job_id} goes on without this command.\n"
                     f"Look at it: postroom jobs show {job_id}. Stop it: postroom jobs cancel {job_id}.")
         raise typer.Exit(130) from None
-    _end(told, as_json=as_json)
+    _end(told, fail_above, as_json=as_json)
 
 
 def _pass_the_gate(account_id: int, told: JobReport, approve_it: bool, *, can_ask: bool) -> bool:
@@ -184,14 +187,18 @@ def _pass_the_gate(account_id: int, told: JobReport, approve_it: bool, *, can_as
     return True
 
 
-def _end(told: JobReport, *, as_json: bool) -> None:
+def _end(told: JobReport, fail_above: float, *, as_json: bool) -> None:
     job = told.job
+    too_many_failed = job.failed == job.recipient_count or job.failed * 100 > fail_above * job.recipient_count
     if as_json:
         print_json(job_shown(told).model_dump(mode="json"))
     else:
         err().print(f"\nJob {job.id} is {job.status.label}. {plain(told.sentence)}", soft_wrap=True)
         print_accounting(err(), job)
-    raise typer.Exit(0 if job.status is Status.COMPLETED else 1)
+    if too_many_failed:
+        err().print(f"{job.failed:,} of {job.recipient_count:,} failed. Their reasons: postroom jobs recipients {job.id} "
+                    "--state failed", soft_wrap=True)
+    raise typer.Exit(1 if too_many_failed or job.status is not Status.COMPLETED else 0)
 
 
 def _named_address(given: str) -> tuple[str, str]:
