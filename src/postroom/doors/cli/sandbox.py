@@ -14,6 +14,8 @@ from postroom.doors import wiring
 from postroom.doors.cli.terminal import JsonOption, asked_password, out, print_json
 from postroom.doors.process import UNTIL_STDIN_ENDS, run, stop_on_signals, stop_with_parent
 from postroom.errors import InvalidInput
+from postroom.gateway.sandbox.providers import script_of
+from postroom.gateway.sandbox.script import parse
 
 PORT = 2525
 
@@ -21,6 +23,9 @@ PORT = 2525
 def sandbox(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Where to listen on 127.0.0.1; 0 takes any free port.")] = PORT,
     script: Annotated[str, typer.Option(metavar="TEXT", help="What goes wrong, where, how often; see the examples.")] = "",
+    provider: Annotated[str, typer.Option(
+        metavar="NAME", help="Instead of a script: say to everybody what a provider says, such as gmail-daily-limit; any other "
+                             "name lists them.")] = "",
     record: Annotated[Path | None, typer.Option(
         metavar="FILE", help="Append a line of JSON for each accepted message, and for each refused recipient.")] = None,
     keep: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep each accepted message as a file there.")] = None,
@@ -45,6 +50,9 @@ def sandbox(
 
     The phases are connect, ehlo, auth, mail, rcpt, data and dot; temp and perm may be followed by a reply of your own.
     """
+    if script and provider:
+        raise InvalidInput("Give either --script or --provider.", field="provider")
+    answers = script_of(provider) if provider else parse(script)
     context, credentials = _context(tls, tls_key), _credentials(login, password_stdin)
 
     def started(host: str, taken: int) -> None:
@@ -58,7 +66,7 @@ def sandbox(
         stop_on_signals(stop.set)
         stop_with_parent(stop.set)
         serving = asyncio.create_task(wiring.run_sandbox(
-            script=script, port=port, record=record, keep=keep, tls=context, implicit_tls=implicit_tls,
+            script=answers, port=port, record=record, keep=keep, tls=context, implicit_tls=implicit_tls,
             credentials=credentials, started=started))
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
