@@ -1,8 +1,8 @@
 """What providers say when they refuse, as their documentation and their users tell it, by a name of ours.
 
 Whom each is about is what a sender has to find out. "us": the sender, its login, its network, its limits; nobody is failed, and
-all are sent when it is over. "pace": it wants less of us for now, or says so. "them": this recipient, who fails. "message": what everybody was to get; the job is failed.
-Said to everybody, every time, as happens where it is about us.
+all are sent when it is over. "pace": it wants less of us for now, or says so. "them": this recipient, who fails. "message": what
+everybody was to get; the job is failed. Said to everybody, every time, as happens where it is about us.
 """
 
 from __future__ import annotations
