@@ -28,9 +28,10 @@ from postroom.bounded.turns import Turns
 from postroom.doors.api.problems import of_http, of_postroom_error
 from postroom.doors.web.rendering import trouble
 from postroom.doors.web.session import COOKIES
-from postroom.errors import InvalidInput, PostroomError, TooMany
+from postroom.errors import InvalidInput, PostroomError, TooMany, Unavailable
 
-SMALL_BYTES_MAX, POSITIONS_BYTES_MAX = 8 * 1024, 64 * 1024
+# A note of 1,000 letters may take 12 octets each, escaped; what is refused of more costs more than it is worth.
+SMALL_BYTES_MAX, POSITIONS_BYTES_MAX = 16 * 1024, 64 * 1024
 PARAMETERS_MAX = 50
 READ_ON_BYTES_MAX, READ_ON_S = 8 * 2**20, 5.0
 # The addresses at which lists come in: the API's POST /jobs and POST /previews, the page's form and its look ahead. Whole paths:
@@ -172,7 +173,7 @@ class Places:
                 await asyncio.sleep(REST_S)
 
     async def _take(self, stream: AsyncExitStack, place: AsyncExitStack, scope: Scope) -> bool:
-        """Whether it brings an account's key, or a session, genuine or not."""
+        """Whether it is known whose it is."""
         address = scope["client"][0] if scope["client"] else ""
         try:
             if scope["path"] == "/healthz":
@@ -204,9 +205,13 @@ class Places:
         return self._whose.get(digest)
 
     async def _look_up(self, scope: Scope, secret: str, digest: bytes) -> Hashable | None:
-        if _is_of_the_api(scope):
-            return await self._account_of(secret)
-        return digest if await self._is_session(secret) else None
+        """None while the database cannot be asked, too: its request is told why."""
+        with suppress(Unavailable):
+            if _is_of_the_api(scope):
+                return await self._account_of(secret)
+            if await self._is_session(secret):
+                return digest
+        return None
 
     def _refused(self, error: HTTPException | PostroomError, scope: Scope) -> Response:
         if isinstance(error, PostroomError):
