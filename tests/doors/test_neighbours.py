@@ -200,6 +200,19 @@ async def test_an_account_has_so_many_streams_with_all_its_keys_and_another_acco
         assert (await one.get(f"/jobs/{jobs[one]}")).status_code == 200, "streams take no place of other requests"
 
 
+async def test_an_address_has_so_many_streams_whoever_asks_for_them(site, monkeypatch):
+    monkeypatch.setattr(limits, "PUT_OFF_S", 0.0)
+    monkeypatch.setattr(limits, "ADDRESS_STREAMS", 2)
+    accounts = [await site.account(name) for name in ("One", "Two", "Three")]
+    monkeypatch.setattr(site.app, "middleware_stack", None)
+    apis = [await site.api(account_id) for account_id in accounts]
+    jobs = [(await api.post("/jobs", json=job_of(100))).json()["id"] for api in apis]
+    async with contextlib.AsyncExitStack() as streams:
+        answers = [await streams.enter_async_context(api.stream("GET", f"/jobs/{job_id}/events"))
+                   for api, job_id in zip(apis, jobs, strict=True)]
+        assert [answer.status_code for answer in answers] == [200, 200, 429]
+
+
 async def test_a_page_of_large_rows_ends_early_and_the_pages_together_have_all_of_them(site, monkeypatch):
     monkeypatch.setattr(recipients, "PAGE_OCTETS", 10_000)
     account_id = await site.account()

@@ -47,7 +47,7 @@ AT_WORK = 256  # requests, of everybody
 KNOWN_EACH, KNOWN_WAITING = 4, 60  # of an account or a session
 ANONYMOUS_EACH, ANONYMOUS_WAITING = 4, 512  # of an address: a provider's one-click requests come from few
 ADDRESS_EACH, ADDRESS_WAITING = 32, 512  # with a key or a session, however many those are
-STREAMS, STREAMS_EACH = 400, 20
+STREAMS, STREAMS_EACH, ADDRESS_STREAMS = 400, 20, 100
 REST_S = 0.025  # of a place, after an answer that says no
 PUT_OFF_S = 1.0
 
@@ -143,6 +143,7 @@ class Places:
         self._known = Turns(AT_WORK, each=KNOWN_EACH, waiting=KNOWN_WAITING)
         self._lists = Turns(AT_WORK, each=KNOWN_EACH, waiting=KNOWN_WAITING)  # they may take long, and keep no read waiting
         self._streams = Turns(STREAMS, each=STREAMS_EACH, waiting=0)
+        self._address_streams = Turns(STREAMS, each=ADDRESS_STREAMS, waiting=0)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -184,6 +185,7 @@ class Places:
                 return False
             if IS_A_STREAM.fullmatch(scope["path"]):
                 await stream.enter_async_context(self._streams.taken(whose))
+                await stream.enter_async_context(self._address_streams.taken(address))
             known = self._lists if takes_a_list(scope) else self._known
             await place.enter_async_context(known.taken(whose))
             await place.enter_async_context(self._addresses.taken(address))
