@@ -40,7 +40,7 @@ TAGS = 2_000
 MARKDOWN_BYTES = 262_144
 STYLING_WORK = 49_900_000  # elements times characters of sheets
 JSON_BYTES = 21_000_000
-SMALL_BYTES = 8 * 1024
+SMALL_BYTES = 16 * 1024
 ROWS = 1_000_000  # 28 MB of CSV
 # Each is an error that the answer is made of, 1.5 KB of the server's memory: as many as fit into JSON_BYTES would be 10 GB.
 WRONG_ATTACHMENTS = 400_000

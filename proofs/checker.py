@@ -105,7 +105,7 @@ LATEST_OUTCOMES = """
 """
 
 # What each word that is not of a message that was accepted rests on: the address, whether that attempt was ever intended, whether
-# it was in doubt before, and whether the address is on the account's list of suppressions.
+# it was in doubt before, whether the address is on the account's list of suppressions, and what was booked at the freeze.
 FOUNDATIONS = """
     WITH latest AS (
         SELECT DISTINCT ON (position) position, attempt_no, kind FROM outcome
@@ -118,12 +118,15 @@ FOUNDATIONS = """
            EXISTS (SELECT FROM intended i WHERE i.position = l.position AND i.attempt_no = l.attempt_no),
            EXISTS (SELECT FROM outcome o WHERE o.account_id = %(account_id)s AND o.job_id = %(job_id)s AND o.position = l.position
                    AND o.attempt_no = l.attempt_no AND o.kind = 'unconfirmed'),
-           EXISTS (SELECT FROM suppression s WHERE s.account_id = %(account_id)s AND s.address_key = r.address_key)
+           EXISTS (SELECT FROM suppression s WHERE s.account_id = %(account_id)s AND s.address_key = r.address_key), r.booked
     FROM latest l JOIN recipient r ON r.account_id = %(account_id)s AND r.job_id = %(job_id)s AND r.position = l.position
     WHERE l.kind <> 'sent'
 """
-GIVEN_UP = re.compile(r"Temporary refusal: given up after \d+ attempts? in ")
-REFUSED = re.compile(r"Refused for good, and others were accepted since; ")
+ENDED = re.compile(r"(?:Temporary refusal: given up after \d+ attempts? in .*; the gateway's last answer: "
+                   r"|Refused for good, and others were accepted since; the gateway's answer: )“(.*)”\.", re.DOTALL)
+FROM_JOURNAL = "(from the journal) "  # before the words that a dead worker left
+ATTEMPTS_MAX = 10  # an account's, as it comes
+BOOKED = {"duplicate": "skipped", "unusable": "failed"}  # at the freeze
 
 EVENTS = "SELECT verb, from_status, to_status FROM job_event WHERE account_id = %s AND job_id = %s ORDER BY id"
 
@@ -145,12 +148,14 @@ class Event(NamedTuple):
 
 
 class Foundation(NamedTuple):
-    """What the ledger's last word of one recipient rests on. `refused` are the codes by which the gateway refused the address."""
+    """What the ledger's last word of one recipient rests on. `refused` is what the gateway said each time when it refused the
+    address, `booked` what was said of it at the freeze."""
 
-    refused: Collection[int]
+    refused: Collection[str]
     intended: bool
     doubted: bool
     suppressed: bool
+    booked: str | None = None
 
 
 @dataclass(frozen=True)
@@ -240,18 +245,24 @@ class Sides:
 
 
 def _is_founded(told: Told, found: Foundation) -> bool:
-    """A refusal, temporary or for good, was the gateway's; whoever is in doubt, or went back to unsent, was in a window; whoever
-    was called failed without a refusal was in doubt until it was too late to be unsent; a skipped one is not wanted."""
+    """A refusal was the gateway's, word for word, and one for now failed nobody but after all attempts; whoever is in doubt, or
+    went back to unsent, was in a window; whoever was called failed without a refusal was given up, by the gateway's last word, or
+    in doubt until it was too late to be unsent; a skipped one is not wanted."""
     if told.evidence == "reply":
-        return told.code in found.refused
+        is_its_word = _was_said(f"{told.code} {told.reply}", found)
+        return is_its_word and (told.kind != "failed" or (told.code or 0) >= 500 or told.attempt_no >= ATTEMPTS_MAX)
+    if told.evidence == "freeze":
+        return BOOKED.get(found.booked or "") == told.kind
     if told.kind == "failed" and told.evidence == "worker":
-        for words, digit in ((GIVEN_UP, 4), (REFUSED, 5)):
-            if words.match(told.reply or ""):
-                return any(code // 100 == digit for code in found.refused)
-        return found.doubted
+        ended = ENDED.fullmatch(told.reply or "")
+        return _was_said(ended[1], found) if ended else found.doubted
     if told.kind == "skipped":
-        return told.evidence == "freeze" or found.suppressed
+        return found.suppressed
     return told.evidence == "person" or found.intended
+
+
+def _was_said(words: str, found: Foundation) -> bool:
+    return words.replace(FROM_JOURNAL, "", 1).rstrip() in found.refused
 
 
 def _about(positions: Collection[int], what: str) -> list[str]:
@@ -268,7 +279,7 @@ def taken_of(message_ids: Iterable[str], job_id: int) -> Counter[int]:
 
 
 async def sides_of(pool: Pool, account_id: int, job_id: int, taken: Callable[[int], Counter[int]],
-                   refused: Callable[[str], Collection[int]] | None = None) -> Sides:
+                   refused: Callable[[str], Collection[str]] | None = None) -> Sides:
     """The sides of a job now. `taken` and `refused` ask the gateway's record, after the ledger was read: so it is never the older
     of both. Without `refused` nobody asks what a word rests on."""
     async with pool.connection() as conn, conn.transaction():

@@ -105,7 +105,7 @@ class Truth:
     port: int
     _read_to: int = 0
     _message_ids: list[str] = field(default_factory=list)
-    _refused: dict[str, set[int]] = field(default_factory=dict)
+    _refused: dict[str, set[str]] = field(default_factory=dict)
 
     @property
     def accepted(self) -> int:
@@ -120,7 +120,7 @@ class Truth:
                 self._message_ids.append(record.message_id)
                 continue
             for address in record.rcpt:
-                self._refused.setdefault(address, set()).add(int(record.refused[:3]))
+                self._refused.setdefault(address, set()).add(record.refused)
         return len(self._message_ids)
 
     def taken(self, job_id: int) -> Counter[int]:
@@ -128,8 +128,8 @@ class Truth:
         assert self.accepted >= 0
         return taken_of(self._message_ids, job_id)
 
-    def refused(self, address: str) -> set[int]:
-        """The codes with which it was refused so far."""
+    def refused(self, address: str) -> set[str]:
+        """What it said each time when it refused it."""
         assert self.accepted >= 0
         return self._refused.get(address, set())
 

@@ -186,8 +186,12 @@ def targets_of(path: Path, name: str, files: Mapping[str, Path]) -> Iterator[str
 
 @pytest.mark.parametrize("floor", WINGS)
 def test_tests_stand_where_what_they_test_stands(floor: str) -> None:
-    wings = {path.parent.name for path in (ROOT / "tests" / floor).rglob("test_*.py")} - {floor}
-    assert wings <= set(WINGS[floor])
+    tests = list((ROOT / "tests" / floor).rglob("test_*.py"))
+    assert {path.parent.name for path in tests} - {floor} <= set(WINGS[floor])
+    modules = {(path.stem, path.parent.name) for path in (PACKAGE / floor).rglob("*.py")}
+    names = {name for name, _ in modules}
+    assert [path.name for path in tests if (name := path.stem.removeprefix("test_")) in names
+            and (name, path.parent.name) not in modules] == []
 
 
 @pytest.mark.parametrize("path", MODULES, ids=named)

@@ -81,6 +81,17 @@ async def test_more_than_may_wait_are_refused_and_nobody_else_is() -> None:
     await asyncio.gather(tasks[0], tasks[1], tasks[2], tasks[4])
 
 
+async def test_where_nobody_may_wait_nobody_waits_for_other_accounts_either() -> None:
+    crowd = Crowd(Turns(2, each=2, waiting=0))
+    tasks = [crowd.send(who) for who in ("a1", "a2", "b1")]
+    assert await crowd.settle() == ["a1", "a2"]
+    with pytest.raises(TooMany):
+        await tasks[2]
+    for may_end in crowd.may_end.values():
+        may_end.set()
+    await asyncio.gather(*tasks[:2])
+
+
 async def test_who_gives_up_while_waiting_leaves_no_place_taken() -> None:
     crowd = Crowd(Turns(1, each=1, waiting=1))
     first, second = crowd.send("a1"), crowd.send("a2")

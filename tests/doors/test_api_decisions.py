@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from contest import book_first
 from postroom.domain.outcome import Evidence, Kind, Outcome
 
@@ -103,3 +105,12 @@ async def test_another_accounts_job_cannot_be_decided_about(site):
     job_id, mine = await doubted(site, account_id), await site.api(await site.account("Mine"))
     for path, asked in (("continuation", {"which": "unsent"}), ("settlements", {"decision": "assume_sent"})):
         assert (await mine.post(f"/jobs/{job_id}/{path}", json=asked)).status_code == 404
+
+
+async def test_the_longest_note_is_taken_however_it_is_written(site):
+    api = await site.api(await site.account())
+    note = "\U0001f600" * 1_000  # twelve octets each in JSON that is ASCII
+    for body in (json.dumps({"note": note}), json.dumps({"note": note}, ensure_ascii=False)):
+        job_id = (await api.post("/jobs", json=job_of(100))).json()["id"]
+        answer = await api.put(f"/jobs/{job_id}/cancellation", content=body, headers={"Content-Type": "application/json"})
+        assert (answer.status_code, answer.json()["reason"]) == (200, note)

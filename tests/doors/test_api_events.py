@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 
-from postroom.doors import live
+from postroom.doors import door, live
 from postroom.flow.account import keys
 
 from .serving import job_of
@@ -120,6 +120,15 @@ async def test_a_stream_ends_with_its_key_and_hears_nothing_of_what_happens_then
         await keys.revoke_key(site.pool, key.id)
         async with asyncio.timeout(2.5):
             assert [one async for one in events] == []
+
+
+async def test_a_stream_that_has_lasted_for_an_hour_ends_without_a_word_and_is_asked_for_again(site, monkeypatch):
+    monkeypatch.setattr(door, "STREAM_S", 0.5)
+    account_id = await site.account()
+    api, job = await site.api(account_id), await site.job(account_id)
+    for _ in range(2):
+        async with asyncio.timeout(20), api.stream("GET", f"/jobs/{job['id']}/events") as answer:
+            assert [name for name, _ in [one async for one in events_of(answer)]] == ["job"]
 
 
 async def test_a_stream_of_a_page_ends_with_the_sign_out(site):

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator
 
 import httpx
 import pytest
+import structlog
 
 from postroom.bounded.processes import Processes
-from postroom.doors import connections, limits
+from postroom.doors import connections, limits, logs
 from postroom.doors.web.session import COOKIES
 from postroom.flow.account import keys
 from postroom.ledger.job import recipients
@@ -198,6 +200,19 @@ async def test_an_account_has_so_many_streams_with_all_its_keys_and_another_acco
         assert (await one.get(f"/jobs/{jobs[one]}")).status_code == 200, "streams take no place of other requests"
 
 
+async def test_an_address_has_so_many_streams_whoever_asks_for_them(site, monkeypatch):
+    monkeypatch.setattr(limits, "PUT_OFF_S", 0.0)
+    monkeypatch.setattr(limits, "ADDRESS_STREAMS", 2)
+    accounts = [await site.account(name) for name in ("One", "Two", "Three")]
+    monkeypatch.setattr(site.app, "middleware_stack", None)
+    apis = [await site.api(account_id) for account_id in accounts]
+    jobs = [(await api.post("/jobs", json=job_of(100))).json()["id"] for api in apis]
+    async with contextlib.AsyncExitStack() as streams:
+        answers = [await streams.enter_async_context(api.stream("GET", f"/jobs/{job_id}/events"))
+                   for api, job_id in zip(apis, jobs, strict=True)]
+        assert [answer.status_code for answer in answers] == [200, 200, 429]
+
+
 async def test_a_page_of_large_rows_ends_early_and_the_pages_together_have_all_of_them(site, monkeypatch):
     monkeypatch.setattr(recipients, "PAGE_OCTETS", 10_000)
     account_id = await site.account()
@@ -348,6 +363,23 @@ async def test_requests_that_come_one_behind_the_other_are_answered_in_order_and
             assert (await reader.readuntil(b"}")).endswith(b'{"status":"ok","database":"ok"}')
         [one] = [one for one in site.connections() if one.client[1] == writer.get_extra_info("sockname")[1]]
         assert len(one.incoming) < 2**20, "what else was said waits where it was said"
+
+
+async def test_what_is_no_http_fills_no_log(site, capsys):
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    logs.configure()
+    try:
+        for sent in (b"\xff\xfe nonsense\r\n\r\n",
+                     b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, close\r\nUpgrade: websocket\r\n\r\n"):
+            async with asyncio.timeout(30), connected(site) as (reader, writer):
+                writer.write(sent)
+                assert (await ended(reader)).startswith(b"HTTP/1.1 ")
+    finally:
+        structlog.reset_defaults()
+        root.handlers[:] = handlers
+        root.setLevel(level)
+    assert capsys.readouterr().err == ""
 
 
 async def test_a_header_of_hundreds_of_lines_is_refused(site):

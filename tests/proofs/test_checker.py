@@ -109,24 +109,41 @@ def told(kind: str, evidence: str, code: int | None = None, reply: str = "Why.")
 
 
 GIVEN_UP = "Temporary refusal: given up after 3 attempts in 241 minutes; the gateway's last answer: “450 4.2.1 busy”."
+WAS_ABOUT_THEM = "Refused for good, and others were accepted since; the gateway's answer: “550 5.1.1 no such user”."
+
+
+def rests_on(*refused: str, intended: bool = True, doubted: bool = False, suppressed: bool = False,
+             booked: str | None = None) -> Foundation:
+    return Foundation(refused, intended, doubted, suppressed, booked)
 
 
 @pytest.mark.parametrize(("word", "foundation", "founded"), [
-    (told("failed", "reply", 550), Foundation({450, 550}, True, False, False), True),
-    (told("failed", "reply", 550), Foundation({450}, True, False, False), False),
-    (told("refused", "reply", 450), Foundation(set(), True, False, False), False),
-    (told("failed", "worker", reply=GIVEN_UP), Foundation({450}, True, False, False), True),
-    (told("failed", "worker", reply=GIVEN_UP), Foundation({550}, True, False, False), False),
-    (told("failed", "worker"), Foundation(set(), True, True, False), True),
-    (told("failed", "worker"), Foundation(set(), True, False, False), False),
-    (told("skipped", "suppression"), Foundation(set(), False, False, True), True),
-    (told("skipped", "suppression"), Foundation(set(), False, False, False), False),
-    (told("skipped", "freeze"), Foundation(set(), False, False, False), True),
-    (told("unconfirmed", "lease_lost"), Foundation(set(), True, False, False), True),
-    (told("unconfirmed", "lease_lost"), Foundation(set(), False, False, False), False),
-    (told("released", "worker"), Foundation(set(), True, False, False), True),
-    (told("released", "worker"), Foundation(set(), False, False, False), False),
-    (told("failed", "person"), Foundation(set(), False, False, False), True),
+    (told("failed", "reply", 550), rests_on("450 Why.", "550 Why."), True),
+    (told("failed", "reply", 550), rests_on("450 Why."), False),
+    (told("failed", "reply", 550), rests_on("550 Something else."), False),
+    (told("failed", "reply", 450), rests_on("450 Why."), False),
+    (told("failed", "reply", 450)._replace(attempt_no=10), rests_on("450 Why."), True),
+    (told("refused", "reply", 450), rests_on("450 Why."), True),
+    (told("refused", "reply", 450), rests_on(), False),
+    (told("failed", "worker", reply=GIVEN_UP), rests_on("450 4.2.1 busy"), True),
+    (told("failed", "worker", reply=GIVEN_UP), rests_on("450 4.2.1 later"), False),
+    (told("refused", "reply", 450, "(from the journal) Why."), rests_on("450 Why."), True),
+    (told("failed", "worker", reply=GIVEN_UP.replace("450", "450 (from the journal)")), rests_on("450 4.2.1 busy"), True),
+    (told("failed", "worker", reply=WAS_ABOUT_THEM), rests_on("550 5.1.1 no such user"), True),
+    (told("failed", "worker", reply=WAS_ABOUT_THEM), rests_on("550 5.1.1 no such person"), False),
+    (told("failed", "worker"), rests_on(doubted=True), True),
+    (told("failed", "worker"), rests_on(), False),
+    (told("skipped", "suppression"), rests_on(intended=False, suppressed=True), True),
+    (told("skipped", "suppression"), rests_on(intended=False), False),
+    (told("skipped", "freeze"), rests_on(intended=False, booked="duplicate"), True),
+    (told("skipped", "freeze"), rests_on(intended=False), False),
+    (told("failed", "freeze"), rests_on(intended=False, booked="unusable"), True),
+    (told("failed", "freeze"), rests_on(intended=False, booked="duplicate"), False),
+    (told("unconfirmed", "lease_lost"), rests_on(), True),
+    (told("unconfirmed", "lease_lost"), rests_on(intended=False), False),
+    (told("released", "worker"), rests_on(), True),
+    (told("released", "worker"), rests_on(intended=False), False),
+    (told("failed", "person"), rests_on(intended=False), True),
 ])
 async def test_a_word_that_rests_on_nothing_is_found(
         desk: Desk, word: Told, foundation: Foundation, founded: bool) -> None:

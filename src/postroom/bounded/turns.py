@@ -21,8 +21,8 @@ class _Own:
 class Turns:
     """`places` at once, `each` of one account. The others wait, account by account: whoever asked for much waits for itself.
 
-    Of one account at most `waiting` wait; what is more is refused. Some of the places are `kept` for what is short, so that it
-    never waits for several accounts' long ones.
+    Of one account at most `waiting` wait, with 0 nobody at all; what is more is refused. Some of the places are `kept` for what
+    is short, so that it never waits for several accounts' long ones.
     """
 
     def __init__(self, places: int, *, each: int = 1, waiting: int = 16, kept: int = 0) -> None:
@@ -34,7 +34,7 @@ class Turns:
     async def taken(self, whose: Hashable, *, is_short: bool = False) -> AsyncIterator[None]:
         """A place, for as long as the block lasts. Raises TooMany."""
         own = self._own.setdefault(whose, _Own(asyncio.Semaphore(self._each)))
-        if own.count >= self._each + self._waiting:
+        if own.count >= self._each + self._waiting or (self._waiting == 0 and self._places.locked()):
             raise TooMany("There are too many requests like this under way. Wait until some of them are answered.")
         own.count += 1
         try:

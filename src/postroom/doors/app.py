@@ -62,19 +62,8 @@ async def is_healthy(request: Request) -> JSONResponse:
 
 
 async def _account_of(pool: Pool, api_key: str) -> int | None:
-    """None while nobody can tell: its request is told why."""
-    try:
-        holder = await holder_of(pool, api_key)
-    except Unavailable:
-        return None
+    holder = await holder_of(pool, api_key)
     return None if holder is None else holder.account_id
-
-
-async def _is_session(pool: Pool, cookie: str) -> bool:
-    try:
-        return await is_signed_in(pool, cookie)
-    except Unavailable:
-        return False
 
 
 def create_app(postroom: Postroom) -> FastAPI:
@@ -92,7 +81,7 @@ def create_app(postroom: Postroom) -> FastAPI:
     for router in (health, entrance.router, pages.router, preview.router, compose.router, unsubscribe.router):
         app.include_router(router)
     install_troubles(app)
-    app.add_middleware(Places, account_of=partial(_account_of, postroom.pool), is_session=partial(_is_session, postroom.pool))
+    app.add_middleware(Places, account_of=partial(_account_of, postroom.pool), is_session=partial(is_signed_in, postroom.pool))
     app.add_middleware(BodyLimit, upload_max_mb=settings.upload_max_mb)
     app.add_middleware(PageHeaders)
     return app

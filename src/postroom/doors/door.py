@@ -26,6 +26,7 @@ NUMBER_MAX = 2**63 - 1
 POSITION_MAX = 2**31 - 1  # what the database can hold
 PING_S = 15
 SEND_TIMEOUT_S = 60
+STREAM_S = 3_600.0
 
 
 
@@ -70,8 +71,8 @@ async def events(door: Door, account_id: int, job_id: int, *, may_go_on: Callabl
     """The job as server-sent events: `job`, whole, at once and at each change, and `end` when it is over.
 
     `may_go_on` is asked before each state and every second: a key that was revoked or a session that was signed out gets no more
-    of it, and no `end`. `without` names keys that are left out, as pydantic's `exclude` does. Raises NotFound before anything is
-    sent.
+    of it, and no `end`. So does everybody after STREAM_S; who watches on connects again. `without` names keys that are left out,
+    as pydantic's `exclude` does. Raises NotFound before anything is sent.
     """
     await report(door.pool, account_id, job_id)
 
@@ -80,9 +81,10 @@ async def events(door: Door, account_id: int, job_id: int, *, may_go_on: Callabl
 
     async def stream() -> AsyncIterator[ServerSentEvent]:
         last: JobReport | None = None
+        until = asyncio.get_running_loop().time() + STREAM_S
         async with aclosing(door.live.follow(account_id, job_id)) as states:
             async for state in states:
-                if not await _answered(may_go_on):
+                if not await _answered(may_go_on) or asyncio.get_running_loop().time() > until:
                     return
                 if state is not None:
                     last = state

@@ -28,9 +28,10 @@ from postroom.bounded.turns import Turns
 from postroom.doors.api.problems import of_http, of_postroom_error
 from postroom.doors.web.rendering import trouble
 from postroom.doors.web.session import COOKIES
-from postroom.errors import InvalidInput, PostroomError, TooMany
+from postroom.errors import InvalidInput, PostroomError, TooMany, Unavailable
 
-SMALL_BYTES_MAX, POSITIONS_BYTES_MAX = 8 * 1024, 64 * 1024
+# A note of 1,000 letters may take 12 octets each, escaped; what is refused of more costs more than it is worth.
+SMALL_BYTES_MAX, POSITIONS_BYTES_MAX = 16 * 1024, 64 * 1024
 PARAMETERS_MAX = 50
 READ_ON_BYTES_MAX, READ_ON_S = 8 * 2**20, 5.0
 # The addresses at which lists come in: the API's POST /jobs and POST /previews, the page's form and its look ahead. Whole paths:
@@ -46,7 +47,7 @@ AT_WORK = 256  # requests, of everybody
 KNOWN_EACH, KNOWN_WAITING = 4, 60  # of an account or a session
 ANONYMOUS_EACH, ANONYMOUS_WAITING = 4, 512  # of an address: a provider's one-click requests come from few
 ADDRESS_EACH, ADDRESS_WAITING = 32, 512  # with a key or a session, however many those are
-STREAMS, STREAMS_EACH = 400, 20
+STREAMS, STREAMS_EACH, ADDRESS_STREAMS = 400, 20, 100
 REST_S = 0.025  # of a place, after an answer that says no
 PUT_OFF_S = 1.0
 
@@ -142,6 +143,7 @@ class Places:
         self._known = Turns(AT_WORK, each=KNOWN_EACH, waiting=KNOWN_WAITING)
         self._lists = Turns(AT_WORK, each=KNOWN_EACH, waiting=KNOWN_WAITING)  # they may take long, and keep no read waiting
         self._streams = Turns(STREAMS, each=STREAMS_EACH, waiting=0)
+        self._address_streams = Turns(STREAMS, each=ADDRESS_STREAMS, waiting=0)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -172,7 +174,7 @@ class Places:
                 await asyncio.sleep(REST_S)
 
     async def _take(self, stream: AsyncExitStack, place: AsyncExitStack, scope: Scope) -> bool:
-        """Whether it brings an account's key, or a session, genuine or not."""
+        """Whether it is known whose it is."""
         address = scope["client"][0] if scope["client"] else ""
         try:
             if scope["path"] == "/healthz":
@@ -183,6 +185,7 @@ class Places:
                 return False
             if IS_A_STREAM.fullmatch(scope["path"]):
                 await stream.enter_async_context(self._streams.taken(whose))
+                await stream.enter_async_context(self._address_streams.taken(address))
             known = self._lists if takes_a_list(scope) else self._known
             await place.enter_async_context(known.taken(whose))
             await place.enter_async_context(self._addresses.taken(address))
@@ -204,9 +207,13 @@ class Places:
         return self._whose.get(digest)
 
     async def _look_up(self, scope: Scope, secret: str, digest: bytes) -> Hashable | None:
-        if _is_of_the_api(scope):
-            return await self._account_of(secret)
-        return digest if await self._is_session(secret) else None
+        """None while the database cannot be asked, too: its request is told why."""
+        with suppress(Unavailable):
+            if _is_of_the_api(scope):
+                return await self._account_of(secret)
+            if await self._is_session(secret):
+                return digest
+        return None
 
     def _refused(self, error: HTTPException | PostroomError, scope: Scope) -> Response:
         if isinstance(error, PostroomError):

@@ -13,8 +13,9 @@ import sys
 import structlog
 from structlog.types import EventDict, Processor, WrappedLogger
 
-# What libraries say about each request or task would drown what matters.
-QUIET = ("alembic", "asyncio", "httpx", "procrastinate", "psycopg.pool", "uvicorn")
+# What libraries say about each request or task would drown what matters; and of what anybody may send us uvicorn warns.
+QUIET = {"alembic": logging.WARNING, "asyncio": logging.WARNING, "httpx": logging.WARNING, "procrastinate": logging.WARNING,
+         "psycopg.pool": logging.WARNING, "uvicorn": logging.ERROR}
 MASK = "********"
 
 _SECRET_NAME = re.compile(r"password|secret|token|authorization|cookie|api_key", re.IGNORECASE)
@@ -51,8 +52,8 @@ def configure(level: int = logging.INFO) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    for name in QUIET:
-        logging.getLogger(name).setLevel(max(level, logging.WARNING))
+    for name, from_level in QUIET.items():
+        logging.getLogger(name).setLevel(max(level, from_level))
 
 
 def mask(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

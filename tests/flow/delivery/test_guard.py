@@ -14,7 +14,7 @@ from postroom.domain.job import Status
 from postroom.domain.outcome import Evidence, Kind, Outcome
 from postroom.errors import Unavailable
 from postroom.flow.delivery import guard as guarding
-from postroom.flow.delivery.guard import ABSENT, RESTORED, UNKNOWN, Guard, trust
+from postroom.flow.delivery.guard import ABSENT, BEHIND, RESTORED, UNKNOWN, Guard, trust
 from postroom.flow.job import finish, pause
 from postroom.gateway.journal import RECORDS
 from postroom.ledger.database import db
@@ -392,6 +392,42 @@ async def test_a_new_machine_is_at_home_in_a_new_database_and_in_one_where_nothi
         await guard(desk.pool, tmp_path / "old")
         await finish.cancel(desk.pool, account, job.id, by="me")
     await newcomer(desk, tmp_path / "new").first_look()
+    assert await paused(desk) == {}
+
+
+async def test_a_machine_that_was_away_while_others_worked_pauses_what_it_finds_where_nobody_is_at_work(
+        desk: Desk, tmp_path: Path, impatient: None) -> None:
+    """It may be a copy that is older than their work: what they sent since is in their journals, which are not here."""
+    job = await desk.submit(await desk.account(), 3)
+    await guard(desk.pool, tmp_path / "mine")
+    for _ in range(20):
+        await guard(desk.pool, tmp_path / "theirs")
+    await newcomer(desk, tmp_path / "mine").first_look()
+    assert await desk.query("SELECT job_id, reason FROM job_condition") == [(job.id, BEHIND)]
+    assert await trust(desk.pool, tmp_path / "mine", by="me") == [(job.account_id, job.id)]
+    await newcomer(desk, tmp_path / "mine").first_look()
+    assert await paused(desk) == {}
+
+
+async def test_one_that_was_killed_before_it_wrote_down_its_last_beats_pauses_nothing(
+        desk: Desk, tmp_path: Path, impatient: None) -> None:
+    await desk.submit(await desk.account(), 3)
+    await guard(desk.pool, tmp_path)
+    await restore(desk, 1 + guarding.MISSED_EACH)
+    await newcomer(desk, tmp_path).first_look()
+    assert await paused(desk) == {}
+
+
+async def test_a_machine_that_was_away_joins_others_that_are_at_work(desk: Desk, tmp_path: Path, impatient: None) -> None:
+    await desk.submit(await desk.account(), 3)
+    await guard(desk.pool, tmp_path / "mine")
+    for _ in range(20):
+        await guard(desk.pool, tmp_path / "theirs")
+    joining = asyncio.create_task(newcomer(desk, tmp_path / "mine").first_look())
+    while not joining.done():
+        await guard(desk.pool, tmp_path / "theirs")
+        await asyncio.sleep(0.05)
+    await joining
     assert await paused(desk) == {}
 
 

@@ -211,7 +211,8 @@ async def show_preflight(door: AtDoor, holder: Holder, job_id: Number) -> Prefli
 
 
 EVENTS: dict[int | str, dict[str, Any]] = {200: {
-    "description": "`job` events, each with the whole job in JSON; `end` when it is over.", "content": {
+    "description": "`job` events, each with the whole job in JSON; `end` when it is over. A stream that ends without it, as each "
+                   "does after an hour, is asked for again.", "content": {
     "text/event-stream": {"schema": {"type": "string"}, "example": 'event: job\ndata: {"id": 7, "status": "sending", …}\n\n'}}}}
 
 

@@ -146,8 +146,9 @@ def migrate(as_json: JsonOption = False) -> None:
 def trust_database(as_json: JsonOption = False) -> None:
     """Say that this is the newest database there is.
 
-    A machine that has never seen the database, or has seen more than it knows, pauses every job: what an old copy lacks would be
-    sent again. Those jobs go on by this. A job that a person paused, or whose numbers do not add up, stays paused.
+    A machine that has never seen the database, was away while others worked on it, or has seen more than it knows, pauses every
+    job: what an old copy lacks would be sent again. Those jobs go on by this. A job that a person paused, or whose numbers do not
+    add up, stays paused.
     """
     resumed = run(wiring.trust_database(read_settings(), by=actor()))
     if as_json:

@@ -4,7 +4,8 @@
     the mark: how far this machine has seen it come, every 5 s   its beat is behind that
     a witness: what this process heard of last                   that is not there
     the roll of workers, when another server goes on as it       one of them does not answer
-    nothing: this machine has never seen it                      jobs are under way, and nobody else is at work on them
+    nothing: this machine has never seen it, or others have      jobs are under way, and nobody else is at work on them
+    worked on it since
 
 Promises: then every job that may send is paused, loudly and once; the journals of who knew more are kept; a person decides.
 Fails: with Unavailable without a database, or where the mark cannot be written. Then the worker waits.
@@ -40,6 +41,7 @@ GUARD_EVERY_S = 5.0
 SIGNS_OF_LIFE_WITHIN_S = 2 * GUARD_EVERY_S + 1
 LOOK_EVERY_S = 0.5
 RESTART_PATIENCE_S = 3.0  # whoever lives answers within a second
+MISSED_EACH = 3  # beats of each worker that a machine may not have seen when it was killed
 SILENT_S = 600.0  # after that no roll call waits for a worker
 
 NEWER = "newer-than-the-database"
@@ -52,6 +54,8 @@ ABSENT = (f"{DOUBT}: another server took over, which may not have received every
           f"handed off. {ADVICE}")
 UNKNOWN = (f"{DOUBT}: this machine has never seen it, and nobody else is at work on it, so it may be an old copy. If it is the "
            "newest, say so: postroom trust-database.")
+BEHIND = (f"{DOUBT}: others have worked on it since this machine did, and nobody else is at work on it now, so it may be a copy "
+          "that is older than their work. If it is the newest, say so: postroom trust-database.")
 
 log = structlog.get_logger(__name__)
 
@@ -74,9 +78,13 @@ class Guard:
         async with self.pool.connection() as conn:
             now = await installation.look(conn)
             under_way = bool(await installation.jobs_that_may_send(conn))
-        if (mark is None or mark.id != now.id) and now.beat > 0 and under_way and not await self._somebody_beats(now.beat):
-            log.error("this machine has never seen this database, and nobody else is at work on it; all jobs are paused")
-            await stand_still(self.pool, now, UNKNOWN)
+            may_have_missed = MISSED_EACH * max(1, await roll_call.size(conn))
+        is_known = mark is not None and mark.id == now.id
+        missed = now.beat - (mark.beat if mark is not None and is_known else 0)
+        if missed > (may_have_missed if is_known else 0) and under_way and not await self._somebody_beats(now.beat):
+            log.error("this machine has not seen how far this database has come, and nobody else is at work on it; all jobs are "
+                      "paused", missed=missed)
+            await stand_still(self.pool, now, BEHIND if is_known else UNKNOWN)
         await asyncio.to_thread(_write_mark, self.directory, now)  # or what we count on ourselves would alarm us the next time
         return await self.look()
 

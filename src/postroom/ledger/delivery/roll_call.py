@@ -25,6 +25,12 @@ class Absent(NamedTuple):
     restarted: bool
 
 
+async def size(conn: Connection) -> int:
+    """How many are on the roll."""
+    row = await (await conn.execute(SQL.size)).fetchone()
+    return int(row[0]) if row else 0
+
+
 async def answer(conn: Connection, owner: str, lease_s: float) -> None:
     """For a worker whose leases last `lease_s`."""
     await conn.execute(SQL.answer, {"owner": owner, "lease_s": lease_s})

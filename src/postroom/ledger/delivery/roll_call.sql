@@ -51,3 +51,7 @@ WHERE NOT EXISTS (
 -- How many of these jobs, which were over, are not.
 SELECT count(*) FROM unnest(%(jobs)s::bigint[]) AS m(id)
 WHERE NOT EXISTS (SELECT FROM job j WHERE j.id = m.id AND j.status IN ('completed', 'cancelled', 'failed'))
+
+-- name: size
+-- Those who have not ended properly.
+SELECT count(*) FROM worker
