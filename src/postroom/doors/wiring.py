@@ -35,8 +35,9 @@ from postroom.flow.delivery.recover import SWEEP_EVERY_S, sweep
 from postroom.flow.delivery.sessions import Sessions
 from postroom.gateway.journal import Journal
 from postroom.gateway.sandbox import server as sandbox
+from postroom.gateway.sandbox.providers import script_of
 from postroom.gateway.sandbox.record import tally
-from postroom.gateway.sandbox.script import Script
+from postroom.gateway.sandbox.script import parse as parse_script
 from postroom.ledger.database import db
 from postroom.ledger.database.db import Listening, Pool
 from postroom.ledger.database.embedded import EmbeddedPostgres
@@ -330,10 +331,13 @@ async def _server(settings: Settings) -> AsyncGenerator[str]:
         yield embedded.url
 
 
-async def run_sandbox(*, script: Script, port: int, record: Path | None, keep: Path | None, tls: ssl.SSLContext | None,
-                      implicit_tls: bool, credentials: tuple[str, str] | None, started: Callable[[str, int], None]) -> None:
-    """A sandbox gateway until cancelled; `started` is told host and port. Raises InvalidInput, Unavailable."""
-    gateway = sandbox.Sandbox(script=script, port=port, record=record, keep=keep or False, tls=tls,
+async def run_sandbox(*, script: str, provider: str, port: int, record: Path | None, keep: Path | None,
+                      tls: ssl.SSLContext | None, implicit_tls: bool, credentials: tuple[str, str] | None,
+                      started: Callable[[str, int], None]) -> None:
+    """A sandbox gateway until cancelled, by a script or as a provider; `started` is told host and port. Raises InvalidInput,
+    Unavailable."""
+    answers = script_of(provider) if provider else parse_script(script)
+    gateway = sandbox.Sandbox(script=answers, port=port, record=record, keep=keep or False, tls=tls,
                               implicit_tls=implicit_tls, credentials=credentials)
     await sandbox.serve(gateway, started=lambda one: started(one.host, one.port))
 

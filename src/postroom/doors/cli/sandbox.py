@@ -14,8 +14,6 @@ from postroom.doors import wiring
 from postroom.doors.cli.terminal import JsonOption, asked_password, out, print_json
 from postroom.doors.process import UNTIL_STDIN_ENDS, run, stop_on_signals, stop_with_parent
 from postroom.errors import InvalidInput
-from postroom.gateway.sandbox.providers import script_of
-from postroom.gateway.sandbox.script import parse
 
 PORT = 2525
 
@@ -52,7 +50,6 @@ def sandbox(
     """
     if script and provider:
         raise InvalidInput("Give either --script or --provider.", field="provider")
-    answers = script_of(provider) if provider else parse(script)
     context, credentials = _context(tls, tls_key), _credentials(login, password_stdin)
 
     def started(host: str, taken: int) -> None:
@@ -66,8 +63,8 @@ def sandbox(
         stop_on_signals(stop.set)
         stop_with_parent(stop.set)
         serving = asyncio.create_task(wiring.run_sandbox(
-            script=answers, port=port, record=record, keep=keep, tls=context, implicit_tls=implicit_tls,
-            credentials=credentials, started=started))
+            script=script, provider=provider, port=port, record=record, keep=keep, tls=context,
+            implicit_tls=implicit_tls, credentials=credentials, started=started))
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
