@@ -19,6 +19,7 @@ import psycopg
 from psycopg.sql import SQL
 
 from postroom.domain.job import Status
+from postroom.domain.outcome import Kind, Outcome
 from postroom.gateway.dead_journals import dead_journals
 from postroom.ledger.database.db import Pool
 from postroom.ledger.job import jobs
@@ -304,11 +305,17 @@ def journal_faults(directory: Path, installation_id: bytes, sides: Sides) -> lis
                 continue
             for (position, attempt_no), outcome in attempts.items():
                 told = sides.told.get(position)
-                known = told is not None and told.attempt_no >= attempt_no
-                if not known or (outcome is not None and told.attempt_no == attempt_no and told.kind != outcome.kind):
+                if told is None or told.attempt_no < attempt_no or (
+                        outcome is not None and told.attempt_no == attempt_no and not _is_told(outcome, told)):
                     contradicted.add(position)
         dead.release()
     return _about(contradicted, "in a journal that is left over, and the ledger says otherwise")
+
+
+def _is_told(outcome: Outcome, told: Told) -> bool:
+    """Of a refusal for good it may turn out only after it was noted that it was about the recipient."""
+    came_out_as_theirs = outcome.kind is Kind.REFUSED and told.kind == "failed" and told.code == outcome.code
+    return told.kind == outcome.kind or came_out_as_theirs
 
 
 def api_faults(answer: Mapping[str, Any], sides: Sides) -> list[str]:

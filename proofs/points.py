@@ -36,7 +36,8 @@ from proofs.verdict import Say, Scale, Verdict
 RECIPIENTS = 50
 SESSIONS = 4
 PLACES = 6  # at once: a life is mostly waiting, for leases and for those that rescue
-SCRIPT = "rcpt:temp=8% 450 4.2.1 Busy; dot:temp=8% 452 4.2.2 Full,delay=8ms; seed=7"  # of recipients: nothing that slows down
+SCRIPT = ("rcpt:temp=8% 450 4.2.1 Busy,perm=10% 550 5.7.1 Not welcome; "  # of recipients: nothing that slows down
+          "dot:temp=8% 452 4.2.2 Full,delay=8ms; seed=7")
 MIDDLE = 15  # accepted messages: then somebody interferes
 POINTS_MIN = 40
 SOON_S = 8  # the job is approved before
