@@ -255,6 +255,15 @@ async def test_a_small_send_that_its_check_refuses_is_not_made_and_says_what_was
     assert json.loads((await cli("jobs", "list", "--json")).out) == []
 
 
+async def test_a_small_send_says_at_once_what_looks_wrong_in_its_message(stage: Stage, cli, files) -> None:
+    await stage.account()
+    async with stage.worker():
+        ended = await cli("send", files("list.csv", "email,name\na@list.example,A\n"), *MESSAGE, "--text",
+                          files("text.txt", "Dear *|FNAME|*\n"))
+    assert ended.status == 0
+    assert "write {{ FNAME }}" in ended.err.partition("Completed")[0]
+
+
 async def test_outside_of_a_terminal_nobody_is_asked_and_the_job_waits(stage: Stage, cli) -> None:
     account = await stage.account(threshold=2)
     ended = await cli("send", "-", *MESSAGE, "--text", __file__.replace("test_cli.py", "__missing__"), stdin="email\n")

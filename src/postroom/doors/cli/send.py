@@ -139,6 +139,8 @@ def send(
     err().print(f"Job {job_id}: {told.job.recipient_count:,} recipients.", style="bold")
     print_remarks(err(), found)
     print_exclusions(err(), told, exclusions)
+    if told.job.status is not Status.PENDING_APPROVAL:  # else they are shown where it is approved
+        print_findings(err(), found)
     try:
         if told.job.status is Status.PENDING_APPROVAL and not _pass_the_gate(account_id, told, approve_it, can_ask=file != STDIN):
             _end(with_postroom(lambda postroom: report.report(postroom.pool, account_id, job_id)), fail_above, as_json=as_json)
