@@ -14,6 +14,7 @@ from starlette.responses import HTMLResponse
 
 from postroom.doors.door import AtDoor
 from postroom.doors.web.rendering import page
+from postroom.doors.web.session import small_form
 from postroom.flow.audience.unsubscribe import Addressee, addressee_of, unsubscribe
 
 # What mailbox providers send (RFC 8058 section 3.2), and the button of our page too.
@@ -32,8 +33,7 @@ async def act(request: Request, door: AtDoor, token: str) -> HTMLResponse:
     """No session and no form token, by design: mailbox providers send this on their own, without cookies or anything else
     that would say who they are (RFC 8058 sections 3.1 and 3.2). The token alone is the right to do it.
     """
-    form = await request.form(max_files=0, max_fields=20)
-    if form.get(FIELD) != ONE_CLICK:
+    if (await small_form(request)).get(FIELD) != ONE_CLICK:
         raise HTTPException(400, f"Nothing was changed: unsubscribing takes the field {FIELD}={ONE_CLICK}.")
     return _page(await unsubscribe(door.pool, token), done=True)
 
