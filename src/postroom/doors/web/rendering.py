@@ -111,7 +111,7 @@ TITLES = {400: "That request cannot be read", 403: "That form has expired", 404:
 DID_NOTHING = (408, 413, 422, 429)
 WAYS_BACK = {re.compile(r"/accounts/[0-9]+/jobs/[0-9]+(?![^/])"): "To the job",
              re.compile(r"/accounts/[0-9]+/jobs(?![^/])"): "To the history",
-             re.compile(r"/u/[A-Za-z0-9_.~-]+$"): "Try again"}
+             re.compile(r"(?=/u/[^/]+$)"): "Try again"}  # the same address, not written out: its token stays out of the page
 
 
 def trouble(scope: Scope, status: int, detail: str, *, near: str | None = None, session: Session | None = None) -> HTMLResponse:
