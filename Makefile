@@ -10,7 +10,7 @@ bin := .venv/bin
 lock := env -u UV_FIND_LINKS $(bin)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header \
         $(if $(UPGRADE),--upgrade)
 
-.PHONY: help demo serve test lint fuzz prove mutants bench bare lock clean
+.PHONY: help demo serve test alone lint fuzz prove mutants bench bare lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-8s %s\n", $$1, $$2 }'
@@ -23,21 +23,26 @@ serve: ## Run Postroom: the pages and the workers
 	@tools/setup.sh run
 	@$(bin)/postroom serve
 
-test: ## Everything that must pass: lint, types, the whole test suite
+test: ## Everything that must pass: lint, types, the whole test suite (SHUFFLE=1 in random order, SEED= again)
 	@tools/setup.sh dev
 	@$(bin)/ruff check .
 	@$(bin)/mypy
-	@$(bin)/pytest --numprocesses auto --maxprocesses 4 --dist worksteal
+	@$(bin)/pytest --numprocesses auto --maxprocesses 4 --dist worksteal \
+		$(if $(SHUFFLE)$(SEED),--random-order) $(if $(SEED),--random-order-seed $(SEED))
+
+alone: ## Each test function in a process of its own, in an hour or two (ONLY="tests/flow" some, JOBS=2 at once)
+	@tools/setup.sh dev
+	@$(bin)/python tools/alone.py $(if $(JOBS),--jobs $(JOBS)) $(ONLY)
 
 lint: ## Only the linter and the type checker
 	@tools/setup.sh dev
 	@$(bin)/ruff check .
 	@$(bin)/mypy
 
-fuzz: ## A million values through two parsers of mail; API=1: 100,000 requests (VALUES=, EXAMPLES= fewer, SEED= again)
+fuzz: ## A million values through two parsers of mail, 100,000 requests (VALUES=, REQUESTS= fewer, ONLY=bytes or api, SEED= again)
 	@tools/setup.sh dev
-	@POSTROOM_VALUES=$(or $(VALUES),1000000) POSTROOM_API_EXAMPLES=$(or $(EXAMPLES),5000) POSTROOM_SEED=$(SEED) \
-		$(bin)/pytest -s $(if $(API),tests/doors/test_api_fuzz.py,tests/message/render/test_bytes.py)
+	@POSTROOM_VALUES=$(or $(VALUES),1000000) POSTROOM_API_REQUESTS=$(or $(REQUESTS),100000) POSTROOM_SEED=$(SEED) \
+		$(bin)/pytest -s tests/message/render/test_bytes.py tests/doors/test_api_fuzz.py $(if $(ONLY),-k "$(ONLY)")
 
 prove: ## The proofs, all of them, in some hours (NAME="kills points" some, SHORT=1 small, SEED=... again, JSON=1)
 	@tools/setup.sh dev

@@ -8,14 +8,15 @@ this that dies takes with it what it knew.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from postroom.domain.pace import CHUNK_SIZE_MAX
 from postroom.flow.delivery import deliver, sessions
 from postroom.gateway.journal import Intent, Journal
 from postroom.ledger.database import db
+from postroom.ledger.delivery import windows
 
 BEFORE = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import bare; bare.strip(); "
+WAITS = "ELSE 'on' END"  # of synchronous_commit
 
 
 def strip() -> None:
@@ -34,9 +35,10 @@ def strip() -> None:
 
     deliver.window_size = whole_chunk
     sessions.WINDOW_SIZE_MAX = CHUNK_SIZE_MAX
-    arguments = db._arguments
+    db.SETTLE_IN, db.SAFE_COMMITS = _without_waiting(db.SETTLE_IN), ("off",)
+    windows.SQL.turn_window = _without_waiting(windows.SQL.turn_window)
 
-    def without_waiting(url: str, name: str, options: str = "") -> dict[str, Any]:
-        return arguments(url, name, f"{options} -c synchronous_commit=off")
 
-    db._arguments = without_waiting
+def _without_waiting(statement: str) -> str:
+    assert WAITS in statement
+    return statement.replace(WAITS, "ELSE 'off' END")

@@ -7,7 +7,7 @@ outside ASCII; and the same with conditions, a loop and filters ("rich"). Each w
 on one core, in turns: a batch of ours, a batch of each other. CPU time; medians over the rounds, ratios within each round.
 EmailMessage is given texts that are filled in already, so it is measured at building the message alone.
 
-All ways are first compared with one another (`letters.agree`). The signatures follow (`signing.py`).
+All ways are first compared with one another (`builders.agree`). The signatures follow (`signing.py`).
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ import statistics
 import time
 from dataclasses import dataclass
 
-import letters
+import builders
 import signing
+from builders import SizedMessage, Way
 from harness import Figure, report
-from letters import Letter, Way
 
 ROUNDS = 15
 OURS, CHECKED = "ours", "ours, verified"
 EMAIL, JINJA2_EMAIL, BY_HAND = "EmailMessage", "Jinja2 + EmailMessage", "Jinja2, MIME by hand"
-WAYS: dict[str, Way] = {OURS: letters.ours, CHECKED: letters.ours_checked, EMAIL: letters.email_message,
-                        JINJA2_EMAIL: letters.jinja2_and_email_message, BY_HAND: letters.jinja2_by_hand}
+WAYS: dict[str, Way] = {OURS: builders.ours, CHECKED: builders.ours_checked, EMAIL: builders.email_message,
+                        JINJA2_EMAIL: builders.jinja2_and_email_message, BY_HAND: builders.jinja2_by_hand}
 PER_ROUND = {OURS: 1_000, CHECKED: 500, EMAIL: 20, JINJA2_EMAIL: 20, BY_HAND: 100}
 WARM_UP = 2_000  # more recipients than values are remembered: what is measured is the middle of a large job
 TARGETS_US = {10: 25, 50: 35}
@@ -51,24 +51,24 @@ class Costs:
         return statistics.median(theirs / ours for ours, theirs in zip(self.us[OURS], self.us[way], strict=True))
 
 
-def costs(letter: Letter, kilobytes: int) -> Costs:
-    letters.agree(letter, WAYS)
-    octets = len(letters.ours(letter)(next(letters.people(letter, 0, 1))))
+def costs(sized: SizedMessage, kilobytes: int) -> Costs:
+    builders.agree(sized, WAYS)
+    octets = len(builders.ours(sized)(next(builders.people(sized, 0, 1))))
     position = 0
     us: dict[str, list[float]] = {name: [] for name in WAYS}
 
     def batch(way: Way, count: int) -> float:
         nonlocal position
-        people = list(letters.people(letter, position, count))
+        people = list(builders.people(sized, position, count))
         position += count
-        build = way(letter)
+        build = way(sized)
         gc.collect()
         started = time.process_time()
         for person in people:
             build(person)
         return (time.process_time() - started) / count * 1e6
 
-    batch(letters.ours, WARM_UP)
+    batch(builders.ours, WARM_UP)
     for _ in range(ROUNDS):
         for name, way in WAYS.items():
             us[name].append(batch(way, PER_ROUND[name]))
@@ -77,7 +77,7 @@ def costs(letter: Letter, kilobytes: int) -> Costs:
 
 def of_fields(kilobytes: int) -> list[Figure]:
     """The message that only names fields."""
-    found = costs(letters.plain(kilobytes), kilobytes)
+    found = costs(builders.plain(kilobytes), kilobytes)
     cost, checked = found.median(OURS), found.median(CHECKED)
     names = f"CPU for a message of {found.size}", f"CPU, built and verified, {found.size}"
     return [
@@ -93,7 +93,7 @@ def of_fields(kilobytes: int) -> list[Figure]:
 
 def of_conditions(kilobytes: int) -> list[Figure]:
     """The rich message; EmailMessage is given the texts that Jinja2 made of it."""
-    found = costs(letters.rich(kilobytes), kilobytes)
+    found = costs(builders.rich(kilobytes), kilobytes)
     name = f"rate at {kilobytes} KB, rich"
     return [
         Figure.plain("G4", f"CPU for a rich message of {found.size}", found.median(OURS), "us"),

@@ -125,6 +125,7 @@ FOUNDATIONS = """
 """
 ENDED = re.compile(r"(?:Temporary refusal: given up after \d+ attempts? in .*; the gateway's last answer: "
                    r"|Refused for good, and others were accepted since; the gateway's answer: )“(.*)”\.", re.DOTALL)
+PUT_OFF = "Never handed off: given up after "  # by a job's patience, of whom nobody refused
 FROM_JOURNAL = "(from the journal) "  # before the words that a dead worker left
 ATTEMPTS_MAX = 10  # an account's, as it comes
 BOOKED = {"duplicate": "skipped", "unusable": "failed"}  # at the freeze
@@ -208,7 +209,7 @@ class Sides:
     @property
     def unfounded(self) -> set[int]:
         """Whose last word rests on nothing that happened."""
-        return {position for position, found in self.foundations.items() if not _is_founded(self.told[position], found)}
+        return {position for position, found in self.foundations.items() if not is_founded(self.told[position], found)}
 
     @property
     def figures(self) -> dict[str, int]:
@@ -245,18 +246,20 @@ class Sides:
         return []
 
 
-def _is_founded(told: Told, found: Foundation) -> bool:
-    """A refusal was the gateway's, word for word, and one for now failed nobody but after all attempts; whoever is in doubt, or
-    went back to unsent, was in a window; whoever was called failed without a refusal was given up, by the gateway's last word, or
-    in doubt until it was too late to be unsent; a skipped one is not wanted."""
+def is_founded(told: Told, found: Foundation, attempts_max: int = ATTEMPTS_MAX) -> bool:
+    """A refusal was the gateway's, word for word, and one for now failed nobody but after all attempts, or after a doubt, when it
+    was too late to be unsent again; whoever is in doubt, or went back to unsent, was in a window; whoever failed without a
+    refusal was given up, by the gateway's last word or after attempts that it never heard of, or was in doubt for too long; a
+    skipped one is not wanted."""
     if told.evidence == "reply":
-        is_its_word = _was_said(f"{told.code} {told.reply}", found)
-        return is_its_word and (told.kind != "failed" or (told.code or 0) >= 500 or told.attempt_no >= ATTEMPTS_MAX)
+        is_for_good = (told.code or 0) >= 500 or told.attempt_no >= attempts_max or found.doubted
+        return _was_said(f"{told.code} {told.reply}", found) and (told.kind != "failed" or is_for_good)
     if told.evidence == "freeze":
         return BOOKED.get(found.booked or "") == told.kind
     if told.kind == "failed" and told.evidence == "worker":
         ended = ENDED.fullmatch(told.reply or "")
-        return _was_said(ended[1], found) if ended else found.doubted
+        was_put_off = (told.reply or "").startswith(PUT_OFF) and told.attempt_no > 1
+        return _was_said(ended[1], found) if ended else found.doubted or was_put_off
     if told.kind == "skipped":
         return found.suppressed
     return told.evidence == "person" or found.intended

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 
 from postroom.ledger.database import db
-from proofs.clock import lay_hands_on, set_by
+from proofs.clock import make_clock_settable, set_by
 from proofs.installation import installed, moments
 from proofs.verdict import Say, Scale, Verdict
 
@@ -25,7 +25,7 @@ async def prove(scale: Scale, seed: int, say: Say) -> Verdict:
     async with installed(concurrency=SESSIONS, script=SCRIPT, recipients=count) as place:
         url = place.settings.database_url
         assert url is not None
-        await lay_hands_on(url)
+        await make_clock_settable(url)
         async with await db.open_pool(url, size_max=4, name="postroom proof", unsafe=True) as place.pool:
             await place.hire(WORKERS)
             job = await place.sending(count)

@@ -1,5 +1,5 @@
-"""Other states of a proof's database: a standby that streams from its server, behind by as much as is asked for, and a backup.
-And what is left when a database goes on that does not know everything.
+"""Other states of a proof's database: a standby that streams from its server, behind by as much as is asked for, a backup, and a
+dump. And what is left when a database goes on that does not know everything.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import psycopg
+from psycopg import sql
 
 from postroom.flow.delivery.guard import DOUBT
 from postroom.gateway.dead_journals import dead_journals
@@ -89,6 +90,26 @@ async def copied(server: EmbeddedPostgres, data: Path, *options: str, through: P
     return data
 
 
+async def dumped(server: EmbeddedPostgres, dump: Path) -> Path:
+    """What `pg_dump` sees of it: the state of when this is called."""
+    await _run("pg_dump", "--format=custom", f"--file={dump}", server.url)
+    return dump
+
+
+async def loaded(dump: Path, home: Path, server: EmbeddedPostgres) -> Path:
+    """The data directory of a new server that knows only the dump, and has the password of `server`."""
+    async with EmbeddedPostgres(home) as fresh:
+        await _run("pg_restore", "--exit-on-error", "--single-transaction", f"--dbname={fresh.url}", str(dump))
+        async with await psycopg.AsyncConnection.connect(fresh.url, autocommit=True) as conn:
+            await conn.execute(sql.SQL("ALTER ROLE postroom PASSWORD {}").format(unquote(urlsplit(server.url).password or "")))
+    return fresh.data
+
+
+async def _run(name: str, *options: str) -> None:
+    binaries = await Binaries.find(await ServerAccount.choose(None))
+    await asyncio.to_thread(subprocess.run, [binaries.path(name), *options], check=True, capture_output=True)
+
+
 @contextlib.asynccontextmanager
 async def _passed_on(standby: Standby, front: Path, primary: Path) -> AsyncIterator[None]:
     """A socket through which the standby reaches the primary, until it is held."""
@@ -128,7 +149,16 @@ async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, hold
     writer.close()
 
 
-# -- what is left when a database goes on that does not know everything ----------------------------------------------------
+# -- when a database goes on that does not know everything -----------------------------------------------------------------
+
+
+async def go_on_with(place: Place, data: Path) -> None:
+    """The server stops at once, what it had is lost, and it starts on this data directory."""
+    await place.stop_database_at_once()
+    ours = place.server.data
+    ours.rename(place.home / "lost")
+    data.rename(ours)
+    await place.server.start()
 
 
 async def stands_still(place: Place, job: JobOverview) -> bool:

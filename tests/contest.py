@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from postroom.domain.outcome import Outcome
+from postroom.domain.outcome import Evidence, Kind, Outcome
 from postroom.ledger.database.db import Pool
 from postroom.ledger.delivery import windows
 from postroom.ledger.delivery.windows import Claim, Window
@@ -44,3 +44,13 @@ async def book_first(pool: Pool, account_id: int, job_id: int, outcomes: Mapping
             await windows.release_chunk(conn, claim)
         held.append((claim, window))
     return held
+
+
+async def comes_to_light(pool: Pool, held: Sequence[tuple[Claim, Window]], kind: Kind) -> None:
+    """The machine that had these windows comes back: its journal says of them all that they were sent, or never handed off."""
+    evidence = Evidence.REPLY if kind is Kind.SENT else Evidence.WORKER
+    for claim, window in held:
+        async with pool.connection() as conn:
+            await windows.settle_window(conn, claim, window.window_no, [
+                Outcome(one.position, one.attempt_no, kind, evidence, 250 if kind is Kind.SENT else None, retry_in_s=0.0)
+                for one in window.recipients])

@@ -7,6 +7,7 @@ before or after it has taken a message. Octets of a process that dies may arrive
 from __future__ import annotations
 
 import random
+import re
 from collections import Counter
 
 from postroom.gateway.connect import Endpoint, GatewayRefused, GatewayUnreachable
@@ -29,15 +30,20 @@ REFUSALS = {
 NEEDS = {Phase.RCPT: Phase.MAIL, Phase.DATA: Phase.RCPT}
 VERBS = {b"MAIL": Phase.MAIL, b"RCPT": Phase.RCPT, b"DATA": Phase.DATA, b"RSET": Phase.RSET, b"QUIT": Phase.QUIT}
 
+ADDRESS = re.compile(rb"person(\d+)@list(\d+)")
+
 Position = tuple[int, int]  # (job, position)
 
 
 class Gateway:
-    """`taken` is the truth; `in_doubt` are the positions whose dot went out in a connection that ended before its answer came."""
+    """`taken` is the truth; `refused` is what it said against each position, `refused_sender` before anybody was named;
+    `in_doubt` are the positions whose dot went out in a connection that ended before its answer came."""
 
     def __init__(self, loop: Loop, chance: random.Random) -> None:
         self.loop, self.chance = loop, chance
         self.taken: Counter[Position] = Counter()
+        self.refused: dict[Position, set[str]] = {}
+        self.refused_sender: set[str] = set()
         self.in_doubt: set[Position] = set()
         self.written: dict[str, set[Position]] = {}  # by process: whose dot it has given away and has no answer to
         self.refuses = 0.0   # the share of steps with a refusal
@@ -62,6 +68,13 @@ class Gateway:
         session.ready({"PIPELINING": "", "SIZE": "1000000"}, pipelining=endpoint.pipelining)
         return session
 
+    def remember(self, phase: Phase, position: Position | None, answer: bytes | None) -> None:
+        """What it says, if that is a no."""
+        if answer is None or answer[:1] not in b"45":
+            return
+        said = self.refused_sender if phase is Phase.MAIL or position is None else self.refused.setdefault(position, set())
+        said.add(answer.decode().rstrip())
+
 
 class Link:
     """One connection: a transport for the session, a server behind it. Octets arrive in order."""
@@ -72,6 +85,7 @@ class Link:
         self._is_open = True
         self._received = b""
         self._in_content = False
+        self._recipient: Position | None = None
         self._last_good: Phase | None = None
         self._arrives_at = 0.0
         self._answers_at = 0.0
@@ -138,15 +152,20 @@ class Link:
                     break
                 self._received, self._in_content = rest, False
                 dots += 1
-                answer = self._at_dot(_position(content + END), answers=answers)
+                phase, self._recipient = Phase.DOT, _position(content + END)
+                answer = self._at_dot(self._recipient, answers=answers)
             else:
                 line, end, rest = self._received.partition(b"\r\n")
                 if not end:
                     break
                 self._received = rest
                 phase = VERBS[line[:4]]
+                if phase is Phase.RCPT:
+                    self._recipient = _named(line)
                 answer = self._at(phase)
                 self._in_content = phase is Phase.DATA and answer is not None and answer.startswith(b"354")
+            if answers:
+                self._gateway.remember(phase, self._recipient, answer)
             if answer is None:  # it stands silent, or hangs up
                 break
             said.append(answer)
@@ -215,3 +234,8 @@ def _position(content: bytes) -> Position:
     job, position = content[:content.index(END)].rsplit(b"\r\n", 1)[-1].split(b".")
     return int(job), int(position)
 
+
+def _named(rcpt: bytes) -> Position:
+    found = ADDRESS.search(rcpt)
+    assert found is not None
+    return int(found[2]), int(found[1])

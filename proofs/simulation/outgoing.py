@@ -9,6 +9,7 @@ from postroom.gateway.connect import Endpoint
 
 ENDPOINT = Endpoint("gateway.example", 25, security="implicit")
 GATEWAY = 1
+ATTEMPTS_MAX = 4
 
 
 class OutgoingJob:
@@ -16,7 +17,7 @@ class OutgoingJob:
         self.job_id, self.lanes = job_id, lanes
         self.endpoint, self.gateway_id = ENDPOINT, GATEWAY
         self.is_slow = False
-        self.retry_attempts_max = 4
+        self.retry_attempts_max = ATTEMPTS_MAX
         self.window_size = FIRST_WINDOW_SIZE
         self.message = SimpleNamespace(tail=b"", sender=lambda position: b"bounces@club.example")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from postroom.domain.outcome import CLASSES, EVIDENCE_MEANINGS, Evidence, Kind
+from postroom.domain.outcome import CLASSES, EVIDENCE_MEANINGS, Contradiction, Evidence, Kind
 
 
 def test_every_kind_puts_its_recipient_into_one_of_five_classes() -> None:
@@ -18,3 +18,10 @@ def test_the_gateways_own_answer_is_the_strongest_evidence_and_a_lost_lease_the_
     assert list(Evidence)[0] is Evidence.LEASE_LOST  # noqa: RUF015 - the order is what is tested
     assert list(Evidence)[-1] is Evidence.REPLY
     assert list(EVIDENCE_MEANINGS) == list(Evidence)
+
+
+def test_what_a_person_had_settled_otherwise_is_told_with_its_number_first_and_only_where_there_is_any() -> None:
+    told = Contradiction(1_009, 1, 2, 2).sentences
+    assert [one.partition(" ")[0] for one in told] == ["1,009", "1", "2", "2"]
+    assert all("whom a person had" in one for one in told)
+    assert Contradiction(0, 0, 0, 0).sentences == []

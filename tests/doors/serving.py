@@ -84,6 +84,11 @@ class Site:
         assert self._server is not None
         return set(self._server.server_state.connections)
 
+    def requests(self) -> int:
+        """How many it has answered since its start."""
+        assert self._server is not None
+        return self._server.server_state.total_requests
+
     def client(self, **options: Any) -> httpx.AsyncClient:
         client = httpx.AsyncClient(base_url=self.url, timeout=30, trust_env=False, **options)
         self.clients.append(client)

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import json
 
-from contest import book_first
+from contest import book_first, comes_to_light
 from postroom.domain.outcome import Evidence, Kind, Outcome
+from postroom.ledger.delivery.windows import Claim, Window
 
 from .serving import Site, job_of
 
 
 async def doubted(site: Site, account_id: int, *, doubts: int = 2, count: int = 5) -> int:
     """A sending job whose first recipients are unconfirmed."""
+    return (await held_and_doubted(site, account_id, doubts=doubts, count=count))[0]
+
+
+async def held_and_doubted(site: Site, account_id: int, *, doubts: int = 2,
+                           count: int = 5) -> tuple[int, list[tuple[Claim, Window]]]:
+    """The same, and the windows that held them."""
     api = await site.api(account_id, "maker")
     job_id = (await api.post("/jobs", json=job_of(count))).json()["id"]
-    await book_first(site.pool, account_id, job_id, {
+    return job_id, await book_first(site.pool, account_id, job_id, {
         at: Outcome(at, 1, Kind.UNCONFIRMED, Evidence.CONNECTION_LOST, reply="The connection was lost.")
         for at in range(1, doubts + 1)})
-    return job_id
 
 
 async def test_a_job_is_paused_and_resumed_and_says_who_since_when_and_why(site):
@@ -85,6 +91,25 @@ async def test_what_is_settled_after_the_end_is_sent_by_a_job_of_its_own_and_onc
     assert first.json()["continuation"]["continues"] == {"job": job_id, "which": "unconfirmed"}
     assert first.json()["continuation"]["recipient_count"] == 2
     assert len((await api.get("/jobs")).json()["items"]) == 2
+
+
+async def test_what_came_to_light_against_a_person_is_said_and_whom_it_is_about_is_continued(site):
+    account_id = await site.account()
+    api, (job_id, held) = await site.api(account_id), await held_and_doubted(site, account_id, doubts=2, count=2)
+    await api.post(f"/jobs/{job_id}/settlements", json={"decision": "assume_sent"})
+    await api.put(f"/jobs/{job_id}/cancellation")
+    assert (await api.get(f"/jobs/{job_id}")).json()["contradictions"] == []
+    await comes_to_light(site.pool, held, Kind.RELEASED)
+    told = (await api.get(f"/jobs/{job_id}")).json()
+    assert (told["sent"], told["unsent"]) == (0, 2)
+    assert told["contradictions"] == [
+        "2 whom a person had assumed sent never got it, as the worker's journal or the gateway proves. They count as Unsent: "
+        "this job sends to them, or a continuation of its unsent once it is over."]
+    assert (await api.get("/jobs")).json()["items"][0]["contradictions"] == told["contradictions"]
+    made = await api.post(f"/jobs/{job_id}/continuation", json={"which": "unsent"})
+    assert made.status_code == 201
+    listing = (await api.get(f"/jobs/{made.json()['id']}/recipients")).json()["items"]
+    assert [row["email"] for row in listing] == ["person1@list.example", "person2@list.example"]
 
 
 async def test_what_cannot_be_settled_is_said_with_its_place(site):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 
-from contest import book_first
+from contest import book_first, comes_to_light
 from postroom.domain.outcome import Evidence, Kind, Outcome
 from postroom.flow.job import finish
+from postroom.ledger.delivery.windows import Claim, Window
 from postroom.ledger.job.jobs import JobOverview
 from stage import Stage
 
@@ -14,11 +15,14 @@ from .test_cli import one_sentence
 
 
 async def doubted(stage: Stage) -> JobOverview:
+    return (await held_and_doubted(stage))[0]
+
+
+async def held_and_doubted(stage: Stage) -> tuple[JobOverview, list[tuple[Claim, Window]]]:
     account = await stage.account(port=25)
     job = await stage.submit(account, 5)
-    await book_first(stage.pool, account, job.id, {
+    return job, await book_first(stage.pool, account, job.id, {
         at: Outcome(at, 1, Kind.UNCONFIRMED, Evidence.CONNECTION_LOST, reply="The connection was lost.") for at in (1, 2, 3)})
-    return job
 
 
 async def test_a_job_is_paused_and_resumed(stage: Stage, cli) -> None:
@@ -56,6 +60,22 @@ async def test_doubts_are_settled_singly_and_all_at_once_with_the_warning(stage:
     assert (told["settled"], told["job"]["unconfirmed"], told["continuation"]["recipient_count"]) == (1, 0, 1)
     assert "twice" in told["warning"]
     assert "To be sent again in job" in (await cli("jobs", "show", str(job.id))).out
+
+
+async def test_who_never_got_it_although_a_person_assumed_so_is_told_of_with_the_command_that_reaches_them(
+        stage: Stage, cli) -> None:
+    job, held = await held_and_doubted(stage)
+    await cli("jobs", "settle", str(job.id), "--assume-sent")
+    await comes_to_light(stage.pool, held, Kind.RELEASED)
+    told = await cli("jobs", "show", str(job.id))
+    assert "\n3 whom a person had assumed sent never got it" in told.out
+    assert "jobs continue" not in told.out
+    await finish.cancel(stage.pool, job.account_id, job.id, by="boss")
+    told = await cli("jobs", "show", str(job.id))
+    offer = f"Continue the 5 unsent: postroom jobs continue {job.id}"
+    assert offer in told.out
+    assert (await cli(*offer.partition("postroom ")[2].split())).status == 0
+    assert "jobs continue" not in (await cli("jobs", "show", str(job.id))).out
 
 
 async def test_a_decision_has_to_be_named_and_every_position_be_unconfirmed(stage: Stage, cli) -> None:

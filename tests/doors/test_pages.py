@@ -6,6 +6,8 @@ import asyncio
 import re
 from html import escape, unescape
 
+import pytest
+
 from postroom.doors.web import pages
 from postroom.flow.account.accounts import change_account
 from postroom.flow.job.approve import approve
@@ -389,3 +391,29 @@ async def test_the_form_too_is_refused_from_elsewhere(site):
     operator = await site.operator()
     assert (await send(operator, account_id, csv_of(100), form_token="0" * 64)).status_code == 403
     assert await history(site.pool, account_id) == []
+
+
+@pytest.mark.parametrize(("place", "back"), [
+    ("jobs?status=soon", "/accounts/1/jobs"), ("jobs?before=x", "/accounts/1/jobs"),
+    ("jobs/1/recipients?state=x", "/accounts/1/jobs/1"), ("jobs/1/exclusions?after=-1", "/accounts/1/jobs/1"),
+    ("jobs/7", "/"), ("jobs/x", "/")])
+async def test_a_page_of_trouble_leads_back_to_what_is_near(site, place, back):
+    await site.job(await site.account(), 3)
+    answer = await (await site.operator()).get(f"/accounts/1/{place}")
+    assert answer.status_code in (404, 422)
+    assert f'<a class="button" href="{back}">' in answer.text
+    assert "Nothing was changed" not in answer.text, "nobody wrote anything"
+
+
+async def test_a_form_that_was_refused_says_that_nothing_was_changed_and_where_to_find_what_was_written(site):
+    account_id = await site.account(threshold=3)
+    where = f"/accounts/{account_id}/jobs/{(await site.job(account_id, 3))['id']}"
+    operator = await site.operator()
+    form = {"form_token": token_in(await operator.get(where))}
+    for noun, fields, status in (("approval", {"digest": "x"}, 422), ("pause", {"reason": "x" * 20_000}, 413)):
+        answer = await operator.post(f"{where}/{noun}", data={**form, **fields})
+        assert answer.status_code == status
+        assert "Nothing was changed. What you wrote may still be there when you go back" in answer.text
+        assert f'href="{where}">To the job' in answer.text
+    answer = await site.client().post("/u/token", data={"x": "x" * 20_000})
+    assert (answer.status_code, 'href="">Try again' in answer.text) == (413, True)

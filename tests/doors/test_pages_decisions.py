@@ -9,12 +9,14 @@ from collections.abc import AsyncIterator
 import pytest
 from playwright.async_api import Browser, BrowserContext, Page, expect
 
-from contest import book_first
+from contest import book_first, comes_to_light
 from postroom.domain.outcome import Evidence, Kind, Outcome
 from postroom.flow.job.finish import cancel
 from postroom.flow.job.pause import pause
 from postroom.flow.job.report import recipient_page, report
+from postroom.flow.job.settlement import settle
 from postroom.ledger.delivery import audit
+from postroom.ledger.delivery.windows import Claim, Window
 from postroom.ledger.job.jobs import JobOverview
 from stage import Stage
 
@@ -78,14 +80,19 @@ async def opened(context: BrowserContext, where: str) -> Page:
 
 async def booked(stage: Stage, **options: str) -> JobOverview:
     """A sending job: one is sent, one failed, three are unconfirmed, and the rest is unsent."""
+    return (await held_and_booked(stage, **options))[0]
+
+
+async def held_and_booked(stage: Stage, **options: str) -> tuple[JobOverview, list[tuple[Claim, Window]]]:
+    """The same, and the window that held the three."""
     account_id = await stage.account(connections=1, **options)
     job = await stage.started(account_id, 10)
     await book_first(stage.pool, account_id, job.id, {
         1: Outcome(1, 1, Kind.SENT, Evidence.REPLY, 250, "2.0.0", "Ok"),
-        2: Outcome(2, 1, Kind.FAILED, Evidence.REPLY, 550, "5.1.1", "No such user"),
-        **{at: Outcome(at, 1, Kind.UNCONFIRMED, Evidence.CONNECTION_LOST, reply="The connection was lost after the final dot.")
-           for at in (3, 4, 5)}})
-    return job
+        2: Outcome(2, 1, Kind.FAILED, Evidence.REPLY, 550, "5.1.1", "No such user")})
+    return job, await book_first(stage.pool, account_id, job.id, {
+        at: Outcome(at, 1, Kind.UNCONFIRMED, Evidence.CONNECTION_LOST, reply="The connection was lost after the final dot.")
+        for at in (3, 4, 5)})
 
 
 async def over(stage: Stage, **options: str) -> JobOverview:
@@ -232,6 +239,57 @@ async def test_all_are_assumed_sent_with_one_click(site, stage, plain):
     await button(plain, "Assume sent: all 3").click()
     await expect(plain.locator(".receipt")).to_contain_text("Assumed sent: 3 unconfirmed.")
     assert (await report(site.pool, job.account_id, job.id)).job.sent == 4
+
+
+async def test_who_never_got_it_although_a_person_assumed_so_is_continued_from_where_that_is_said(site, stage, context):
+    job, held = await held_and_booked(stage)
+    await settle(site.pool, stage.deployment, job.account_id, job.id, "assume_sent", by="operator")
+    tab = await opened(context, address(site, job))
+    await comes_to_light(site.pool, held, Kind.RELEASED)
+    note = tab.locator(".progress .note")
+    await expect(note).to_contain_text("3 whom a person had assumed sent never got it")
+    await shots(tab, "contradicted-while-sending")
+    await cancel(site.pool, job.account_id, job.id, by="boss")
+    await button(tab, "Continue the rest (8 unsent)").click()
+    await expect(tab.get_by_text(f"Continues job {job.id}: its unsent.")).to_be_visible()
+    await expect(tab.locator(".sum strong")).to_have_text("8 recipients")
+    await tab.goto(address(site, job))
+    await expect(note).to_contain_text("3 whom a person had assumed sent never got it")
+    await expect(tab.get_by_text("Its unsent recipients go on in job")).to_be_visible()
+    await shots(tab, "contradicted-and-continued")
+    await tab.goto(f"{address(site, job)}/recipients/3/attempts")
+    await expect(tab.locator("tbody tr")).to_contain_text(["Unconfirmed", "Assumed sent by operator.", "Released"])
+
+
+async def test_who_joined_the_rest_by_what_came_to_light_is_continued_alone_without_scripts(site, stage, plain):
+    job, held = await held_and_booked(stage)
+    await cancel(site.pool, job.account_id, job.id, by="boss")
+    await plain.goto(address(site, job))
+    await button(plain, "Continue the rest (5 unsent)").click()
+    await settle(site.pool, stage.deployment, job.account_id, job.id, "assume_sent", by="operator")
+    await comes_to_light(site.pool, held, Kind.RELEASED)
+    await plain.goto(address(site, job))
+    await expect(plain.locator(".progress .note")).to_contain_text("3 whom a person had assumed sent never got it")
+    await shots(plain, "contradicted")
+    await button(plain, "Continue the rest (3 unsent)").click()
+    await expect(plain.locator(".sum strong")).to_have_text("3 recipients")
+    made = int(plain.url.rsplit("/", 1)[1])
+    assert [row.address for row in await recipient_page(site.pool, job.account_id, made)] == [
+        f"person{n}@list.example" for n in (3, 4, 5)]
+
+
+async def test_who_had_it_before_it_was_sent_again_is_sent_and_the_page_says_that_it_may_be_twice(site, stage, plain):
+    job, held = await held_and_booked(stage)
+    await cancel(site.pool, job.account_id, job.id, by="boss")
+    await settle(site.pool, stage.deployment, job.account_id, job.id, "send_again", by="operator")
+    await comes_to_light(site.pool, held, Kind.SENT)
+    await plain.goto(address(site, job))
+    await expect(plain.locator(".progress .note")).to_contain_text([
+        "3 whom a person had sent again already had it, as", "3 whom a person had sent again already had it and may get it"])
+    await expect(plain.get_by_text("Recipients that were unconfirmed are sent again in job")).to_be_visible()
+    await expect(button(plain, "Try the failed again (1 failed)")).to_be_visible()
+    await shots(plain, "contradicted-twice")
+    assert (await states(stage, job))[:5] == ["sent", "failed", "sent", "sent", "sent"]
 
 
 async def test_a_decision_that_was_sent_from_elsewhere_or_says_nothing_decides_nothing(site, stage):

@@ -108,6 +108,7 @@ def told(kind: str, evidence: str, code: int | None = None, reply: str = "Why.")
     return Told(kind, 1, evidence, code, reply)
 
 
+PUT_OFF = "Never handed off: given up after 1 attempt in 31 minutes."
 GIVEN_UP = "Temporary refusal: given up after 3 attempts in 241 minutes; the gateway's last answer: “450 4.2.1 busy”."
 WAS_ABOUT_THEM = "Refused for good, and others were accepted since; the gateway's answer: “550 5.1.1 no such user”."
 
@@ -123,6 +124,7 @@ def rests_on(*refused: str, intended: bool = True, doubted: bool = False, suppre
     (told("failed", "reply", 550), rests_on("550 Something else."), False),
     (told("failed", "reply", 450), rests_on("450 Why."), False),
     (told("failed", "reply", 450)._replace(attempt_no=10), rests_on("450 Why."), True),
+    (told("failed", "reply", 450), rests_on("450 Why.", doubted=True), True),
     (told("refused", "reply", 450), rests_on("450 Why."), True),
     (told("refused", "reply", 450), rests_on(), False),
     (told("failed", "worker", reply=GIVEN_UP), rests_on("450 4.2.1 busy"), True),
@@ -131,6 +133,8 @@ def rests_on(*refused: str, intended: bool = True, doubted: bool = False, suppre
     (told("failed", "worker", reply=GIVEN_UP.replace("450", "450 (from the journal)")), rests_on("450 4.2.1 busy"), True),
     (told("failed", "worker", reply=WAS_ABOUT_THEM), rests_on("550 5.1.1 no such user"), True),
     (told("failed", "worker", reply=WAS_ABOUT_THEM), rests_on("550 5.1.1 no such person"), False),
+    (told("failed", "worker", reply=PUT_OFF)._replace(attempt_no=2), rests_on(intended=False), True),
+    (told("failed", "worker", reply=PUT_OFF), rests_on(), False),
     (told("failed", "worker"), rests_on(doubted=True), True),
     (told("failed", "worker"), rests_on(), False),
     (told("skipped", "suppression"), rests_on(intended=False, suppressed=True), True),

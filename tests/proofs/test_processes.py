@@ -77,10 +77,11 @@ async def test_behind_a_pooler_nobody_is_lost_or_mailed_again_and_one_that_keeps
     assert (figures["stops"], figures["refused in transaction mode"], figures["refused in statement mode"]) == (1, 1, 1)
 
 
-async def test_a_backup_in_the_place_of_the_database_has_nobody_mailed_again() -> None:
+async def test_a_backup_in_the_place_of_the_database_has_nobody_mailed_again_but_by_a_persons_wrong_word() -> None:
     verdict = await restores.prove(Scale.SHORT, 1, print)
     assert verdict.faults == []
     assert (verdict.figures["twice"], verdict.figures["stood still"]) == (0, 1)
+    assert verdict.figures[restores.MAILED_AGAIN] > 0, "a person took an old dump for the newest database"
 
 
 async def test_a_clock_that_is_set_gives_nobody_up_and_keeps_nobody_waiting() -> None:

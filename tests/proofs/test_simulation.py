@@ -65,6 +65,38 @@ def test_a_sender_that_takes_a_lost_answer_for_a_yes_is_caught(monkeypatch: pyte
     assert "was never accepted" in str(run(range(SEEDS_TO_SEE_A_BUG)).broken)
 
 
+def test_a_recovery_that_fails_whom_a_dead_worker_had_not_touched_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = journals._told
+
+    def wrong(*known: object) -> Outcome:
+        told = right(*known)  # type: ignore[arg-type]
+        return told._replace(kind=Kind.FAILED, retry_in_s=None) if told.kind is Kind.RELEASED else told
+
+    monkeypatch.setattr(journals, "_told", wrong)
+    assert "is failed, and nothing happened that it would rest on" in str(run(range(SEEDS_TO_SEE_A_BUG)).broken)
+
+
+def test_a_sender_that_takes_a_refusal_for_now_for_one_for_good_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = WindowSource._judged
+
+    def wrong(self: WindowSource, *heard: object) -> Outcome:
+        told = right(self, *heard)  # type: ignore[arg-type]
+        return told._replace(kind=Kind.FAILED, retry_in_s=None, refusals=0) if told.kind is Kind.REFUSED else told
+
+    monkeypatch.setattr(WindowSource, "_judged", wrong)
+    assert "is failed, and nothing happened that it would rest on" in str(run(range(SEEDS_TO_SEE_A_BUG)).broken)
+
+
+def test_a_sender_that_skips_who_wants_to_be_mailed_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = WindowSource.outcomes
+
+    def wrong(self: WindowSource) -> list[Outcome]:
+        return [told._replace(kind=Kind.SKIPPED, retry_in_s=None) if told.kind is Kind.RELEASED else told for told in right(self)]
+
+    monkeypatch.setattr(WindowSource, "outcomes", wrong)
+    assert "is skipped, and nothing happened that it would rest on" in str(run(range(SEEDS_TO_SEE_A_BUG)).broken)
+
+
 async def test_the_ledger_in_memory_does_what_the_real_one_does(pool, database) -> None:
     desk = Desk(pool, database)
     for seed in range(SEQUENCES):

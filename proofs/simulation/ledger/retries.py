@@ -65,12 +65,23 @@ def give_up(tables: Tables, now: float, given: Parameters) -> Rows:
         job_id, chunk_no, position = key
         if job_id == given["job_id"] and (given["tail_is_over"] or _is_late(retry, now, given["deadline_s"])):
             del tables.retry[key]
-            tables.tell(job_id, position, Told(retry.attempt_no, Kind.FAILED, Evidence.WORKER, None, None, "given up", now))
+            tables.tell(job_id, position, Told(retry.attempt_no, Kind.FAILED, Evidence.WORKER, None, None,
+                                               _last_words(tables, job_id, position, retry, now), now))
             counts[chunk_no] = counts.get(chunk_no, 0) + 1
     for chunk_no, n in counts.items():
         chunk = tables.chunk[given["job_id"], chunk_no]
         tables.put(chunk._replace(failed=chunk.failed + n))
     return [(n,) for n in counts.values()]
+
+
+def _last_words(tables: Tables, job_id: int, position: int, retry: Retry, now: float) -> str:
+    refused = [one for one in tables.outcome.get((job_id, position), ()) if one.kind is Kind.REFUSED]
+    last = max(refused, key=lambda one: one.rank, default=None)
+    tried, minutes = retry.attempt_no - 1, max(1, round((now - retry.since) / 60))
+    given_up = f"given up after {tried} attempt{'s' * (tried > 1)} in {minutes} minute{'s' * (minutes > 1)}"
+    if last is None:
+        return f"Never handed off: {given_up}."
+    return f"Temporary refusal: {given_up}; the gateway's last answer: “{last.code} {last.reply}”."
 
 
 def jobs_in_question(tables: Tables, now: float, given: Parameters) -> Rows:

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from collections import Counter
 from math import inf
+from operator import add
 from typing import NamedTuple
 
 from postroom.domain.job import Status
-from postroom.domain.outcome import Evidence, Kind
+from postroom.domain.outcome import Contradiction, Evidence, Kind
 from proofs.simulation.ledger.tables import COUNTED, STRENGTH, Chunk, Parameters, Retry, Rows, Tables, Told, Window, array
 
 AGAIN = (Kind.REFUSED, Kind.RELEASED)
 HOLDING = ("paused", "journal", "gateway", "quota")
+NOBODY = Contradiction(0, 0, 0, 0)
 DOUBTFUL = (Evidence.LEASE_LOST, Evidence.CRASH_AFTER_DOT, Evidence.PERSON)
 
 
@@ -194,28 +196,35 @@ def settle_window(tables: Tables, now: float, given: Parameters) -> Rows:
     is_its_own = window is not None and window.owner == given["owner"]
     intended = set(window.attempts) if window is not None and is_its_own else set()
     in_hand = dict(tables.window[chunk.job_id, chunk.chunk_no, chunk.window_no].attempts) if chunk.window_open else {}
-    too_early = contradicted = 0
+    too_early, contradicted = 0, NOBODY
     for one in _booked(given, now):
         if (one.position, one.told.attempt_no) in intended and _is_stronger(tables, chunk.job_id, one):
             if in_hand.get(one.position, 0) > one.told.attempt_no:
                 too_early += 1
             else:
-                contradicted += _contradicts(tables, chunk.job_id, one)
+                contradicted = Contradiction(*map(add, contradicted, _contradiction(tables, chunk.job_id, one)))
                 chunk = _settle(tables, chunk, one, now, still_sending=given["still_sending"])
     if is_its_own and before.window_open and before.window_no == given["window_no"]:
         chunk = chunk._replace(window_open=False)
         if before.lease_epoch != given["epoch"]:
             chunk = chunk._replace(owner=None, lease_until=None)
     tables.put(chunk)
-    return [(too_early, contradicted)]
+    return [(too_early, *contradicted)]
 
 
-def _contradicts(tables: Tables, job_id: int, one: Booked) -> bool:
-    """Whether a person had settled this recipient otherwise."""
-    was = tables.latest(job_id, one.position)
-    if was is None or was.evidence is not Evidence.PERSON or was.attempt_no != one.told.attempt_no:
-        return False
-    return was.kind is not (Kind.FAILED if was.kind is Kind.FAILED and one.told.kind in AGAIN else one.told.kind)
+def _contradiction(tables: Tables, job_id: int, one: Booked) -> Contradiction:
+    """What a person had settled otherwise of this recipient. No job continues another here."""
+    was = _of_attempt(tables, job_id, one.position, one.told.attempt_no)
+    if was is None or was.evidence is not Evidence.PERSON or (was.kind is Kind.SENT) is (one.told.kind is Kind.SENT):
+        return NOBODY
+    is_last = not _has_later(tables, job_id, one)
+    if one.told.kind is Kind.SENT:
+        return NOBODY._replace(sent=int(is_last), twice=int(not is_last))
+    return NOBODY._replace(unsent=int(is_last and one.told.kind in AGAIN), failed=int(is_last and one.told.kind is Kind.FAILED))
+
+
+def _has_later(tables: Tables, job_id: int, one: Booked) -> bool:
+    return any(row.attempt_no > one.told.attempt_no for row in tables.outcome.get((job_id, one.position), ()))
 
 
 def _of_attempt(tables: Tables, job_id: int, position: int, attempt_no: int) -> Told | None:
@@ -235,7 +244,7 @@ def _settle(tables: Tables, chunk: Chunk, one: Booked, now: float, *, still_send
     was = _of_attempt(tables, job_id, position, told.attempt_no)
     if was is not None and was.kind is Kind.FAILED and told.kind in AGAIN:
         told = told._replace(kind=Kind.FAILED)
-    is_last = not any(row.attempt_no > told.attempt_no for row in tables.outcome.get((job_id, position), ()))
+    is_last = not _has_later(tables, job_id, one)
     waited = is_last and was is not None and was.kind in AGAIN
     since = _since(tables, job_id, position, now)
     tables.tell(job_id, position, told)

@@ -60,6 +60,28 @@ EVIDENCE_MEANINGS = {
 }
 
 
+class Contradiction(NamedTuple):
+    """How many a person had settled otherwise than came to light since. Of those assumed sent, who never got it is `unsent` or
+    `failed` now; of those sent again, who had it before is `sent`, and `twice` was sent to again."""
+
+    unsent: int
+    failed: int
+    sent: int
+    twice: int
+
+    @property
+    def sentences(self) -> list[str]:
+        """With what can be done. The number comes first, so that sentences that end alike can be added up."""
+        proof = "as the worker's journal or the gateway proves"
+        never = f"whom a person had assumed sent never got it, {proof}. They count as"
+        told = ((self.unsent, f"{never} Unsent: this job sends to them, or a continuation of its unsent once it is over."),
+                (self.failed, f"{never} Failed: a continuation of its failed sends to them once it is over."),
+                (self.sent, f"whom a person had sent again already had it, {proof}. They count as Sent."),
+                (self.twice, "whom a person had sent again already had it and may get it twice: this job, or one that continues "
+                             "it, has taken them up."))
+        return [f"{count:,} {words}" for count, words in told if count]
+
+
 class Outcome(NamedTuple):
     """One attempt's result for one recipient. `code` and `enhanced_code` are the gateway's, `reply` its words or ours.
 

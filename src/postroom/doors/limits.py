@@ -218,8 +218,8 @@ class Places:
     def _refused(self, error: HTTPException | PostroomError, scope: Scope) -> Response:
         if isinstance(error, PostroomError):
             answer = of_postroom_error(error)
-            return answer if _is_of_the_api(scope) else trouble(answer.status_code, str(error))
-        return of_http(error) if _is_of_the_api(scope) else trouble(error.status_code, error.detail)
+            return answer if _is_of_the_api(scope) else trouble(scope, answer.status_code, str(error))
+        return of_http(error) if _is_of_the_api(scope) else trouble(scope, error.status_code, error.detail)
 
 
 def _is_of_the_api(scope: Scope) -> bool:

@@ -25,7 +25,8 @@ JOB_EXAMPLE: dict[str, Any] = {
     "approved_at": "2026-03-01T09:02:11Z", "started_at": "2026-03-01T09:02:11Z", "ended_at": None, "subject": "Spring courses",
     "digest": "9f2c1e" + "0" * 58, "per_second": 412.5, "seconds_left": 2.9, "field_policy": "fail", "preflight": None,
     "limit_per_s": 500.0, "slowed_to_per_s": None, "slowed_because": None, "retries_until": None, "paused": None, "alarm": None,
-    "continues": {"job": 5, "which": "unsent"}, "continued_by": []}
+    "continues": {"job": 5, "which": "unsent"}, "continued_by": [],
+    "contradictions": []}
 PREFLIGHT_EXAMPLE: dict[str, Any] = {
     "policy": "fail", "to_check": 4990, "checked": 4990, "can_be_approved": True, "findings": [{
         "kind": "blank_field", "about": "first_name", "told": "The field “first_name” is blank.", "effect": "fail",
@@ -146,6 +147,7 @@ class Job(BaseModel):
     alarm: Annotated[str | None, Field(description="Set where a recount found its numbers wrong: what was found.")]
     continues: Annotated[Rest | None, Field(description="The job whose rest it sends.")]
     continued_by: Annotated[list[Rest], Field(description="The jobs that send its rest.")]
+    contradictions: Annotated[list[str], Field(description="What came to light against a person's word, and what can be done.")]
 
 
 class Recipient(BaseModel):
@@ -219,7 +221,8 @@ def job_shown(report: JobReport) -> Job:
         slowed_because=job.slowed_because if report.slowed_to_per_s is not None else None, retries_until=job.retries_until,
         preflight=preflight_shown(report.preflight) if report.preflight else None, paused=_paused_shown(job), alarm=job.alarm,
         continues=None if job.continues is None else Rest(job=job.continues, which=str(job.continued_class)),
-        continued_by=[Rest(job=one.id, which=one.which) for one in report.continued_by])
+        continued_by=[Rest(job=one.id, which=one.which) for one in report.continued_by],
+        contradictions=list(report.contradictions))
 
 
 def _paused_shown(job: JobOverview) -> Paused | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,37 @@ async def test_what_is_known_of_the_own_window_is_booked_after_the_lease_is_lost
     assert books.witness.newest().outcomes == {(at.job.account_id, at.job.id, 4, 1)}
     at.journal.close()
     assert names(tmp_path) == []
+
+
+async def test_what_the_gateway_said_waits_for_a_database_that_cannot_be_reached(desk: Desk, tmp_path: Path) -> None:
+    at = await doomed(desk, tmp_path)
+    books, work = in_hand(at)
+    async with await db.open_pool(desk.url, size_max=1, name="postroom test", unsafe=True) as books.pool:
+        books.pool.timeout = 0.1
+        async with books.pool.connection():
+            settling = asyncio.create_task(books.settle(work))
+            await asyncio.wait([settling], timeout=1)
+        await settling
+    assert await at.counts() == (4, 0, 0, 12)
+
+
+async def test_what_the_gateway_said_of_who_is_in_hand_again_is_booked_after_that(desk: Desk, tmp_path: Path) -> None:
+    at = await doomed(desk, tmp_path)
+    books, work = in_hand(at)
+    one = at.window.recipients[0]
+    async with desk.pool.connection() as conn:
+        await windows.settle_window(conn, at.claim, at.window.window_no, [
+            Outcome(one.position, one.attempt_no, Kind.RELEASED, Evidence.WORKER, retry_in_s=0)])
+        again = await windows.turn_to_retries(conn, at.claim, [], 1)
+        assert again is not None
+        settling = asyncio.create_task(books.settle(work))
+        while await at.counts() != (3, 0, 0, 13):  # noqa: ASYNC110 - the first try has no event
+            await asyncio.sleep(0.01)
+        await windows.turn_window(conn, at.claim, [
+            Outcome(one.position, 2, Kind.FAILED, Evidence.REPLY, 550) for one in again.recipients], 0)
+    await settling
+    assert await desk.query("SELECT kind::text FROM outcome WHERE position = %s ORDER BY attempt_no, evidence", one.position) == [
+        ("released",), ("sent",), ("failed",)]
 
 
 async def test_a_database_that_lost_the_own_window_is_not_trusted_and_the_journal_is_kept(desk: Desk, tmp_path: Path) -> None:

@@ -409,13 +409,24 @@ async def test_a_machine_that_was_away_while_others_worked_pauses_what_it_finds_
     assert await paused(desk) == {}
 
 
-async def test_one_that_was_killed_before_it_wrote_down_its_last_beats_pauses_nothing(
+@pytest.mark.parametrize(("workers", "missed", "may_be_old"), [(1, 3, False), (1, 4, True), (2, 6, False), (2, 7, True)])
+async def test_one_that_was_killed_may_have_missed_three_beats_of_each_worker_and_no_more(
+        desk: Desk, tmp_path: Path, impatient: None, workers: int, missed: int, may_be_old: bool) -> None:
+    await desk.submit(await desk.account(), 3)
+    for number in range(workers):
+        seen = await guard(desk.pool, tmp_path, f"host:{number}:abc")
+    await restore(desk, seen.beat + missed)
+    await newcomer(desk, tmp_path).first_look()
+    assert await desk.query("SELECT reason FROM job_condition") == ([(BEHIND,)] if may_be_old else [])
+
+
+async def test_a_machine_that_has_seen_another_database_has_never_seen_this_one(
         desk: Desk, tmp_path: Path, impatient: None) -> None:
     await desk.submit(await desk.account(), 3)
-    await guard(desk.pool, tmp_path)
-    await restore(desk, 1 + guarding.MISSED_EACH)
+    await guard(desk.pool, tmp_path / "theirs")
+    (tmp_path / "mark").write_text(f"{bytes(16).hex()} 99\n")
     await newcomer(desk, tmp_path).first_look()
-    assert await paused(desk) == {}
+    assert await desk.query("SELECT reason FROM job_condition") == [(UNKNOWN,)]
 
 
 async def test_a_machine_that_was_away_joins_others_that_are_at_work(desk: Desk, tmp_path: Path, impatient: None) -> None:

@@ -6,9 +6,9 @@ from typing import Never
 
 import pytest
 
-from contest import book_first, claimed
+from contest import book_first, claimed, comes_to_light
 from postroom.domain.job import Status
-from postroom.domain.outcome import Evidence, Kind, Outcome
+from postroom.domain.outcome import Contradiction, Evidence, Kind, Outcome
 from postroom.errors import Conflict, InvalidInput, NotFound
 from postroom.flow.audience.suppressions import suppress
 from postroom.flow.delivery import recover
@@ -37,6 +37,18 @@ async def doubted(stage: Stage, count: int = 5, doubts: int = 3,
 async def decide(stage: Stage, job: JobOverview, decision: str, *positions: int, **more: object) -> Settlement:
     return await settle(stage.pool, stage.deployment, job.account_id, job.id, decision, by="boss", positions=positions or None,
                         **more)
+
+
+async def rest(stage: Stage, job: JobOverview, which: str) -> JobOverview:
+    return await continue_the_rest(stage.pool, stage.deployment, job.account_id, job.id, which=which, by="boss")
+
+
+def told_of(**count: int) -> tuple[str, ...]:
+    return tuple(Contradiction(**{"unsent": 0, "failed": 0, "sent": 0, "twice": 0, **count}).sentences)
+
+
+async def rows_of(stage: Stage, job: JobOverview) -> list[int]:
+    return [row.row_no for row in await report.recipient_page(stage.pool, job.account_id, job.id)]
 
 
 async def state(stage: Stage, job: JobOverview) -> list[tuple[str | None, str | None]]:
@@ -217,6 +229,69 @@ async def test_the_gateways_own_answer_that_comes_late_stands_above_a_person(sta
     assert (await state(stage, job))[:3] == [("failed", "reply"), ("sent", "reply"), ("sent", "reply")]
     listed = await report.recipient_page(stage.pool, job.account_id, job.id, recipient_class="sent")
     assert [row.position for row in listed] == [2, 3], "each once, and none that is no longer sent"
+
+
+async def test_who_was_assumed_sent_and_never_got_it_is_unsent_and_continued_alone(stage: Stage) -> None:
+    job, held = await doubted(stage)
+    await finish.cancel(stage.pool, job.account_id, job.id, by="boss")
+    await rest(stage, job, "unsent")
+    await decide(stage, job, "assume_sent")
+    await comes_to_light(stage.pool, held, Kind.RELEASED)
+    assert (await state(stage, job))[:3] == [("released", "worker")] * 3
+    told = await report.report(stage.pool, job.account_id, job.id)
+    assert told.contradictions == told_of(unsent=3)
+    assert told.rests == {"unsent": 3, "failed": 0}
+    (listed,) = [one for one in await report.reports(stage.pool, job.account_id) if one.job.id == job.id]
+    assert listed.contradictions == told.contradictions
+    assert await rows_of(stage, await rest(stage, job, "unsent")) == [2, 3, 4]
+    with pytest.raises(Conflict, match="continues what job"):
+        await rest(stage, job, "unsent")
+
+
+async def test_in_a_completed_job_who_never_got_it_is_failed_and_continued_alone(stage: Stage) -> None:
+    job, held = await doubted(stage, 3)
+    await decide(stage, job, "assume_sent")
+    await recover.sweep(stage.pool, give_up_s=60, lease_s=30)
+    await comes_to_light(stage.pool, held, Kind.RELEASED)
+    told = await report.report(stage.pool, job.account_id, job.id)
+    assert (told.job.status, told.job.failed, told.rests["failed"]) == (Status.COMPLETED, 3, 3)
+    assert told.contradictions == told_of(failed=3)
+    assert await rows_of(stage, await rest(stage, job, "failed")) == [2, 3, 4]
+
+
+async def test_in_a_sending_job_who_never_got_it_gets_it_from_that_job(stage: Stage) -> None:
+    job, held = await doubted(stage)
+    await decide(stage, job, "assume_sent")
+    await comes_to_light(stage.pool, held, Kind.RELEASED)
+    assert (await report.report(stage.pool, job.account_id, job.id)).contradictions == told_of(unsent=3)
+    async with stage.worker():
+        assert (await stage.over(job.account_id, job.id)).sent == 5
+    assert [row.attempt_no for row in await report.recipient_page(stage.pool, job.account_id, job.id)] == [2, 2, 2, 1, 1]
+
+
+async def test_who_had_it_before_another_job_sent_it_again_is_sent_and_may_have_it_twice(stage: Stage) -> None:
+    job, held = await doubted(stage, 5, 2)
+    await book_first(stage.pool, job.account_id, job.id, {3: Outcome(3, 1, Kind.FAILED, Evidence.REPLY, 550, "5.1.1", "No")})
+    await finish.cancel(stage.pool, job.account_id, job.id, by="boss")
+    await decide(stage, job, "send_again")
+    await comes_to_light(stage.pool, held, Kind.SENT)
+    assert (await state(stage, job))[:3] == [("sent", "reply")] * 2 + [("failed", "reply")]
+    told = await report.report(stage.pool, job.account_id, job.id)
+    assert told.contradictions == told_of(sent=2, twice=2)
+    assert told.rests == {"unsent": 2, "failed": 1}, "whom the other job has taken up is no rest of this one"
+    assert await rows_of(stage, await rest(stage, job, "failed")) == [4]
+
+
+async def test_of_those_who_had_it_before_only_whom_a_continuation_took_up_may_have_it_twice(stage: Stage) -> None:
+    job, held = await doubted(stage, 5, 2)
+    await decide(stage, job, "send_again", 1)
+    await finish.cancel(stage.pool, job.account_id, job.id, by="boss")
+    await rest(stage, job, "unsent")
+    await decide(stage, job, "assume_sent", 2)
+    await comes_to_light(stage.pool, held, Kind.SENT)
+    told = await report.report(stage.pool, job.account_id, job.id)
+    assert told.contradictions == told_of(sent=1, twice=1)
+    assert (told.job.sent, told.rests) == (2, {"unsent": 0, "failed": 0})
 
 
 async def test_the_same_request_again_settles_nothing_more(stage: Stage) -> None:

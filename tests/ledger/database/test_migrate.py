@@ -72,6 +72,16 @@ async def test_several_at_once_migrate_a_new_database_once(bare_database: str) -
     assert await current_revision(bare_database) == LATEST
 
 
+async def test_one_process_may_migrate_two_new_databases_at_once(bare_database: str) -> None:
+    name = f"{urlsplit(bare_database).path[1:]}_too"
+    await run(bare_database, f"CREATE DATABASE {name}")
+    try:
+        other = urlsplit(bare_database)._replace(path=f"/{name}").geturl()
+        assert await asyncio.gather(migrate(bare_database), migrate(other)) == [revisions(), revisions()]
+    finally:
+        await run(bare_database, f"DROP DATABASE {name} WITH (FORCE)")
+
+
 async def test_a_database_of_a_newer_version_is_refused_by_name(database: str) -> None:
     await run(database, "UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(Unavailable, match=rf"is at revision 9999, .* knows revisions up to {LATEST}. A newer version"):

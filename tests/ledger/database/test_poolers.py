@@ -20,10 +20,10 @@ async def settings_of(pool: db.Pool) -> dict[str, str]:
     return dict(rows)
 
 
-async def forgetful(database: str) -> None:
-    """The role commits without waiting for the disk, unless it is told otherwise in its session."""
+async def committing(database: str, waiting: str) -> None:
+    """What the role's commits wait for, unless its session says otherwise."""
     async with await psycopg.AsyncConnection.connect(database, autocommit=True) as admin:
-        await admin.execute("ALTER ROLE CURRENT_USER SET synchronous_commit = off")
+        await admin.execute(f"ALTER ROLE CURRENT_USER SET synchronous_commit = {waiting}")
 
 
 async def remembering(database: str) -> None:
@@ -32,12 +32,14 @@ async def remembering(database: str) -> None:
 
 
 @pytest.mark.parametrize("through_a_pooler", [False, True])
-async def test_our_settings_are_in_force_whatever_the_role_and_a_pooler_say(database: str, through_a_pooler: bool) -> None:
-    await forgetful(database)
+@pytest.mark.parametrize(("waiting", "in_force"), [("off", "on"), ("remote_apply", "remote_apply")])
+async def test_our_settings_are_in_force_whatever_the_role_and_a_pooler_say_but_where_it_promises_more(
+        database: str, through_a_pooler: bool, waiting: str, in_force: str) -> None:
+    await committing(database, waiting)
     try:
         async with pooler(database, "session") as pooled, await db.open_pool(
                 pooled if through_a_pooler else database, size_max=2, name="test", unsafe=True, generic_plans=True) as pool:
-            assert await settings_of(pool) == SETTINGS
+            assert await settings_of(pool) == SETTINGS | {"synchronous_commit": in_force}
     finally:
         await remembering(database)
 

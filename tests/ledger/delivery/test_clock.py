@@ -11,7 +11,7 @@ from postroom.domain.outcome import Evidence, Kind, Outcome
 from postroom.ledger.database import db, engine
 from postroom.ledger.delivery import clock, pace, retries, roll_call, windows
 from postroom.ledger.job.jobs import JobOverview
-from proofs.clock import lay_hands_on, set_by
+from proofs.clock import make_clock_settable, set_by
 
 DEADLINE_S, TAIL_S = 120, 1_800
 DAY_S = 86_400
@@ -19,7 +19,7 @@ DAY_S = 86_400
 
 @pytest.fixture
 async def desk(database: str) -> AsyncIterator[Desk]:
-    await lay_hands_on(database)
+    await make_clock_settable(database)
     async with await db.open_pool(database, size_max=4, name="postroom test", unsafe=True) as pool:
         yield Desk(pool, database)
 

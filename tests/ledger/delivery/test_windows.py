@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from desk import Desk
 from postroom.domain.job import Status
-from postroom.domain.outcome import Evidence, Kind, Outcome
+from postroom.domain.outcome import Contradiction, Evidence, Kind, Outcome
 from postroom.flow.audience import suppressions
 from postroom.flow.job import finish
 from postroom.flow.job.pause import pause, resume
@@ -730,7 +730,8 @@ async def contradictions(desk: Desk) -> list[tuple[str]]:
     return await desk.query("SELECT reason FROM job_event WHERE verb = 'contradict'")
 
 
-OTHERWISE = "What a person had settled of 1 was otherwise, as is known now: the list shows both."
+def told(**count: int) -> list[tuple[str]]:
+    return [(one,) for one in Contradiction(**{"unsent": 0, "failed": 0, "sent": 0, "twice": 0, **count}).sentences]
 
 
 async def test_who_knows_that_it_never_went_out_beats_a_person_who_assumed_that_it_was_sent(desk: Desk) -> None:
@@ -741,7 +742,7 @@ async def test_who_knows_that_it_never_went_out_beats_a_person_who_assumed_that_
     assert await at.counts() == (0, 0, 0, 0, 4)
     again = await at.retries(other, [])
     assert again is not None, "and so it is sent after all"
-    assert await contradictions(desk) == [(OTHERWISE,)]
+    assert await contradictions(desk) == told(unsent=1)
     rows = await desk.query("SELECT kind::text, evidence::text FROM outcome WHERE attempt_no = 1 ORDER BY evidence")
     assert rows == [("unconfirmed", "lease_lost"), ("sent", "person"), ("released", "worker")], "both stand there"
 
@@ -756,7 +757,7 @@ async def test_in_a_completed_job_who_never_got_it_is_failed_and_can_be_continue
     assert (await status_of(at)) is Status.COMPLETED
     assert await at.settle(claim, window, outcomes(window, Kind.RELEASED, Evidence.WORKER))
     assert await at.counts() == (3, 1, 0, 0, 0)
-    assert await contradictions(desk) == [(OTHERWISE,)]
+    assert await contradictions(desk) == told(failed=1)
     async with desk.pool.connection() as conn, conn.transaction():
         assert await recipients.intake_of_rest(conn, at.job.account_id, at.job.id, "failed") == 1
 
@@ -766,6 +767,32 @@ async def test_what_a_person_settled_rightly_is_no_contradiction(desk: Desk) -> 
     await at.decide("assume", 1)
     assert await at.settle(claim, window, outcomes(window, Kind.SENT))
     assert (await at.counts(), await contradictions(desk)) == ((1, 0, 0, 0, 3), [])
+
+
+async def test_who_had_it_before_a_person_had_it_sent_again_is_sent(desk: Desk) -> None:
+    at, claim, window, _ = await doubted(desk)
+    await at.decide("again", 1)
+    assert await at.settle(claim, window, outcomes(window, Kind.SENT))
+    assert await at.counts() == (1, 0, 0, 0, 3)
+    assert await contradictions(desk) == told(sent=1)
+
+
+async def test_who_had_it_before_and_was_sent_it_again_may_have_it_twice(desk: Desk) -> None:
+    at, claim, window, other = await doubted(desk)
+    await at.decide("again", 1)
+    again = await at.retries(other, [])
+    assert again is not None
+    await at.turn(other, outcomes(again, Kind.SENT), 0)
+    assert await at.settle(claim, window, outcomes(window, Kind.SENT))
+    assert await contradictions(desk) == told(twice=1)
+
+
+@pytest.mark.parametrize("kind", [Kind.REFUSED, Kind.FAILED])
+async def test_a_refusal_says_nothing_against_a_person_who_had_it_sent_again(desk: Desk, kind: Kind) -> None:
+    at, claim, window, _ = await doubted(desk)
+    await at.decide("again", 1)
+    assert await at.settle(claim, window, outcomes(window, kind))
+    assert await contradictions(desk) == []
 
 
 @pytest.mark.parametrize("kind", [Kind.SENT, Kind.FAILED, Kind.REFUSED])

@@ -223,10 +223,18 @@ def settle_job(
 
 
 def print_links(console: Console, shown: JobReport) -> None:
-    """What is wrong with its numbers, whose rest it sends, and who sends its own; nothing where there is nothing."""
+    """What is wrong with its numbers or with a person's word, whose rest it sends, and who sends its own; nothing where there is
+    nothing."""
     job = shown.job
     if job.alarm is not None:
         console.print(f"Alarm: {plain(job.alarm)}", style="bold", soft_wrap=True)
+    for sentence in shown.contradictions:
+        console.print(sentence, soft_wrap=True)
+    if shown.contradictions and job.status.is_over:
+        for which, option in (("unsent", ""), ("failed", " --failed")):
+            if shown.rests[which] > 0:
+                console.print(f"Continue the {shown.rests[which]:,} {which}: postroom jobs continue {job.id}{option}",
+                              soft_wrap=True)
     if job.continues is not None:
         console.print(f"It continues what job {job.continues} left {job.continued_class}.", soft_wrap=True)
     for one in shown.continued_by:

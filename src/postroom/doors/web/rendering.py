@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from postroom.domain.job import Status
 from postroom.doors.api import problems
 from postroom.doors.door import Door
+from postroom.doors.invalid import sentence
 from postroom.doors.web.session import Forged, Session, SignInNeeded
 from postroom.errors import Conflict, InvalidInput, NotFound, PostroomError, TooMany, Unavailable
 from postroom.flow.account.accounts import account_by_id, all_accounts
@@ -106,14 +108,25 @@ TITLES = {400: "That request cannot be read", 403: "That form has expired", 404:
           500: "Something went wrong", 503: "The database is away"}
 
 
-def trouble(status: int, detail: str, back: str = "/", session: Session | None = None) -> HTMLResponse:
-    """A page that says what went wrong."""
+DID_NOTHING = (408, 413, 422, 429)
+WAYS_BACK = {re.compile(r"/accounts/[0-9]+/jobs/[0-9]+(?![^/])"): "To the job",
+             re.compile(r"/accounts/[0-9]+/jobs(?![^/])"): "To the history",
+             re.compile(r"(?=/u/[^/]+$)"): "Try again"}  # the same address, not written out: its token stays out of the page
+
+
+def trouble(scope: Scope, status: int, detail: str, *, near: str | None = None, session: Session | None = None) -> HTMLResponse:
+    """A page that says what went wrong, and leads back: to what is near the address of the request, or to what is `near`."""
     title = TITLES.get(status, "That did not work")
-    return page("trouble.html", session=session, status=status, title=title, detail=detail, back=back)
+    back, label = "/", "To the start"
+    if status != 404:
+        found = ((way.match(near or scope["path"]), label) for way, label in WAYS_BACK.items())
+        back, label = next(((way[0], label) for way, label in found if way), (back, label))
+    return page("trouble.html", session=session, status=status, title=title, detail=detail, back=back, label=label,
+                wrote=scope["method"] == "POST" and status in DID_NOTHING)
 
 
-def _trouble(request: Request, status: int, detail: str, back: str = "/") -> HTMLResponse:
-    return trouble(status, detail, back, getattr(request.state, "session", None))
+def _trouble(request: Request, status: int, detail: str, near: str | None = None) -> HTMLResponse:
+    return trouble(request.scope, status, detail, near=near, session=getattr(request.state, "session", None))
 
 
 def install_troubles(app: FastAPI) -> None:
@@ -144,7 +157,7 @@ async def _postroom_error(request: Request, error: Exception) -> Response:
             return _trouble(request, 404, str(error))
         case Conflict(job_id=job_id):
             account_id = request.path_params.get("account_id")
-            return _trouble(request, 409, str(error), f"/accounts/{account_id}/jobs/{job_id}" if job_id else "/")
+            return _trouble(request, 409, str(error), f"/accounts/{account_id}/jobs/{job_id}" if job_id else None)
         case TooMany():
             return _trouble(request, 429, str(error))
         case Unavailable():
@@ -158,7 +171,7 @@ async def _validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     if any(one["loc"][:1] == ("path",) for one in error.errors()):
         return _trouble(request, 404, "There is nothing at this address.")
-    return _trouble(request, 422, "; ".join(f"{one['loc'][-1]}: {one['msg']}" for one in error.errors()[:5]))
+    return _trouble(request, 422, " ".join(f"{one['loc'][-1]}: {sentence(one)}" for one in error.errors()[:5]))
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

@@ -16,6 +16,7 @@ from fastapi import Depends
 from starlette.requests import Request
 from starlette.responses import Response
 
+from postroom.errors import InvalidInput
 from postroom.flow.account import operator
 from postroom.flow.job.report import Pool
 
@@ -73,8 +74,7 @@ class Sessions:
 
     def check_form(self, request: Request, session: Session, form_token: str) -> None:
         """Raises Forged."""
-        if not self.is_from_here(request) or not hmac.compare_digest(form_token.encode("utf-8", "replace"),
-                                                                     session.form_token.encode()):
+        if not self.is_from_here(request) or not hmac.compare_digest(form_token.encode(), session.form_token.encode()):
             raise Forged
 
     def is_from_here(self, request: Request) -> bool:
@@ -109,10 +109,20 @@ async def _signed_in(request: Request, sessions: AtEntrance) -> Session:
 SignedIn = Annotated[Session, Depends(_signed_in)]
 
 
+async def small_form(request: Request) -> dict[str, str]:
+    """Its fields. Raises InvalidInput where they are no text: a request in parts names the charset that they are read in."""
+    try:
+        form = await request.form(max_files=0, max_fields=20)
+        fields = {name: value for name, value in form.items() if isinstance(value, str)}
+        "".join((*fields, *fields.values())).encode()
+    except UnicodeError:
+        raise InvalidInput("The form is not valid text: it holds half a character or a stray byte.") from None
+    return fields
+
+
 async def _sent_form(request: Request, sessions: AtEntrance, session: SignedIn) -> dict[str, str]:
     """The fields of a small form of ours."""
-    form = await request.form(max_files=0, max_fields=20)
-    fields = {name: value for name, value in form.items() if isinstance(value, str)}
+    fields = await small_form(request)
     sessions.check_form(request, session, fields.get("form_token", ""))
     return fields
 

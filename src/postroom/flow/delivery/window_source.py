@@ -1,4 +1,4 @@
-"""One window in the hands of a session: renders each message, and turns what the gateway says into outcomes.
+"""One window that a session hands off: renders each message, and turns what the gateway says into outcomes.
 
 Promises: before a final dot can leave, the journal says so, and each answer stands in it before anything else is done with it.
 The session calls these methods from its callbacks, thousands of times a second: nothing here waits.
@@ -129,11 +129,11 @@ class WindowSource:
 
     def handing_over(self, envelope: Envelope) -> None:
         one: InHand = envelope.token[0]  # type: ignore[index]
-        reach("hands.before_dot")
+        reach("deliver.before_dot")
         self._journal.handing_over(self._intent, one.position, one.attempt_no)
 
     def replied(self, envelope: Envelope, phase: Phase, reply: Reply) -> None:
-        reach("hands.after_reply")
+        reach("deliver.after_reply")
         one: InHand = envelope.token[0]  # type: ignore[index]
         outcome = self._outcomes[one.position] = self._judged(one, phase, reply)
         self._journal.answered(self._intent, outcome)

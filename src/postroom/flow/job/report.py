@@ -51,7 +51,7 @@ class QueuePlace:
 @dataclass(frozen=True, slots=True)
 class JobReport:
     """One job, whole. `sentence` is always true and answers "why is nothing moving?". `preflight` while it waits at the gate;
-    `continued_by` are the jobs that send its rest."""
+    `continued_by` are the jobs that send its rest, `contradictions` what came to light against a person's word."""
 
     job: JobOverview
     sentence: str
@@ -61,6 +61,7 @@ class JobReport:
     preflight: Preflight | None = None
     continued_by: tuple[Continuation, ...] = ()
     slowed_to_per_s: float | None = None  # all workers together, while the gateway is slowed
+    contradictions: tuple[str, ...] = ()
 
     @property
     def rests(self) -> dict[str, int]:
@@ -79,7 +80,8 @@ async def report(pool: Pool, account_id: int, job_id: int) -> JobReport:
         ahead = await jobs.ahead_in_queue(conn, account_id, job_id) if job.status is Status.QUEUED else []
         found = await _preflight(conn, job) if job.status is Status.PENDING_APPROVAL else None
         continued = await jobs.continuations(conn, account_id, [job_id])
-    return _told(job, ahead, found, continued.get(job_id, ()))
+        contradicted = await jobs.contradictions(conn, account_id, [job_id])
+    return _told(job, ahead, found, continued.get(job_id, ()), contradicted.get(job_id, ()))
 
 
 async def preflight_of(pool: Pool, account_id: int, job_id: int) -> Preflight:
@@ -92,7 +94,8 @@ async def _preflight(conn: Connection, job: JobOverview) -> Preflight:
     return await preflight.summary(conn, job.account_id, job.id, job.field_policy, job.recipient_count)
 
 
-def _told(job: JobOverview, ahead: list[Ahead], found: Preflight | None, continued_by: tuple[Continuation, ...]) -> JobReport:
+def _told(job: JobOverview, ahead: list[Ahead], found: Preflight | None, continued_by: tuple[Continuation, ...],
+          contradictions: tuple[str, ...]) -> JobReport:
     now = datetime.now(UTC)
     queue = _place(job, ahead, now) if job.status is Status.QUEUED else None
     done = job.recipient_count - job.unsent
@@ -100,7 +103,7 @@ def _told(job: JobOverview, ahead: list[Ahead], found: Preflight | None, continu
     moves = job.status is Status.SENDING and job.paused_since is None and job.waits_for is None
     left = job.unsent / rate if rate and moves else None
     sentence = _paused_sentence(job, now) if job.paused_since is not None else _sentence(job, queue, found, now)
-    return JobReport(job, sentence, rate, left, queue, found, continued_by, _slowed_to_per_s(job, now))
+    return JobReport(job, sentence, rate, left, queue, found, continued_by, _slowed_to_per_s(job, now), contradictions)
 
 
 async def progress(pool: Pool, account_id: int, job_id: int) -> Progress:
@@ -144,8 +147,10 @@ async def reports(pool: Pool, account_id: int, *, status: Status | None = None, 
         ahead = await jobs.ahead_in_queue(conn, account_id, last.id) if last else []
         found = {job.id: await _preflight(conn, job) for job in page if job.status is Status.PENDING_APPROVAL}
         continued = await jobs.continuations(conn, account_id, [job.id for job in page])
+        contradicted = await jobs.contradictions(conn, account_id, [job.id for job in page])
     before_it = {one.id: ahead[:place] for place, one in enumerate(ahead)}
-    return [_told(job, before_it.get(job.id, ahead), found.get(job.id), continued.get(job.id, ())) for job in page]
+    return [_told(job, before_it.get(job.id, ahead), found.get(job.id), continued.get(job.id, ()),
+                  contradicted.get(job.id, ())) for job in page]
 
 
 async def content_of(pool: Pool, account_id: int, job_id: int) -> Content:

@@ -15,6 +15,7 @@ Fails with errors.Unavailable: the database is not there, is newer than this ver
 from __future__ import annotations
 
 import asyncio
+import threading
 from importlib import resources
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from postroom.ledger.database import db
 MIGRATIONS = Path(__file__).parent / "migrations"
 # One number for all of Postroom's advisory locks on schema changes; its value means nothing.
 LOCK_KEY = 7_667_886_801
+_ALONE = threading.Lock()  # Alembic keeps what it is about in a module: one database of a process at a time
 
 log = structlog.get_logger(__name__)
 
@@ -86,7 +88,7 @@ def _upgrade(url: str) -> None:
     # A connection and not a URL: SQLAlchemy reads URLs differently from libpq (socket directories, several hosts).
     engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(url), poolclass=NullPool)
     try:
-        with engine.connect() as connection:
+        with _ALONE, engine.connect() as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
     except (DBAPIError, psycopg.Error) as error:

@@ -14,7 +14,7 @@ from psycopg.rows import class_row
 from psycopg.types.numeric import Int4, Int8
 
 from postroom.domain.job import Status
-from postroom.domain.outcome import Evidence, Kind, Outcome
+from postroom.domain.outcome import Contradiction, Evidence, Kind, Outcome
 from postroom.domain.pace import ALIKE_MAX, REFUSED_IN_A_ROW_MAX
 from postroom.ledger.database.db import Connection
 from postroom.ledger.database.queries import load
@@ -220,10 +220,9 @@ async def settle_window(conn: Connection, claim: Claim, window_no: int, outcomes
         row = await (await conn.execute(SQL.settle_window, {
             **claim.key, **_columns(outcomes), **_retry_columns(outcomes), "window_no": window_no,
             "still_sending": status is Status.SENDING})).fetchone()
-        too_early, contradicted = row or (0, 0)
-        if contradicted:
-            await jobs.record_event(conn, claim.account_id, claim.job_id, "contradict", by="postroom", reason=(
-                f"What a person had settled of {contradicted:,} was otherwise, as is known now: the list shows both."))
+        too_early, *counts = row or (0, 0, 0, 0, 0)
+        for told in Contradiction(*counts).sentences:
+            await jobs.record_event(conn, claim.account_id, claim.job_id, "contradict", by="postroom", reason=told)
         reach("ledger.in_settlement")
     reach("ledger.after_settlement")
     return bool(too_early == 0)

@@ -176,8 +176,8 @@ WHERE account_id = %(account_id)s AND job_id = %(job_id)s AND chunk_no = %(chunk
 -- stronger than what that attempt already has, and the counters follow exactly what was taken. A recipient is what its last
 -- attempt says: where a later one has an outcome, the row is only kept, and where a later one is in somebody's hands, it has
 -- to come again (their number is the answer). One that only waited for its next attempt needs none once it is sent or failed.
--- A recipient that failed is never given back: by then its rest may be continued elsewhere. The second number is how many a
--- person had settled otherwise.
+-- A recipient that failed is never given back: by then its rest may be continued elsewhere. The other numbers are a
+-- `Contradiction`: of whom a person had settled otherwise.
 WITH intended AS MATERIALIZED (
     SELECT unnest(positions) AS p, unnest(attempts) AS a FROM hand_off_window
     WHERE account_id = %(account_id)s AND job_id = %(job_id)s AND chunk_no = %(chunk_no)s AND window_no = %(window_no)s
@@ -224,6 +224,16 @@ WITH intended AS MATERIALIZED (
            count(*) FILTER (WHERE k = 'unconfirmed') - count(*) FILTER (WHERE was = 'unconfirmed') AS unconfirmed,
            count(*) FILTER (WHERE k IN ('refused', 'released')) AS again
     FROM stronger WHERE is_last AND NOT too_early
+), contradicted AS (
+    SELECT k, is_last, NOT is_last OR p IN (
+        SELECT its.position
+        FROM recipient its
+        JOIN job n ON n.account_id = its.account_id AND n.continues = its.job_id
+        JOIN recipient again ON again.account_id = n.account_id AND again.job_id = n.id AND again.row_no = its.row_no
+        WHERE its.account_id = %(account_id)s AND its.job_id = %(job_id)s AND its.position = ANY(%(positions)s::integer[])
+    ) AS is_sent_again
+    FROM stronger
+    WHERE was_evidence = 'person' AND (was = 'sent') <> (k = 'sent') AND (is_last OR k = 'sent') AND NOT too_early
 ), ended AS (
     SELECT EXISTS (SELECT FROM intended) AND EXISTS (
         SELECT FROM chunk c WHERE c.account_id = %(account_id)s AND c.job_id = %(job_id)s AND c.chunk_no = %(chunk_no)s
@@ -238,7 +248,10 @@ UPDATE chunk c SET sent = c.sent + t.sent, failed = c.failed + t.failed, skipped
 FROM tally t, ended
 WHERE c.account_id = %(account_id)s AND c.job_id = %(job_id)s AND c.chunk_no = %(chunk_no)s
 RETURNING (SELECT count(*) FROM stronger WHERE too_early),
-          (SELECT count(*) FROM stronger WHERE was_evidence = 'person' AND k <> was AND is_last AND NOT too_early)
+          (SELECT count(*) FROM contradicted WHERE k IN ('refused', 'released')),
+          (SELECT count(*) FROM contradicted WHERE k = 'failed'),
+          (SELECT count(*) FROM contradicted WHERE k = 'sent' AND is_last),
+          (SELECT count(*) FROM contradicted WHERE k = 'sent' AND is_sent_again)
 
 -- name: abandoned_windows
 -- Windows that are still open in jobs that are over or paused, and whose worker is gone: nobody else claims these chunks.

@@ -5,6 +5,7 @@ Locks are always taken in this order: account, job, chunks. `move` is the one fu
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -229,6 +230,17 @@ async def continuations(conn: Connection, account_id: int, job_ids: Sequence[int
     for continues, *made in await cursor.fetchall():
         found[continues] = (*found.get(continues, ()), Continuation(*made))
     return found
+
+
+async def contradictions(conn: Connection, account_id: int, job_ids: Sequence[int]) -> dict[int, tuple[str, ...]]:
+    """By job: what came to light against a person's word. Each window said its own; sentences that end alike are one here, with
+    the sum of their numbers."""
+    cursor = await conn.execute(SQL.contradictions, {"account_id": account_id, "job_ids": list(job_ids)})
+    counts: dict[int, Counter[str]] = defaultdict(Counter)
+    for job_id, told in await cursor.fetchall():
+        number, _, words = told.partition(" ")
+        counts[job_id][words] += int(number.replace(",", ""))
+    return {job_id: tuple(f"{count:,} {words}" for words, count in found.items()) for job_id, found in counts.items()}
 
 
 async def lock_rest(conn: Connection, job_id: int) -> None:

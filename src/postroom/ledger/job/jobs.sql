@@ -108,10 +108,25 @@ ORDER BY (status = 'sending') DESC, queue_no LIMIT 100
 SELECT pg_advisory_xact_lock(hashtextextended('rest of job ' || %(job_id)s::text, 0))
 
 -- name: continuations
--- What sends the rest of these jobs, and of how many of theirs.
+-- What sends the rest of these jobs, and of how many of theirs. Who turned out to be Sent after a person had them sent again is
+-- no rest of the first job any more; they are looked for only where a person was contradicted.
 SELECT continues, id, continued_class,
        recipient_count + (SELECT count(*) FROM exclusion e WHERE e.account_id = job.account_id AND e.job_id = job.id)
+       - CASE WHEN EXISTS (SELECT FROM job_event v WHERE v.account_id = job.account_id AND v.job_id = job.continues
+                           AND v.verb = 'contradict') THEN (
+           SELECT count(DISTINCT r.position) FROM outcome again JOIN recipient r USING (account_id, job_id, position)
+           WHERE again.account_id = job.account_id AND again.job_id = job.continues AND again.evidence = 'person'
+             AND again.kind IN ('failed', 'released')
+             AND r.row_no IN (SELECT row_no FROM recipient WHERE account_id = job.account_id AND job_id = job.id
+                              UNION ALL SELECT row_no FROM exclusion WHERE account_id = job.account_id AND job_id = job.id)
+             AND EXISTS (SELECT FROM outcome o WHERE o.account_id = again.account_id AND o.job_id = again.job_id
+                         AND o.position = again.position AND o.kind = 'sent' AND o.evidence = 'reply')) ELSE 0 END
 FROM job WHERE account_id = %(account_id)s AND continues = ANY(%(job_ids)s::bigint[]) ORDER BY id
+
+-- name: contradictions
+-- What came to light against the word of a person, of these jobs.
+SELECT job_id, reason FROM job_event
+WHERE account_id = %(account_id)s AND job_id = ANY(%(job_ids)s::bigint[]) AND verb = 'contradict' ORDER BY id
 
 -- name: job_events
 -- The trail of one job.

@@ -55,10 +55,11 @@ function show(job) {
 
 // Whether the page on the screen is the server's page of this state, and only its numbers may be old.
 function isSamePage(job) {
-  const { status, waitsFor, checked, paused, alarm } = main().dataset;
+  const { status, waitsFor, checked, paused, alarm, contradictions } = main().dataset;
   const isChecked = job.preflight === null ? undefined : String(job.preflight.checked >= job.preflight.to_check);
   return job.status === status && String(job.queue?.waits_for ?? "") === waitsFor && isChecked === checked &&
-    String(job.paused !== null) === paused && String(job.alarm !== null) === alarm;
+    String(job.paused !== null) === paused && String(job.alarm !== null) === alarm &&
+    job.contradictions.join(" ") === contradictions;
 }
 
 // What the numbers cannot say (buttons, queue, trail) comes as the server renders it, and replaces the content in place.

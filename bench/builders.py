@@ -87,7 +87,7 @@ class Templates:
 
 
 @dataclass(frozen=True)
-class Letter:
+class SizedMessage:
     """One message at one size, as Liquid and as Jinja2 have it."""
 
     liquid: Templates
@@ -118,31 +118,31 @@ class Person:
     filled: Templates
 
 
-def plain(kilobytes: int) -> Letter:
+def plain(kilobytes: int) -> SizedMessage:
     """The sample's templates, cut or filled to about `kilobytes` on the wire."""
-    return _letter(kilobytes, sample.TEXT.split(sample.STATIC)[0], sample.HTML.split("<p style=")[0])
+    return _sized(kilobytes, sample.TEXT.split(sample.STATIC)[0], sample.HTML.split("<p style=")[0])
 
 
-def rich(kilobytes: int) -> Letter:
+def rich(kilobytes: int) -> SizedMessage:
     """The same with conditions, a loop and filters in its beginning."""
     html, html_jinja2 = (sample.HTML.split("<h1")[0] + f"<p>{head}</p>\n" for head in (_RICH_HEAD, _RICH_HEAD_JINJA2))
-    return _letter(kilobytes, _RICH_HEAD, html, _RICH_HEAD_JINJA2, html_jinja2)
+    return _sized(kilobytes, _RICH_HEAD, html, _RICH_HEAD_JINJA2, html_jinja2)
 
 
-def _letter(kilobytes: int, text: str, html: str, text_jinja2: str = "", html_jinja2: str = "") -> Letter:
+def _sized(kilobytes: int, text: str, html: str, text_jinja2: str = "", html_jinja2: str = "") -> SizedMessage:
     room = max(0, kilobytes * 1024 - OCTETS_WITHOUT_FILLER) * 23 // 50  # for each part, before it is encoded
     filler = ((sample.STATIC + "\n") * (room // len(sample.STATIC) + 1))[:room]
     text_end = filler + "\nAll about your day: {{ link }}\n"
     paragraphs = "".join([f"<p>{line}</p>\n" for line in filler.split("\n")])
     html_end = paragraphs + '<p><a href="{{ link }}">Your day</a></p>\n</body></html>\n'
-    return Letter(Templates(sample.SUBJECT, text + text_end, html + html_end),
-                  Templates(sample.SUBJECT, (text_jinja2 or text) + text_end, (html_jinja2 or html) + html_end))
+    return SizedMessage(Templates(sample.SUBJECT, text + text_end, html + html_end),
+                        Templates(sample.SUBJECT, (text_jinja2 or text) + text_end, (html_jinja2 or html) + html_end))
 
 
-def people(letter: Letter, first: int, count: int) -> Iterator[Person]:
+def people(sized: SizedMessage, first: int, count: int) -> Iterator[Person]:
     for index in range(first, first + count):
         fields = sample.values(index) | {"programme": programme(index)}
-        yield Person(index, sample.address(index), fields, letter.filled(fields))
+        yield Person(index, sample.address(index), fields, sized.filled(fields))
 
 
 def programme(index: int) -> str:
@@ -151,16 +151,16 @@ def programme(index: int) -> str:
 
 
 Build = Callable[[Person], bytes]
-Way = Callable[[Letter], Build]
+Way = Callable[[SizedMessage], Build]
 
 
-def ours(letter: Letter) -> Build:
-    render = letter.compiled.render
+def ours(sized: SizedMessage) -> Build:
+    render = sized.compiled.render
     return lambda person: render(person.address, person.position, person.fields)
 
 
-def ours_checked(letter: Letter) -> Build:
-    render, check = letter.compiled.render, letter.compiled.check
+def ours_checked(sized: SizedMessage) -> Build:
+    render, check = sized.compiled.render, sized.compiled.check
 
     def build(person: Person) -> bytes:
         message = render(person.address, person.position, person.fields)
@@ -170,18 +170,18 @@ def ours_checked(letter: Letter) -> Build:
     return build
 
 
-def email_message(_letter: Letter) -> Build:
+def email_message(_sized: SizedMessage) -> Build:
     """The standard library, given texts that are filled in."""
     return lambda person: _as_email_message(person.filled, person)
 
 
-def jinja2_and_email_message(letter: Letter) -> Build:
-    return lambda person: _as_email_message(letter.filled(person.fields), person)
+def jinja2_and_email_message(sized: SizedMessage) -> Build:
+    return lambda person: _as_email_message(sized.filled(person.fields), person)
 
 
-def jinja2_by_hand(letter: Letter) -> Build:
+def jinja2_by_hand(sized: SizedMessage) -> Build:
     """What a good engineer writes to be fast: compiled templates, header fields as one string, bodies encoded in C."""
-    return lambda person: _by_hand(letter.filled(person.fields), person)
+    return lambda person: _by_hand(sized.filled(person.fields), person)
 
 
 def _as_email_message(filled: Templates, person: Person) -> bytes:
@@ -220,13 +220,13 @@ def _by_hand(filled: Templates, person: Person) -> bytes:
     return head.encode("ascii") + parts[0] + parts[1] + b"\r\n--=_bench--\r\n"
 
 
-def agree(letter: Letter, ways: Mapping[str, Way], samples: int = 20) -> None:
+def agree(sized: SizedMessage, ways: Mapping[str, Way], samples: int = 20) -> None:
     """Raise `BenchmarkError` unless all ways give the same header fields and texts."""
-    build = ours(letter)
-    for person in people(letter, 0, samples):
+    build = ours(sized)
+    for person in people(sized, 0, samples):
         expected = _read(build(person))
         for name, way in ways.items():
-            found = _read(way(letter)(person))
+            found = _read(way(sized)(person))
             if found != expected:
                 raise BenchmarkError(f"{name} builds another message than ours:\n{found}\nand not\n{expected}")
 
