@@ -28,12 +28,15 @@ from postroom.message.content import Content as Content
 from postroom.message.liquid import template
 from postroom.message.liquid.template import Mentioned
 from postroom.message.prepare import attachment, source
+from postroom.message.wire import own_headers
 from postroom.message.wire.address import parse_address
+from postroom.message.wire.own_headers import own_header as own_header
 
 DUPLICATES = ("exclude", "skip", "send")
 UNUSABLE_ADDRESSES = ("exclude", "fail")
 FILES_MAX = attachment.FILES_MAX
 FILES_BYTES_MAX = attachment.TOTAL_MAX  # together
+HEADERS_MAX = own_headers.COUNT_MAX
 UNSUBSCRIBE_PATH = "/u/{token}"
 MESSAGE = Work("The message", cpu_s=10, short_s=2)
 
