@@ -38,18 +38,6 @@ COMMANDS = ["demo", "serve", "sign-in", "worker", "send", "jobs", "jobs list", "
 MESSAGE = ("--subject", "News for {{ name }}", "--from", "The Club <news@club.example>")
 
 
-@pytest.fixture
-def files(home: Path):
-    """Writes a file and gives its path."""
-
-    def write(name: str, content: str | bytes) -> str:
-        path = home / name
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return str(path)
-
-    return write
-
-
 def one_sentence(ended: Ended, *words: str) -> None:
     assert ended.err.startswith("postroom: ")
     assert "Traceback" not in ended.err

@@ -132,5 +132,7 @@ async def _gateway(postroom: Postroom, account: Account, gateway: Gateway) -> Fi
     if facts.offers_login and not gateway.username:
         return Finding(Level.WARNING, subject, f"{gateway.host}:{gateway.port} answers ({gateway.security}) and offers a login, "
                        "but none is given: it may refuse the mail. Give one: postroom gateway create --replace --username NAME.")
+    if ends := gateways.ending(gateway):
+        return Finding(Level.WARNING, subject, f"{gateway.host}:{gateway.port} answers ({gateway.security}). {' '.join(ends)}")
     login = ", the login is accepted" if gateway.username else ""
     return Finding(Level.OK, subject, f"{gateway.host}:{gateway.port} answers ({gateway.security}){login}.")

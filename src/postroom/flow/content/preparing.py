@@ -161,7 +161,7 @@ def unsaved_job(values: Mapping[str, Any], gateway: Gateway) -> JobContent:
         account_fields=values["account_fields"], message_key=values["message_key"], token_key=bytes(32),
         dkim_keys=values["dkim_keys"], field_policy=values["field_policy"], started_at=None, lanes=values["lanes"],
         retry_attempts_max=1, gateway_id=gateway.id, host=gateway.host, port=gateway.port, security=gateway.security,
-        username=gateway.username, password=gateway.password)
+        username=gateway.username, password=gateway.password, ca_certificates=gateway.ca_certificates, oauth=gateway.oauth)
 
 
 def _domain_of(address: str) -> str:
