@@ -52,6 +52,7 @@ async def test_a_file_that_holds_no_ca_is_refused_in_a_sentence_and_nothing_chan
     one_sentence(await cli("gateway", "set", "--ca-file", "/nowhere.pem"), "No such file")
     one_sentence(await cli("gateway", "set", "--ca-file", files("c.pem", CA_PEM), "--no-ca"), "either --ca-file or --no-ca")
     one_sentence(await cli("gateway", "set", "--name", "other", "--no-ca"), 'no gateway named "other"')
+    one_sentence(await cli("gateway", "set"), "Say what to change")
     assert await shown(cli) == before
 
 

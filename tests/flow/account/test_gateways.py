@@ -59,7 +59,9 @@ async def test_a_ca_and_a_login_are_changed_and_everything_else_stays(pool: Pool
     by_password = await gateways.change_gateway(pool, BOX, account, "main", ca_certificates="", login=Login(USER, "new"))
     assert by_password == replace(before, password=by_password.password)
     assert BOX.open(by_password.password or b"") == "new"
-    assert await gateways.gateways(pool, account) == [by_password]
+    unsigned = await gateways.change_gateway(pool, BOX, account, "main", signs_dkim=False)
+    assert unsigned == replace(by_password, signs_dkim=False)
+    assert await gateways.gateways(pool, account) == [unsigned]
 
 
 async def test_what_is_no_gateway_of_the_account_is_not_changed(pool: Pool) -> None:

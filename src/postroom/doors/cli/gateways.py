@@ -119,9 +119,11 @@ def set_gateway(
     client_secret: ClientSecretOption = True,
     ca_file: CaFileOption = None,
     no_ca: Annotated[bool, typer.Option("--no-ca", help="The certificates of each machine vouch for it again.")] = False,
+    signs_dkim: Annotated[bool | None, typer.Option(
+        "--signs-dkim/--no-signs-dkim", help="Whether it signs for the From domain by itself.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Give a gateway another login, or CA certificates of its own. The rest stays; jobs that wait for it go on with these.
+    """Change what is given of a gateway: its login, its CA certificates. The rest stays; jobs that wait for it go on with these.
 
     Example: `postroom gateway set --ca-file ca.pem`
     """
@@ -129,10 +131,12 @@ def set_gateway(
     if no_ca and ca_file is not None:
         raise InvalidInput("Give either --ca-file or --no-ca.", field="no_ca")
     ca_certificates = "" if no_ca else _pem(ca_file)
+    if login is None and ca_certificates is None and signs_dkim is None:
+        raise InvalidInput("Say what to change: --username, --ca-file, --no-ca or --signs-dkim.", field="name")
 
     async def act(postroom: Postroom) -> Gateway:
         return await gateways.change_gateway(postroom.pool, postroom.secrets, await account_id_of(postroom, account), name,
-                                             ca_certificates=ca_certificates, login=login)
+                                             ca_certificates=ca_certificates, login=login, signs_dkim=signs_dkim)
 
     gateway = with_postroom(act)
     if as_json:

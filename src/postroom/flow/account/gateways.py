@@ -70,9 +70,9 @@ async def create_gateway(pool: Pool, secrets: SecretBox, account_id: int, *, nam
 
 
 async def change_gateway(pool: Pool, secrets: SecretBox, account_id: int, name: str, *, ca_certificates: str | None = None,
-                         login: Login | None = None) -> Gateway:
-    """The gateway of that name with other CA certificates (an empty text: with none of its own), another login, or both; the
-    rest stays. Jobs that wait for it go on with these. Raises NotFound, InvalidInput."""
+                         login: Login | None = None, signs_dkim: bool | None = None) -> Gateway:
+    """The gateway of that name with what is given; the rest stays. An empty text for the certificates: it has none of its own.
+    Jobs that wait for it go on with these. Raises NotFound, InvalidInput."""
     own = authorities(ca_certificates)[1] if ca_certificates else None
     async with pool.connection() as conn, conn.transaction():
         await accounts.lock_account(conn, account_id)
@@ -82,6 +82,8 @@ async def change_gateway(pool: Pool, secrets: SecretBox, account_id: int, name: 
         changed = every[name]
         if ca_certificates is not None:
             changed = replace(changed, ca_certificates=own)
+        if signs_dkim is not None:
+            changed = replace(changed, signs_dkim=signs_dkim)
         if login is not None:
             _check_login(changed.host, changed.port, changed.security, login.username, login.password, login.grant)
             changed = replace(changed, username=login.username,
