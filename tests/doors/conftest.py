@@ -41,6 +41,18 @@ def home():
 
 
 @pytest.fixture
+def files(home: Path) -> Callable[[str, str | bytes], str]:
+    """Writes a file and gives its path."""
+
+    def write(name: str, content: str | bytes) -> str:
+        path = home / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return str(path)
+
+    return write
+
+
+@pytest.fixture
 def url_settings(database: str) -> dict[str, str]:
     """What a process needs to use the test's database."""
     return {"POSTROOM_DATABASE_URL": database, "POSTROOM_UNSAFE_DATABASE": "true", "POSTROOM_SECRET_KEY": SECRET_KEY}

@@ -48,6 +48,23 @@ async def test_a_message_says_whether_its_sheets_are_inlined(site):
     assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "#/message/inline_css")
 
 
+async def test_a_message_has_header_fields_of_its_own_and_one_that_may_not_be_is_named(site):
+    account_id = await site.account()
+    api = await site.api(account_id)
+    own = {"X-SES-CONFIGURATION-SET": "news", "X-Campaign": "Frühling"}
+    answer = await api.post("/jobs", json=job_of(3, message={**MESSAGE, "headers": own}))
+    assert answer.status_code == 201, answer.text
+    assert (await content_of(site.pool, account_id, answer.json()["id"])).headers == tuple(own.items())
+    shown = (await api.get(f"/jobs/{answer.json()['id']}/recipients/1/message")).json()
+    assert shown["headers"] == own
+    assert "\r\nX-SES-CONFIGURATION-SET: news\r\n" in shown["source"]
+    for wrong in ({"Bcc": "eve@list.example"}, {"X-A": "a\r\nBcc: eve@list.example"}, {f"X-{n}": "a" for n in range(21)},
+                  {"X-A": 1}):
+        answer = await api.post("/jobs", json=job_of(3, message={**MESSAGE, "headers": wrong}))
+        assert answer.status_code == 422
+        assert answer.json()["errors"][0]["pointer"].startswith("#/message/headers"), answer.text
+
+
 async def test_files_come_as_parts_too_beside_those_in_the_message(site):
     account_id = await site.account()
     api = await site.api(account_id)

@@ -38,18 +38,6 @@ COMMANDS = ["demo", "serve", "sign-in", "worker", "send", "jobs", "jobs list", "
 MESSAGE = ("--subject", "News for {{ name }}", "--from", "The Club <news@club.example>")
 
 
-@pytest.fixture
-def files(home: Path):
-    """Writes a file and gives its path."""
-
-    def write(name: str, content: str | bytes) -> str:
-        path = home / name
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return str(path)
-
-    return write
-
-
 def one_sentence(ended: Ended, *words: str) -> None:
     assert ended.err.startswith("postroom: ")
     assert "Traceback" not in ended.err
@@ -201,13 +189,15 @@ async def test_a_message_has_a_preheader_a_body_in_markdown_and_files(stage: Sta
     async with stage.worker():
         ended = await cli("send", files("list.csv", "email,name\na@b.example,A\n"), *MESSAGE,
                           "--markdown", files("a.md", markdown), "--preheader", "For {{ name }}", "--field-policy", "blank",
-                          "--no-inline-css", "--attach", files("logo.png", PNG), "--attach", files("rules.txt", "Be kind."),
+                          "--no-inline-css", "--header", "X-Campaign: spring", "--header", "X-PM-Tag: a: b",
+                          "--attach", files("logo.png", PNG), "--attach", files("rules.txt", "Be kind."),
                           "--json")
     assert ended.status == 0, ended.err
     job = json.loads(ended.out)
     content = await report.content_of(stage.pool, account, job["id"])
     assert (content.markdown, content.preheader, job["field_policy"]) == (markdown, "For {{ name }}", "blank")
     assert not content.inline_css
+    assert content.headers == (("X-Campaign", "spring"), ("X-PM-Tag", "a: b"))
     assert [(one.name, one.content_type, bool(one.content_id)) for one in content.attachments] == [
         ("logo.png", "image/png", True), ("rules.txt", "text/plain", False)]
 

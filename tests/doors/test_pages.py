@@ -300,6 +300,7 @@ async def test_the_form_takes_all_that_a_message_can_be(site):
     operator = await site.operator()
     await send(operator, account_id, csv_of(3), body_format="markdown", body="# Hello {{ name }}\n\n![Logo](cid:logo.png)",
                preheader="For {{ name }}", text="", field_policy="blank", inline_css="no",
+               headers="X-Campaign: <b>spring\r\n\r\nX-PM-Tag:news\r\n",
                files=[("logo.png", PNG), ("the rules.txt", b"Be kind.")])
     job = (await history(site.pool, account_id))[0]
     content = await content_of(site.pool, account_id, job.id)
@@ -307,6 +308,10 @@ async def test_the_form_takes_all_that_a_message_can_be(site):
     assert (content.preheader, content.inline_css, job.field_policy) == ("For {{ name }}", False, "blank")
     assert [(one.name, one.content_type, bool(one.content_id)) for one in content.attachments] == [
         ("logo.png", "image/png", True), ("the rules.txt", "text/plain", False)]
+    assert content.headers == (("X-Campaign", "<b>spring"), ("X-PM-Tag", "news"))
+    for place in ("", "/preview?position=1"):
+        page = (await operator.get(f"/accounts/{account_id}/jobs/{job.id}{place}")).text
+        assert "<dt>X-Campaign</dt><dd><bdi>&lt;b&gt;spring</bdi></dd>" in page
 
 
 async def test_what_is_wrong_is_said_at_its_field_and_what_was_written_stays(site):
@@ -341,6 +346,7 @@ async def test_what_is_wrong_is_said_at_its_field_and_what_was_written_stays(sit
     assert "needs an HTML part" in await complaint("preheader", preheader="Without a body")
     assert "no file has that name" in await complaint("attachments", body='<img src="cid:b.png">', files=[("a.png", PNG)])
     assert "21 files" in await complaint("attachments", files=[(f"{n}.txt", b"x") for n in range(21)])
+    assert "Bcc" in await complaint("headers", headers="X-A: b\nBcc: eve@list.example")
     assert "field_policy" in await complaint("field_policy", field_policy="guess")
     assert "opted_out_rows" in await complaint("opted_out_rows", opted_out_rows="guess")
     assert await history(site.pool, account_id) == []

@@ -14,8 +14,8 @@ from stage import Stage, rows
 
 from .serving import MESSAGE, csv_of, job_of, listed, served
 
-PREVIEW_KEYS = ["position", "email", "subject", "from", "html", "text", "source", "size", "attachments", "blank_fields",
-                "unknown_fields", "reason", "note", "remarks", "list_remarks"]
+PREVIEW_KEYS = ["position", "email", "subject", "from", "html", "text", "source", "size", "attachments", "headers",
+                "blank_fields", "unknown_fields", "reason", "note", "remarks", "list_remarks"]
 
 
 def is_problem(answer, status: int) -> bool:

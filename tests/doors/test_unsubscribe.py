@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 from base64 import urlsafe_b64encode
@@ -79,6 +80,35 @@ async def test_a_mailbox_provider_unsubscribes_with_one_post_however_it_writes_i
         kept_to_itself(answer)
     assert len({answer.text for answer in answers}) == 1
     assert await suppressed(site) == ["person5@list.example"]
+
+
+ON_THE_WIRE = {
+    "in chunks": b"HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\nTransfer-Encoding: chunked\r\n\r\n"
+                 b"1a\r\nList-Unsubscribe=One-Click\r\n0\r\n\r\n",
+    "in chunks of nothing": b"HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "once it may go on": b"HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 26\r\n\r\nList-Unsubscribe=One-Click",
+    "without a length": b"HTTP/1.1\r\nHost: x\r\n\r\n",
+    "by HTTP/1.0": b"HTTP/1.0\r\nContent-Length: 26\r\n\r\nList-Unsubscribe=One-Click",
+    "with names in other letter case": b"HTTP/1.1\r\nhOST: x\r\nCONTENT-TYPE: Application/X-WWW-Form-URLEncoded\r\n"
+                                       b"content-LENGTH: 26\r\n\r\nLIST-UNSUBSCRIBE=ONE-CLICK",
+    "compressed": b"HTTP/1.1\r\nHost: x\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\n\x1f\x8b\x08\x00",
+    "with cookies of somebody": b"HTTP/1.1\r\nHost: x\r\nCookie: session=abc\r\nContent-Length: 0\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("request_", ON_THE_WIRE.values(), ids=ON_THE_WIRE)
+async def test_whatever_http_carries_it_one_post_unsubscribes_and_no_other_method_does(site, request_: bytes):
+    path = "/u/" + (await tokens_of_a_job(site)).unsubscribe(5)
+    for method, off in (("GET", []), ("HEAD", []), ("OPTIONS", []), ("post", []), ("POST", ["person5@list.example"])):
+        reader, writer = await asyncio.open_connection("127.0.0.1", site.port)
+        writer.write(f"{method} {path} ".encode() + request_)
+        status = await reader.readline()
+        if b" 100 " in status:
+            await reader.readline()
+            status = await reader.readline()
+        writer.close()
+        assert await suppressed(site) == off, method
+    assert status.split()[1] == b"200"
 
 
 async def test_whoever_opens_the_link_afterwards_reads_that_it_is_done(site):

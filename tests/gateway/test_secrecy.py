@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
+import time
 
 import pytest
 
 from loopback import local_endpoint
 from postroom.gateway.replies import Reply, ReplyParser, good_group
-from postroom.gateway.secrecy import hiding
+from postroom.gateway.secrecy import hiding, hiding_all
 from postroom.gateway.session import Envelope, GatewayError, open_session
 
 from .scripted import Hear, HearNothing, Say, Scripted, Step, opening
@@ -109,6 +110,19 @@ def test_a_word_of_the_gateway_that_is_the_password_changes_no_judgement() -> No
     parser.feed(b"550 5.1.1 no such user\r\n")
     assert parser.next() == Reply(550, "5.1.1", "******** no such user")
     assert good_group(b"250 2.0.0 5.1.1\r\n250 a\r\n250 b\r\n354 c\r\n", hide) == Reply(250, "2.0.0", "2.0.0 ********")
+
+
+@pytest.mark.parametrize("size", [81, 3_000])
+def test_of_a_long_secret_every_piece_is_hidden_at_once_and_nothing_else(size: int) -> None:
+    secret = (b"eyJ0.eXAi_OiJKV1-QiLCJhbGci~" * 120)[:size]
+    begun = time.perf_counter()
+    hide = hiding(USER.encode(), secret)
+    assert time.perf_counter() - begun < 0.5
+    for form in (secret, secret[40:70].upper(), base64.b64encode(LOGIN[:6] + secret), base64.urlsafe_b64encode(b"??" + secret)):
+        assert hide(b"535 no: <" + form + b"> really") == b"535 no: <********> really"
+    usual = b"2.0.0 Ok: queued as 4Xy7Kq2Jb1z9 from mail-sor-f41.example.com id 71dfb90a1353d-abcdef0123456789"
+    assert hide(usual) == usual
+    assert hiding_all([b"short", secret])(b"a short " + secret[:30]) == b"a ******** ********"
 
 
 def test_what_gateways_say_of_a_message_stays_as_it_is() -> None:

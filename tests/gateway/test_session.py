@@ -984,6 +984,17 @@ async def test_a_refused_login_says_what_was_said_and_never_the_password(said: b
     assert "secret" not in repr(endpoint) + str(error)
 
 
+async def test_a_password_that_is_too_long_for_a_command_goes_when_it_is_asked_for():
+    """A command has 512 octets at most (RFC 4954, 4)."""
+    password = "p" * 400
+    script = (*opening(b"AUTH PLAIN"), Hear(b"AUTH PLAIN\r\n"), Say(b"334 \r\n"),
+              Hear(base64.b64encode(b"\0me\0" + password.encode()) + b"\r\n"), Say(b"235 in\r\n"), Hear(b"QUIT\r\n"),
+              Say(b"221 bye\r\n"))
+    async with Scripted(script) as server:
+        session = await open_session(local_endpoint("127.0.0.1", server.port, "none", "me", password))
+        await session.close()
+
+
 async def test_a_gateway_with_no_login_that_we_know_is_not_sent_one():
     async with Scripted((*opening(b"AUTH CRAM-MD5"), HearNothing())) as server:
         error = await refusal(local_endpoint("127.0.0.1", server.port, "none", "me", "secret"))

@@ -115,6 +115,18 @@ async def test_both_signatures_of_every_message_hold_for_an_independent_verifier
     assert verdicts(published, changed) == [[False, False]] * len(PEOPLE), "the last octets of the tail are signed too"
 
 
+async def test_fields_of_ones_own_arrive_and_what_a_provider_takes_off_breaks_no_signature(stage: Stage) -> None:
+    account, published = await equipped(stage)
+    own = (("X-Campaign", "Frühling"), ("X-SES-CONFIGURATION-SET", "news"), ("X-Mailgun-Variables", '{"a": {"b": 1}}'))
+    _, taken = await sent(stage, account, replace(PERSONAL, headers=own))
+    for one in taken.values():
+        assert one.raw("X-Campaign") == ["=?utf-8?b?RnLDvGhsaW5n?="]
+        assert (one.raw("X-SES-CONFIGURATION-SET"), one.raw("X-Mailgun-Variables")) == (["news"], ['{"a": {"b": 1}}'])
+    for name, holds in ((b"X-(?:SES|Mailgun)-[^:]+", True), (b"X-Campaign", False)):
+        without = {place: replace(one, octets=re.sub(name + rb": .*\r\n", b"", one.octets)) for place, one in taken.items()}
+        assert verdicts(published, without) == [[holds, holds]] * len(PEOPLE)
+
+
 # -- what a reader finds ---------------------------------------------------------------------------------------------------
 
 

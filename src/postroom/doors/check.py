@@ -131,6 +131,8 @@ async def _gateway(postroom: Postroom, account: Account, gateway: Gateway) -> Fi
                        "Check host and port, and whether a firewall is in between.")
     if facts.offers_login and not gateway.username:
         return Finding(Level.WARNING, subject, f"{gateway.host}:{gateway.port} answers ({gateway.security}) and offers a login, "
-                       "but none is given: it may refuse the mail. Give one: postroom gateway create --replace --username NAME.")
+                       "but none is given: it may refuse the mail. Give one: postroom gateway set --username NAME.")
+    if ends := gateways.ending(gateway):
+        return Finding(Level.WARNING, subject, f"{gateway.host}:{gateway.port} answers ({gateway.security}). {' '.join(ends)}")
     login = ", the login is accepted" if gateway.username else ""
     return Finding(Level.OK, subject, f"{gateway.host}:{gateway.port} answers ({gateway.security}){login}.")

@@ -14,8 +14,8 @@ import structlog
 from structlog.types import EventDict, Processor, WrappedLogger
 
 # What libraries say about each request or task would drown what matters; and of what anybody may send us uvicorn warns.
-QUIET = {"alembic": logging.WARNING, "asyncio": logging.WARNING, "httpx": logging.WARNING, "procrastinate": logging.WARNING,
-         "psycopg.pool": logging.WARNING, "uvicorn": logging.ERROR}
+QUIET = {"alembic": logging.WARNING, "asyncio": logging.WARNING, "httpcore": logging.WARNING, "httpx": logging.WARNING,
+         "procrastinate": logging.WARNING, "psycopg.pool": logging.WARNING, "uvicorn": logging.ERROR}
 MASK = "********"
 
 _SECRET_NAME = re.compile(r"password|secret|token|authorization|cookie|api_key", re.IGNORECASE)

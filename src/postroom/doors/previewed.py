@@ -15,7 +15,8 @@ PREVIEW_EXAMPLE: dict[str, Any] = {
     "position": 12, "email": "zoe@example.com", "subject": "Spring courses, Zoë", "from": "The club <club@example.com>",
     "html": "<p>Hello Zoë,</p>", "text": "Hello Zoë,\n", "source": SOURCE_EXAMPLE, "size": 1874,
     "attachments": [{"name": "programme.pdf", "content_type": "application/pdf", "size": 48213, "inline": False}],
-    "blank_fields": [], "unknown_fields": ["city"], "reason": None, "note": None, "remarks": [],
+    "headers": {"X-Campaign": "spring"}, "blank_fields": [], "unknown_fields": ["city"],
+    "reason": None, "note": None, "remarks": [],
     "list_remarks": ["The addresses are those of the column \"email\"."]}
 TEST_EXAMPLE: dict[str, Any] = {"position": 12, "answers": [
     {"to": "office@example.com", "result": "accepted", "code": 250, "enhanced_code": "2.0.0", "reply": "2.0.0 Ok: queued as 4F7",
@@ -45,6 +46,7 @@ class PreviewShown(BaseModel):
     source: Annotated[str, Field(description="The message as it travels, its lines ended by CRLF.")]
     size: Annotated[int, Field(description="Octets of the message.")]
     attachments: list[FileShown]
+    headers: Annotated[dict[str, str], Field(description="The job's own header fields.")]
     blank_fields: Annotated[list[str], Field(description="Printed, and blank for this recipient.")]
     unknown_fields: Annotated[list[str], Field(description="Named by the message; this recipient has none of that name.")]
     reason: Annotated[str | None, Field(description="Why this recipient gets no message; then there is none to show.")]
@@ -80,6 +82,7 @@ def preview_shown(told: Preview) -> PreviewShown:
         source=told.source.decode(), size=len(told.source),
         attachments=[FileShown(name=one.name, content_type=one.content_type, size=one.size, inline=bool(one.content_id))
                      for one in told.files],
+        headers=dict(told.headers),
         blank_fields=list(told.blank), unknown_fields=list(told.unknown), reason=told.reason, note=told.note,
         remarks=list(told.remarks), list_remarks=list(told.list_remarks))
 

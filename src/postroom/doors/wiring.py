@@ -121,7 +121,7 @@ async def opened(settings: Settings, *, name: str, connections: int = WEB_CONNEC
     async with database(settings) as url, await db.open_pool(
             url, size_max=connections, name=f"postroom {name}", unsafe=settings.unsafe_database,
             generic_plans=generic_plans) as pool:
-        yield Postroom(settings, pool, deployment(settings, bounded, freezing))
+        yield Postroom(settings, pool, deployment(settings, bounded, freezing, pool))
 
 
 @contextlib.asynccontextmanager
@@ -133,10 +133,11 @@ async def opened_for_many(settings: Settings) -> AsyncGenerator[Postroom]:
             yield postroom
 
 
-def deployment(settings: Settings, bounded: Runs = IN_THREAD, freezing: Turns | None = None) -> Deployment:
+def deployment(settings: Settings, bounded: Runs = IN_THREAD, freezing: Turns | None = None,
+               pool: Pool | None = None) -> Deployment:
     """One for each process, since it remembers what gateways said. Raises Unavailable."""
     return Deployment(SecretBox(secret_key(settings)), helo_name=settings.helo_name, allow_plaintext=settings.allow_plaintext,
-                      base_url=settings.base_url, allowed=settings.networks(), bounded=bounded, freezing=freezing)
+                      base_url=settings.base_url, allowed=settings.networks(), bounded=bounded, freezing=freezing, pool=pool)
 
 
 def secret_key(settings: Settings) -> str:

@@ -9,6 +9,7 @@ Fails with one of two errors, both whole sentences with host, port and what was 
 Unavailable
 └── GatewayError
     ├── GatewayRefused       the gateway answered, and the answer was no: `phase`, `reply`
+    │   └── TokenOutdated    to an access token that was got before
     └── GatewayUnreachable   no usable answer: name, network, time, TLS, garbage: `phase`, `detail`
 
 `verdict` of either says whether to come back later (THROTTLED) or to ask a person (GATEWAY_FAULT).
@@ -20,25 +21,29 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import functools
 import ipaddress
+import json
 import re
 import socket
 import ssl
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final, Literal, NoReturn
 
 from postroom.errors import InvalidInput, Unavailable
+from postroom.gateway.certificates import context_for, presented, why_unproven
 from postroom.gateway.conversation import Conversation, Deadlines
 from postroom.gateway.dialer import Dialer, NotAllowed
-from postroom.gateway.replies import Phase, Reply, Verdict, accepts, classify
+from postroom.gateway.oauth import TOLD_MAX, Token, TokenRefused, Tokens
+from postroom.gateway.replies import Phase, Reply, Verdict, accepts, classify, printable
 from postroom.gateway.secrecy import Hide, hiding, nothing
 from postroom.gateway.tls import Tls
 from postroom.points import reach
 
 Security = Literal["implicit", "starttls", "none"]
 
+_SEPARATOR: Final = "\1"  # of XOAUTH2 and OAUTHBEARER
 _NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,253})|\[[A-Za-z0-9.:]{2,60}\]")
+_COMMAND_OCTETS_MAX: Final = 510  # without CRLF; a longer first response waits to be asked for (RFC 4954, 4)
 _REFUSED: Final = {
     Phase.CONNECT: "the connection",
     Phase.EHLO: "our greeting",
@@ -53,6 +58,7 @@ class Endpoint:
 
     `allow_plaintext` lifts that for a network of one's own, never for a login. `pipelining=False` speaks command by
     command even where the gateway offers more: for one that lost count before. `dialer` knows which hosts are allowed.
+    `ca_certificates` (PEM) vouch for it instead of this machine's. With `tokens` the login is by access token, not by password.
     """
 
     host: str
@@ -65,6 +71,8 @@ class Endpoint:
     allow_plaintext: bool = False
     pipelining: bool = True
     dialer: Dialer = field(default=Dialer(), repr=False)
+    ca_certificates: str | None = field(default=None, repr=False)
+    tokens: Tokens | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if not self.host or len(self.host) > 253 or any(c <= " " or c == "\x7f" for c in self.host):
@@ -75,8 +83,12 @@ class Endpoint:
             raise InvalidInput("The security of a gateway is one of implicit, starttls, none.", field="security")
         if not _NAME.fullmatch(self.helo_name):
             raise InvalidInput(f"{self.helo_name!r} is not a name to greet a gateway with.", field="helo_name")
-        if (self.username is None) != (self.password is None):
+        if (self.username is None) != (self.password is None and self.tokens is None):
             raise InvalidInput("A gateway's user name and password come together or not at all.", field="password")
+        if self.password is not None and self.tokens is not None:
+            raise InvalidInput("A gateway's login is by password or by token, not by both.", field="password")
+        if self.tokens is not None and _SEPARATOR in (self.username or ""):
+            raise InvalidInput("A gateway's user name cannot hold a control character.", field="username")
         if "\0" in (self.username or "") + (self.password or ""):
             raise InvalidInput("A gateway's user name and password cannot hold a NUL character.", field="password")
         if self.security == "none" and not self.allow_plaintext and not _is_loopback(self.host):
@@ -105,12 +117,16 @@ class GatewayError(Unavailable):
 class GatewayRefused(GatewayError):
     """The gateway answered a step of the set-up with a no."""
 
-    def __init__(self, peer: str, phase: Phase, reply: Reply) -> None:
+    def __init__(self, peer: str, phase: Phase, reply: Reply, *, what: str = "", more: str = "") -> None:
         hint = " Check the gateway's settings." if classify(phase, reply) is Verdict.GATEWAY_FAULT else ""
-        super().__init__(f"The gateway {peer} refused {_REFUSED.get(phase, phase.value)}: “{reply}”.{hint}")
+        super().__init__(f"The gateway {peer} refused {what or _REFUSED.get(phase, phase.value)}: “{reply}”{more}.{hint}")
         self.phase = phase
         self.reply = reply
         self.verdict = classify(phase, reply)
+
+
+class TokenOutdated(GatewayRefused):
+    """It refused an access token that was got some time ago, and is kept no longer: another one may do."""
 
 
 class GatewayUnreachable(GatewayError):
@@ -127,6 +143,7 @@ async def establish(endpoint: Endpoint, conversation: Conversation, deadlines: D
     """Connects, secures and logs in. Returns the extensions that the gateway offers, upper case, with their words."""
     setup = _Setup(endpoint, conversation, deadlines)
     try:
+        await setup.get_token()
         await setup.dial()
         await setup.step(Phase.CONNECT, None)
         await setup.greet()
@@ -152,6 +169,18 @@ class _Setup:
         self.conversation = conversation
         self.deadlines = deadlines
         self.extensions: dict[str, str] = {}
+        self.token: Token | None = None
+
+    async def get_token(self) -> None:
+        """Before anything is said to the gateway, which is patient with nobody; from here on it is hidden in what that says."""
+        if self.endpoint.tokens is None:
+            return
+        self.begun_at = asyncio.get_running_loop().time()
+        try:
+            self.token = await self.endpoint.tokens.current()
+        except TokenRefused as refused:
+            raise self._unreachable(Phase.AUTH, str(refused), refused.verdict) from None
+        self.conversation.hide_what(self.token.hide)
 
     async def dial(self) -> None:
         host, port = self.endpoint.host, self.endpoint.port
@@ -202,51 +231,118 @@ class _Setup:
         except TimeoutError:
             raise self._unreachable(Phase.STARTTLS, f"no TLS within {self.deadlines.tls_s:g} seconds") from None
         except ssl.SSLError as error:
-            raise self._tls_failed(error) from error
+            raise self._tls_failed(error, tls) from error
         except OSError as error:
             raise self._unreachable(Phase.STARTTLS, f"the connection broke in the TLS handshake ({error})") from error
         reach("gateway.after_tls")
 
     async def log_in(self) -> None:
-        """AUTH PLAIN, or LOGIN where only that is offered."""
-        endpoint = self.endpoint
-        peer = self.conversation._transport.get_extra_info("peername")
-        if endpoint.security == "none" and not (peer and _is_loopback(str(peer[0]))):
-            detail = "a password would travel to it unencrypted; use implicit TLS or STARTTLS"
-            raise self._unreachable(Phase.AUTH, detail, Verdict.GATEWAY_FAULT)
-        offered = self.extensions.get("AUTH", "").upper().split()
-        user, password = (endpoint.username or "").encode(), (endpoint.password or "").encode()
+        """By token; or AUTH PLAIN, or LOGIN where only that is offered."""
+        offered = self._logins()
+        if self.token is not None:
+            await self._log_in_by(self.token, offered)
+            return
+        user, password = ((text or "").encode() for text in (self.endpoint.username, self.endpoint.password))
         if "PLAIN" in offered:
-            await self.step(Phase.AUTH, b"AUTH PLAIN " + base64.b64encode(b"\0" + user + b"\0" + password))
+            await self.step(Phase.AUTH, await self._command(b"PLAIN", b"\0" + user + b"\0" + password))
         elif "LOGIN" in offered:
             for line in (b"AUTH LOGIN", base64.b64encode(user)):
                 await self.step(Phase.AUTH, line, goes_on=True)
             await self.step(Phase.AUTH, base64.b64encode(password))
         else:
-            told = _extensions(tuple(map(self.endpoint.hide, self.conversation.lines[1:]))).get("AUTH", "none")
-            detail = f"it offers no login that Postroom can use (PLAIN or LOGIN), but “{told}”"
+            raise self._no_login("PLAIN or LOGIN")
+
+    async def _log_in_by(self, token: Token, offered: list[str]) -> None:
+        """AUTH XOAUTH2 (Google's and Microsoft's), or OAUTHBEARER (RFC 7628) where only that is offered."""
+        endpoint = self.endpoint
+        if "XOAUTH2" in offered:
+            mechanism, response, end = b"XOAUTH2", f"user={token.user}\1auth=Bearer {token.value}\1\1", b""
+        elif "OAUTHBEARER" in offered:
+            user = token.user.replace("=", "=3D").replace(",", "=2C")
+            mechanism, end = b"OAUTHBEARER", base64.b64encode(b"\1")
+            response = f"n,a={user},\1host={endpoint.host}\1port={endpoint.port}\1auth=Bearer {token.value}\1\1"
+        else:
+            raise self._no_login("XOAUTH2 or OAUTHBEARER, by access token")
+        reply = await self._ask(Phase.AUTH, await self._command(mechanism, response.encode()))
+        more = ""
+        if reply.code == 334:  # why not, in JSON; the refusal comes once that is acknowledged
+            more = self._why_not(self.conversation.lines)
+            reply = await self._ask(Phase.AUTH, end)
+            if reply.code < 400:
+                raise self._unreachable(Phase.AUTH, f"“{reply}” is no answer to a token that was refused{more}")
+        if reply.code >= 400:
+            self._refuse_token(token, reply, more)
+        self._accept(Phase.AUTH, reply)
+
+    def _refuse_token(self, token: Token, reply: Reply, more: str) -> NoReturn:
+        """Unless it is only "not now" it is given up: it was taken back, or another one has the rights that this one lacks."""
+        assert self.endpoint.tokens is not None
+        kind = GatewayRefused
+        if classify(Phase.AUTH, reply) is Verdict.GATEWAY_FAULT:
+            self.endpoint.tokens.drop(token)
+            kind = TokenOutdated if token.got_at < self.begun_at else GatewayRefused
+        raise kind(str(self.endpoint), Phase.AUTH, reply, what="the access token", more=more)
+
+    def _logins(self) -> list[str]:
+        """The mechanisms that are offered, where a secret may be sent."""
+        peer = self.conversation._transport.get_extra_info("peername")
+        if self.endpoint.security == "none" and not (peer and _is_loopback(str(peer[0]))):
+            detail = "a password would travel to it unencrypted; use implicit TLS or STARTTLS"
             raise self._unreachable(Phase.AUTH, detail, Verdict.GATEWAY_FAULT)
+        return self.extensions.get("AUTH", "").upper().split()
+
+    async def _command(self, mechanism: bytes, response: bytes) -> bytes:
+        """The line with the response: that of the command itself, or the next one where it would be too long for a command."""
+        line = b"AUTH %b %b" % (mechanism, encoded := base64.b64encode(response))
+        if len(line) <= _COMMAND_OCTETS_MAX:
+            return line
+        await self.step(Phase.AUTH, b"AUTH " + mechanism, goes_on=True)
+        return encoded
+
+    def _why_not(self, lines: tuple[bytes, ...]) -> str:
+        """What the challenge says that refuses a token: JSON with a status, mostly, in base64."""
+        try:
+            said = base64.b64decode(b"".join(lines), validate=True)
+        except ValueError:
+            return ""
+        try:
+            told = ", ".join(f"{key} {value}" for key, value in json.loads(said).items())
+        except (ValueError, RecursionError, AttributeError):
+            told = said.decode("utf-8", "replace")
+        words = printable(self.conversation.hide(" ".join(told.split()).encode("utf-8", "replace")))[:TOLD_MAX]
+        return f" ({words})" if words else ""
+
+    def _no_login(self, usable: str) -> GatewayUnreachable:
+        told = _extensions(tuple(map(self.conversation.hide, self.conversation.lines[1:]))).get("AUTH", "none")
+        detail = f"it offers no login that Postroom can use ({usable}), but “{told}”"
+        return self._unreachable(Phase.AUTH, detail, Verdict.GATEWAY_FAULT)
 
     async def step(self, phase: Phase, line: bytes | None, *, goes_on: bool = False) -> None:
         """Asks, and takes nothing but yes; with `goes_on` the yes is 334, "go on" (RFC 4954)."""
+        self._accept(phase, await self._ask(phase, line), goes_on=goes_on)
+
+    async def _ask(self, phase: Phase, line: bytes | None) -> Reply:
         try:
-            reply = await self.conversation.ask(phase, line)
+            return await self.conversation.ask(phase, line)
         except ConnectionError as error:
             raise self._unreachable(phase, str(error)) from error
+
+    def _accept(self, phase: Phase, reply: Reply, *, goes_on: bool = False) -> None:
         if reply.code >= 400:
             raise GatewayRefused(str(self.endpoint), phase, reply)
         if (reply.code != 334) if goes_on else not accepts(phase, reply.code):
             raise self._unreachable(phase, f"“{reply}” is no answer to {phase.value}")
 
     def _tls(self) -> Tls:
-        return Tls(self.conversation, self.endpoint.ssl_context or _default_context(), self.endpoint.host)
+        context = self.endpoint.ssl_context or context_for(self.endpoint.ca_certificates)
+        return Tls(self.conversation, context, self.endpoint.host)
 
     def _unreachable(self, phase: Phase, detail: str, verdict: Verdict = Verdict.THROTTLED) -> GatewayUnreachable:
         return GatewayUnreachable(str(self.endpoint), phase, detail, verdict)
 
-    def _tls_failed(self, error: ssl.SSLError) -> GatewayUnreachable:
+    def _tls_failed(self, error: ssl.SSLError, tls: Tls) -> GatewayUnreachable:
         if isinstance(error, ssl.SSLCertVerificationError):
-            detail = f"its certificate does not prove who it is ({error.verify_message})"
+            detail = why_unproven(error, presented(tls.session), self.endpoint.host, self.endpoint.ca_certificates)
         elif error.reason == "WRONG_VERSION_NUMBER":
             detail = "it does not speak TLS on this port; perhaps the port is one for STARTTLS"
         else:
@@ -268,11 +364,3 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return host.lower() == "localhost"
-
-
-@functools.cache
-def _default_context() -> ssl.SSLContext:
-    """Made once: it costs 40 ms."""
-    context = ssl.create_default_context()
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context

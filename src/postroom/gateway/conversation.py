@@ -67,6 +67,10 @@ class Conversation(asyncio.Protocol):
         # The greeting may come before anybody listens, so it counts as asked for from the beginning.
         self._asked: asyncio.Future[Reply] | None = self._loop.create_future()
 
+    def hide_what(self, hide: Hide) -> None:
+        """From now on this is hidden in what the gateway says."""
+        self.hide = self._parser.hide = hide
+
     @property
     def lines(self) -> tuple[bytes, ...]:
         """The latest reply line by line, uncut."""

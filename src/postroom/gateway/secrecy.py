@@ -2,14 +2,16 @@
 
 Some gateways quote the command that they refuse, and with it the password. A session hides its own login in everything that it
 was told, before a word of it becomes a reply, an error or a reason: in clear and in base64, alone or with what stood beside it,
-in one line or broken over several, in whatever case. Hiding too much (a word that happens to be the password) is no harm.
+in one line or broken over several, in whatever case. Hiding too much (a word that happens to be the password) is no harm. Of a
+secret as long as an access token every piece of a dozen characters is hidden, wherever it stands.
 """
 
 from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import reduce
 from typing import Final
 
 Hide = Callable[[bytes], bytes]
@@ -19,6 +21,10 @@ _HIDDEN: Final = b"********"
 _BREAK: Final = rb"(?:\s+(?:[2-5][0-9]{2}[ -])?(?:[245](?:\.[0-9]{1,3}){2}\s+)?)?"
 _BASE64: Final = re.compile(rb"[A-Za-z0-9+/]{4,}={0,2}")
 _CORE_MIN: Final = 4  # characters of base64; fewer are in any word
+_LONG: Final = 80  # octets; longer secrets would make patterns that take seconds to compile
+_PIECE: Final = 12  # characters
+_WORD: Final = re.compile(rb"[A-Za-z0-9+/._~=-]{%d,}" % _PIECE)
+_PLAIN_BASE64: Final = bytes.maketrans(b"-_", b"+/")
 _BEGINNING: Final = 4  # characters of what is hidden that a line must have, or it is not looked at closely
 
 
@@ -29,6 +35,8 @@ def nothing(said: bytes) -> bytes:
 
 def hiding(user: bytes, password: bytes) -> Hide:
     """What hides this login in what a gateway said."""
+    if len(password) > _LONG:
+        return _hiding_pieces(password)
     encoded = [base64.b64encode(whole).rstrip(b"=") for whole in (b"\0" + user + b"\0" + password, password)]
     cores = [core for before in range(3) if len(core := _core(password, before)) >= _CORE_MIN]
     told = b"|".join([rb"[A-Za-z0-9+/]*" + _broken(form) + rb"[A-Za-z0-9+/]*={0,2}" for form in (*encoded, *cores)]
@@ -47,6 +55,24 @@ def hiding(user: bytes, password: bytes) -> Hide:
         return _BASE64.sub(piece, pattern.sub(_HIDDEN, said))
 
     return hide
+
+
+def hiding_all(secrets: Iterable[bytes]) -> Hide:
+    """What hides each of these, for whom there is no user name."""
+    every = [hiding(b"", secret) for secret in secrets]
+    return lambda said: reduce(lambda text, hide: hide(text), every, said)
+
+
+def _hiding_pieces(secret: bytes) -> Hide:
+    """Words that share a piece with it, in clear or in base64 of either alphabet."""
+    forms = [form.lower().translate(_PLAIN_BASE64) for form in (secret, *(_core(secret, before) for before in range(3)))]
+    pieces = {form[start:start + _PIECE] for form in forms for start in range(len(form) - _PIECE + 1)}
+
+    def word(found: re.Match[bytes]) -> bytes:
+        text = found[0].lower().translate(_PLAIN_BASE64)
+        return _HIDDEN if any(text[start:start + _PIECE] in pieces for start in range(len(text) - _PIECE + 1)) else found[0]
+
+    return lambda said: _WORD.sub(word, said)
 
 
 def _core(password: bytes, before: int) -> bytes:

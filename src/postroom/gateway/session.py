@@ -28,7 +28,7 @@ import contextlib
 from typing import Final
 
 from postroom.errors import Unavailable
-from postroom.gateway.connect import Endpoint, GatewayError, GatewayRefused, GatewayUnreachable, establish
+from postroom.gateway.connect import Endpoint, GatewayError, GatewayRefused, GatewayUnreachable, TokenOutdated, establish
 from postroom.gateway.conversation import Conversation, Deadlines
 from postroom.gateway.pieces import Pieces, in_pieces
 from postroom.gateway.replies import Phase, ProtocolError, Reply, accepts, good_group, refuses
@@ -59,7 +59,13 @@ class SessionLost(Unavailable):
 
 async def open_session(endpoint: Endpoint, deadlines: Deadlines | None = None) -> Session:
     """A session that may take messages. GatewayRefused or GatewayUnreachable says why there is none."""
-    deadlines = deadlines or Deadlines()
+    try:
+        return await _opened(endpoint, deadlines or Deadlines())
+    except TokenOutdated:
+        return await _opened(endpoint, deadlines or Deadlines())
+
+
+async def _opened(endpoint: Endpoint, deadlines: Deadlines) -> Session:
     session = Session(deadlines, endpoint.hide)
     extensions = await establish(endpoint, session, deadlines)
     session.ready(extensions, pipelining=endpoint.pipelining)

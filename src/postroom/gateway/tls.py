@@ -27,7 +27,7 @@ class Tls(asyncio.Transport, asyncio.Protocol):
         self.secured: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._conversation = conversation
         self._received, self._to_send = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._received, self._to_send, server_hostname=name)
+        self.session = context.wrap_bio(self._received, self._to_send, server_hostname=name)
         self._connection: asyncio.Transport
 
     # -- what the connection tells us -----------------------------------------------------------------------------
@@ -60,7 +60,7 @@ class Tls(asyncio.Transport, asyncio.Protocol):
 
     def _shake_hands(self) -> None:
         try:
-            self._tls.do_handshake()
+            self.session.do_handshake()
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLError as error:
@@ -81,7 +81,7 @@ class Tls(asyncio.Transport, asyncio.Protocol):
         pieces, ended = [], ""
         try:
             while self._received.pending and not ended:
-                pieces.append(self._tls.read(_RECORD_MAX))
+                pieces.append(self.session.read(_RECORD_MAX))
                 ended = "" if pieces[-1] else "the gateway closed the connection"  # with a goodbye (close_notify)
         except ssl.SSLWantReadError:  # a record that is not yet complete, or one that was for TLS itself
             pass
@@ -103,7 +103,7 @@ class Tls(asyncio.Transport, asyncio.Protocol):
         rest = memoryview(data)
         try:
             while rest:
-                rest = rest[self._tls.write(rest):]
+                rest = rest[self.session.write(rest):]
         except ssl.SSLError as error:
             self._conversation.drop(f"the encryption broke ({error.reason or error})")
             return

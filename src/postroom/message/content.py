@@ -27,10 +27,10 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """One message to everyone, as it was written. All but From, Reply-To and the files are Liquid templates.
+    """One message to everyone, as it was written. All but From, Reply-To, the headers and the files are Liquid templates.
 
     The body is HTML, Markdown or MJML (one of them), a text, or both. With `inline_css` what its style sheets say is written
-    into its elements too.
+    into its elements too. `headers` are (name, value) of fields beside Postroom's own (`wire/own_headers.py`).
     """
 
     subject: str
@@ -44,6 +44,7 @@ class Content:
     mjml: str | None = None
     attachments: tuple[Attachment, ...] = ()
     inline_css: bool = True
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

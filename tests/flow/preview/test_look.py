@@ -30,7 +30,8 @@ from stage import CONTENT, Stage, rows
 
 PNG = b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg==")
 RICH = Content(subject="Zoë → {{ name }} " + "wörd " * 20, html='<p>Hello {{ name }}</p><img src="cid:dot.png">', text=None,
-               from_address="news@club.example", from_name="Zoë’s Club, the old one")
+               from_address="news@club.example", from_name="Zoë’s Club, the old one",
+               headers=(("X-Campaign", "Frühling"), ("X-PM-Tag", "spring")))
 DEPLOYMENT = Deployment(SecretBox("test"), helo_name="worker.example")
 FILES = (("dot.png", PNG), ("résumé.txt", "Grüße\n".encode()))
 
@@ -73,6 +74,7 @@ async def test_it_is_read_back_from_the_bytes_and_images_are_put_in_only_for_the
     job = await stage.submit(account, 100, content=RICH, files=FILES)
     shown = await look(stage, account, job.id, 3)
     assert shown.subject == RICH.subject.replace("{{ name }}", "Person 3")
+    assert shown.headers == RICH.headers
     assert shown.sender == "Zoë’s Club, the old one <news@club.example>"
     assert shown.address == "person3@list.example"
     assert shown.html is not None

@@ -257,6 +257,31 @@ async def test_wrong_credentials_get_535_and_mail_before_them_530():
         assert (await peer.send()).startswith("250")
 
 
+def bearer(user: str, token: str) -> bytes:
+    return base64.b64encode(f"user={user}\1auth=Bearer {token}\1\1".encode())
+
+
+async def test_a_token_logs_in_its_user_by_either_mechanism_and_a_wrong_one_is_challenged_before_its_535():
+    known = {"good": "user", "l" * 8000: "a,b"}
+    async with Sandbox(tokens=known) as sandbox, connected(sandbox, ehlo=False) as peer:
+        await peer.reply()
+        assert "AUTH XOAUTH2 OAUTHBEARER" in (await peer.say(b"EHLO a\r\n"))[0]
+        assert await peer.codes(b"MAIL FROM:<>\r\nAUTH PLAIN AHUAcA==\r\n", 2) == ["530 5.7.0", "504 5.5.4"]
+        for user, token in (("other", "good"), ("user", "bad"), ("", "good")):
+            (challenge,) = await peer.say(b"AUTH XOAUTH2 " + bearer(user, token) + b"\r\n")
+            assert json.loads(base64.b64decode(challenge.removeprefix("334 ")))["status"] == "401"
+            assert await peer.codes(b"\r\n") == ["535 5.7.8"]
+        assert await peer.codes(b"AUTH XOAUTH2 " + bearer("a,b", "l" * 8000) + b"\r\n") == ["500 5.5.2"], "too long for a command"
+        assert await peer.say(b"AUTH OAUTHBEARER\r\n") == ["334 "]
+        by_rfc = f"n,a=a=2Cb,\1host=smtp.example\1port=587\1auth=Bearer {'l' * 8000}\1\1".encode()
+        assert await peer.codes(base64.b64encode(by_rfc) + b"\r\n") == ["235 2.7.0"]
+        assert (await peer.send()).startswith("250")
+    async with Sandbox(tokens=known, token_mechanisms=("XOAUTH2",)) as sandbox, connected(sandbox) as peer:
+        known["new"] = "user"
+        assert await peer.codes(b"AUTH OAUTHBEARER\r\n") == ["504 5.5.4"]
+        assert await peer.codes(b"auth xoauth2 " + bearer("user", "new") + b"\r\n") == ["235 2.7.0"]
+
+
 @pytest.mark.parametrize("mode", ["starttls", "implicit"])
 async def test_another_client_sends_over_tls_with_credentials(mode: str, certificates):
     server, client = certificates

@@ -90,6 +90,14 @@ def test_a_merge_field_where_none_is_read_is_a_fault_that_names_it(field: str, v
     assert faults(**{field: value}) == [(field, f'{name} is the same for everybody and takes no merge field: "{shown}".')]
 
 
+@pytest.mark.parametrize("value", ["{{ name }}", '{"a": "{{ name }}"}', "{% if vip %}", "{{ name"])
+def test_a_merge_field_in_a_header_field_of_ones_own_is_a_fault_and_json_is_none(value: str) -> None:
+    [(field, said)] = faults(headers=(("X-Mailgun-Variables", value),))
+    assert field == "headers"
+    assert 'The header field "X-Mailgun-Variables" is the same for everybody and takes no merge field: "{' in said
+    check(replace(GOOD, headers=(("X-Mailgun-Variables", '{"a": {"b": 1}}'),)))
+
+
 @pytest.mark.parametrize(("source", "column"), [
     ("{{ Last Name }}", 9), ("{{ Last Name | upcase }}", 9), ("{{- Last Name -}}", 10), ("{{ fields.Last Name }}", 16),
     ("{{ x | append: Last Name }}", 21), ("{% if Last Name %}{% endif %}", 12), ("{% if x == Last Name or y %}{% endif %}", 17),

@@ -132,6 +132,16 @@ def test_a_second_field_breaks_both_signatures_wherever_it_is_put() -> None:
     assert verdicts(broken) == [NEITHER] * len(broken)
 
 
+def test_a_field_of_ones_own_is_signed_against_change_absence_and_a_second_one() -> None:
+    dkim = Dkim(SIGNERS, MOMENT, more=[b"x-campaign", b"organization"])
+    octets = dkim.sign(message(X_Campaign=b"spring", Organization=b"Club"))
+    changed = octets.replace(b"X-Campaign: spring", b"X-Campaign: autumn")
+    absent = octets.replace(b"Organization: Club\r\n", b"")
+    twice = octets.replace(b"X-Campaign: spring\r\n", b"X-Campaign: spring\r\nx-campaign: spring\r\n")
+    assert max(map(len, octets.partition(b"\r\n\r\n")[0].split(b"\r\n"))) <= 78
+    assert verdicts([octets, changed, absent, twice]) == [BOTH, NEITHER, NEITHER, NEITHER]
+
+
 @pytest.mark.parametrize("absent", [name for name in FIELDS if name not in ("From", "MIME-Version", "Feedback-ID")])
 def test_a_field_that_was_absent_cannot_be_added(absent: str) -> None:
     octets = signed(message(**{absent: None}))

@@ -29,6 +29,7 @@ POINTERS = {
     "markdown": "#/message/markdown", "mjml": "#/message/mjml", "text": "#/message/text",
     "attachments": "#/message/attachments",
     "from_address": "#/message/from/address", "from_name": "#/message/from/name", "reply_to": "#/message/reply_to",
+    "headers": "#/message/headers",
     "recipients": "#/recipients", "duplicates": "#/duplicates", "unusable_addresses": "#/unusable_addresses",
     "email_column": "#/email_column", "opted_out_rows": "#/opted_out_rows",
     "field_policy": "#/field_policy", "gateway": "#/gateway", "not_before": "#/not_before", "to": "#/to",

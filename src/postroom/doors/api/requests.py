@@ -43,7 +43,7 @@ from postroom.doors.uploads import ATTACHMENT, RECIPIENTS, REQUEST, Part, read_b
 from postroom.errors import InvalidInput, storable
 from postroom.flow.account.deployment import Deployment
 from postroom.flow.audience.list_file import ListFile
-from postroom.flow.content.preparing import FILES_BYTES_MAX, FILES_MAX, MESSAGE, Content, Submission
+from postroom.flow.content.preparing import FILES_BYTES_MAX, FILES_MAX, HEADERS_MAX, MESSAGE, Content, Submission
 from postroom.flow.job.submit import IDEMPOTENCY_KEY_MAX, IdempotencyKey
 
 JSON_BODY_BYTES_MAX = 8 * 2**20 + FILES_BYTES_MAX * 4 // 3  # message and list, parsed several times that; and files in base64
@@ -127,6 +127,10 @@ class Message(Strict):
         "Write what style sheets say into the elements too, for mail readers that know no sheets."))] = True
     from_: Annotated[From, Field(alias="from")]
     reply_to: Line | None = None
+    headers: Annotated[dict[str, Text], Field(max_length=HEADERS_MAX, description=(
+        "Header fields of your own, by name; the same for everyone, without merge fields. Names that begin with X-, those that "
+        "providers read, such as X-SES-CONFIGURATION-SET, and a few more; what Postroom writes itself, or what may change who "
+        "gets the message, is refused."))] = {}
     attachments: Annotated[list[File], Field(
         max_length=FILES_MAX,
         description=f"At most {FILES_MAX} files, {FILES_BYTES_MAX // 2**20} MiB together, each by another name. An image that "
@@ -170,7 +174,7 @@ MESSAGE_EXAMPLE: dict[str, Any] = {
     "subject": "Spring courses, {{ name | default: 'there' }}", "preheader": "What is new, and how to take part",
     "html": "<p><img src=\"cid:dot.gif\" alt=\"\"> Hello {{ name | default: 'there' }},</p>",
     "text": "Hello {{ name | default: 'there' }},\n...", "from": {"address": "club@example.com", "name": "The club"},
-    "reply_to": "office@example.com",
+    "reply_to": "office@example.com", "headers": {"X-Campaign": "spring"},
     "attachments": [{"name": "dot.gif", "content": "R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"}]}
 NEW_JOB_EXAMPLE: dict[str, Any] = {
     "message": MESSAGE_EXAMPLE,
@@ -306,7 +310,7 @@ def _submission(options: JobOptions, account_id: int, by: str, files: tuple[tupl
     content = Content(
         subject=message.subject, preheader=message.preheader, html=message.html, markdown=message.markdown, mjml=message.mjml,
         text=message.text, from_address=message.from_.address, from_name=message.from_.name, reply_to=message.reply_to,
-        inline_css=message.inline_css)
+        inline_css=message.inline_css, headers=tuple(message.headers.items()))
     return Submission(
         account_id, by, content, duplicates=options.duplicates, unusable_addresses=options.unusable_addresses,
         gateway=options.gateway, not_before=options.not_before, field_policy=options.field_policy,

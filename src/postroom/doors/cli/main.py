@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from typer.core import TyperGroup
 
 from postroom.doors import logs
-from postroom.doors.cli import demo, domains, jobs, keys, operate, preview, recipients, sandbox, send, setup
+from postroom.doors.cli import demo, domains, gateways, jobs, keys, operate, preview, recipients, sandbox, send, setup
 from postroom.doors.cli.terminal import Interrupted, err, plain
 from postroom.doors.invalid import sentence
 from postroom.errors import InvalidInput, PostroomError
@@ -54,7 +54,7 @@ app.command("test")(preview.try_out)
 jobs.app.command("recipients")(recipients.list_recipients)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(setup.account_app, name="account")
-app.add_typer(setup.gateway_app, name="gateway")
+app.add_typer(gateways.gateway_app, name="gateway")
 app.add_typer(domains.app, name="domain")
 app.add_typer(keys.app, name="key")
 app.add_typer(setup.contacts_app, name="contacts")

@@ -102,7 +102,7 @@ def _print_part(shown: Preview, part: Part) -> None:
 
 def _print_whole(shown: Preview) -> None:
     console = out()
-    for name, value in (("To", shown.address), ("From", shown.sender), ("Subject", shown.subject)):
+    for name, value in (("To", shown.address), ("From", shown.sender), ("Subject", shown.subject), *shown.headers):
         console.print(f"{name}: {plain(value)}", soft_wrap=True)
     for one in shown.files:
         console.print(f"Attachment: {plain(one.name)} ({one.content_type}, {one.size:,} octets)", soft_wrap=True)

@@ -39,7 +39,7 @@ from postroom.doors.cli.watching import print_accounting, watch_the_check, watch
 from postroom.doors.shown import job_shown
 from postroom.doors.wiring import Postroom
 from postroom.errors import InvalidInput
-from postroom.flow.content.preparing import FILES_BYTES_MAX, Content, Submission
+from postroom.flow.content.preparing import FILES_BYTES_MAX, Content, Submission, own_header
 from postroom.flow.job import finish, report
 from postroom.flow.job.approve import approve
 from postroom.flow.job.report import Exclusion, JobReport
@@ -82,6 +82,8 @@ def send(
         metavar="FILE", help="A file that goes with it; give it again for each. An image that the body names as cid:NAME is "
                              "shown there.")] = None,
     reply_to: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Where answers go.")] = None,
+    header: Annotated[list[str] | None, typer.Option(
+        metavar='"NAME: VALUE"', help="A header field of your own, such as 'X-PM-Tag: spring'; give it again for each.")] = None,
     account: AccountOption = None,
     gateway: Annotated[str | None, typer.Option(metavar="NAME", help="By default the account's first one.")] = None,
     duplicates: Annotated[Duplicates, typer.Option(
@@ -119,7 +121,7 @@ def send(
         subject=subject, preheader=preheader, html=_body(html, "html"), markdown=_body(markdown, "markdown"),
         mjml=_body(mjml, "mjml"), text=_body(text, "text"), from_address=address,
         from_name=name if from_name is None else from_name, reply_to=reply_to,
-        inline_css=inline_css)
+        inline_css=inline_css, headers=tuple(map(own_header, header or ())))
     files = tuple((path.name, _octets(path)) for path in attach or ())
 
     async def make(postroom: Postroom) -> tuple[int, JobReport, Preflight, list[Exclusion]]:

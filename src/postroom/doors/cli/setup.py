@@ -1,8 +1,7 @@
-"""Setting up: `postroom account`, `gateway`, `contacts`, `suppress`."""
+"""Setting up: `postroom account`, `contacts`, `suppress`."""
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -21,7 +20,6 @@ from postroom.doors.cli.terminal import (
     AccountOption,
     JsonOption,
     account_id_of,
-    asked_password,
     group,
     out,
     plain,
@@ -30,22 +28,14 @@ from postroom.doors.cli.terminal import (
     with_postroom,
 )
 from postroom.doors.wiring import Postroom
-from postroom.flow.account import accounts, gateways
+from postroom.flow.account import accounts
 from postroom.flow.account.accounts import Account
-from postroom.flow.account.gateways import Gateway, Limits
 from postroom.flow.audience import contacts, suppressions
 
 PROBLEMS_SHOWN = 10
 
 account_app = group("Accounts: each has its own jobs, gateways, keys, contacts and opt-outs.")
-gateway_app = group("Gateways: the mail servers that an account hands its mail to.")
 contacts_app = group("Contacts of an account.")
-
-
-class Security(StrEnum):
-    IMPLICIT = "implicit"
-    STARTTLS = "starttls"
-    NONE = "none"
 
 
 @account_app.command("create")
@@ -135,71 +125,6 @@ def show_account(account: AccountOption = None, as_json: JsonOption = False) -> 
     _show(with_postroom(act), as_json)
 
 
-@gateway_app.command("create")
-def create_gateway(
-    host: Annotated[str, typer.Option(help="The mail server's name or address.")],
-    account: AccountOption = None,
-    name: Annotated[str, typer.Option(help="What to call it; the first gateway of an account is its default.")] = "main",
-    port: Annotated[int | None, typer.Option(help="By default 465 (implicit), 587 (starttls) or 25 (none).")] = None,
-    security: Annotated[Security, typer.Option(
-        help="none is refused beyond this machine; see `postroom settings`.")] = Security.IMPLICIT,
-    username: Annotated[str | None, typer.Option(help="The login, if it wants one. The password is asked for.")] = None,
-    password_stdin: Annotated[bool, typer.Option("--password-stdin", help="Read the password from standard input.")] = False,
-    connections: Annotated[int, typer.Option(help="Sessions at once, at most.")] = 10,
-    signs_dkim: Annotated[bool, typer.Option(
-        "--signs-dkim", help="It signs for the From domain by itself, as hosted services do.")] = False,
-    per_second: Annotated[float | None, typer.Option(help="Messages a second, at most, by all workers together.")] = None,
-    per_connection: Annotated[int | None, typer.Option(help="Messages on one connection, at most.")] = None,
-    daily_quota: Annotated[int | None, typer.Option(help="Messages in a day (UTC), at most.")] = None,
-    warm_up_from: Annotated[int | None, typer.Option(
-        help="Messages on the first day, at most, and each day twice as many as the day before: for a new sender.")] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="Correct the gateway of this name: it gets all of these.")] = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Create a gateway, or correct one. The password is never an argument, where other users of the machine could read it.
-
-    Example: `postroom gateway create --host smtp.example.com --username club`
-    """
-    password = asked_password(password_stdin) if username is not None else None
-
-    async def act(postroom: Postroom) -> tuple[int, list[Gateway]]:
-        account_id = await account_id_of(postroom, account)
-        await postroom.deployment.look_up(host, port or gateways.PORTS[security.value])
-        made = await gateways.create_gateway(
-            postroom.pool, postroom.secrets, account_id, name=name, host=host, port=port, security=security.value,
-            username=username, password=password, connections=connections, signs_dkim=signs_dkim,
-            limits=Limits(messages_per_s=per_second, messages_per_connection=per_connection, daily_quota=daily_quota,
-                          warm_up_from=warm_up_from),
-            replace=replace)
-        return made, await gateways.gateways(postroom.pool, account_id)
-
-    made, every = with_postroom(act)
-    gateway = next(one for one in every if one.id == made)
-    if as_json:
-        print_json(_gateway_shown(gateway))
-    else:
-        out().print(f"Gateway {plain(gateway.name)} is there: {plain(gateway.host)}:{gateway.port}, {gateway.security}. "
-                    "Try it: postroom check.", soft_wrap=True)
-
-
-@gateway_app.command("list")
-def list_gateways(account: AccountOption = None, as_json: JsonOption = False) -> None:
-    """List an account's gateways; the first is its default. Passwords are never shown."""
-
-    async def act(postroom: Postroom) -> list[Gateway]:
-        return await gateways.gateways(postroom.pool, await account_id_of(postroom, account))
-
-    every = with_postroom(act)
-    if as_json:
-        print_json([_gateway_shown(one) for one in every])
-        return
-    listed = table("Name", "Host", "Port#", "Security", "Username", "Connections#", "Limits", "Signs DKIM")
-    for one in every:
-        listed.add_row(plain(one.name), plain(one.host), str(one.port), one.security, plain(one.username or ""),
-                       str(one.connections), _limits(one), _yes_or_no(one.signs_dkim))
-    out().print(listed if every else "The account has no gateway yet. Create one: postroom gateway create.")
-
-
 @contacts_app.command("import")
 def import_contacts(
     file: FileArgument,
@@ -264,8 +189,8 @@ def _show(account: Account, as_json: bool) -> None:
         ("Bounce domain", account.bounce_domain or "none: bounces go to the From address"),
         ("Unsubscribe address", account.unsubscribe_url or "Postroom's own page, once POSTROOM_BASE_URL says where that is"),
         ("Postal address", account.postal_address or "none"),
-        ("Requires a way out", _yes_or_no(account.requires_unsubscribe)),
-        ("Requires a postal address", _yes_or_no(account.requires_postal_address)),
+        ("Requires a way out", yes_or_no(account.requires_unsubscribe)),
+        ("Requires a postal address", yes_or_no(account.requires_postal_address)),
         ("Temporary refusals", f"tried up to {account.retry_attempts_max:,} times, for up to {account.retry_deadline_s:,} s"),
         ("Nothing but retries left", f"ends after {account.retry_tail_s:,} s"),
     ):
@@ -273,13 +198,7 @@ def _show(account: Account, as_json: bool) -> None:
     out().print(shown)
 
 
-def _limits(limits: Limits) -> str:
-    told = [(limits.messages_per_s, "{:g} a second"), (limits.messages_per_connection, "{:,} a connection"),
-            (limits.daily_quota, "{:,} a day"), (limits.warm_up_from, "warm-up from {:,}")]
-    return ", ".join(text.format(value) for value, text in told if value is not None) or "none"
-
-
-def _yes_or_no(value: bool) -> str:
+def yes_or_no(value: bool) -> str:
     return "yes" if value else "no"
 
 
@@ -289,10 +208,3 @@ def _account_shown(account: Account) -> dict[str, object]:
             "postal_address": account.postal_address, "requires_unsubscribe": account.requires_unsubscribe,
             "requires_postal_address": account.requires_postal_address, "retry_attempts_max": account.retry_attempts_max,
             "retry_deadline_s": account.retry_deadline_s, "retry_tail_s": account.retry_tail_s}
-
-
-def _gateway_shown(gateway: Gateway) -> dict[str, object]:
-    return {"id": gateway.id, "name": gateway.name, "host": gateway.host, "port": gateway.port, "security": gateway.security,
-            "username": gateway.username, "connections": gateway.connections, "signs_dkim": gateway.signs_dkim,
-            "messages_per_s": gateway.messages_per_s, "messages_per_connection": gateway.messages_per_connection,
-            "daily_quota": gateway.daily_quota, "warm_up_from": gateway.warm_up_from}

@@ -108,17 +108,18 @@ async def account_id_of_job(postroom: Postroom, name: str | None, job_id: int) -
     raise NotFound(f"There is no job {job_id}.")
 
 
-def asked_password(from_stdin: bool) -> str:
-    """A password, which is never an argument. Raises InvalidInput where there is none, and nobody to ask."""
+def asked_password(from_stdin: bool, what: str = "password") -> str:
+    """A password, or another secret, which is never an argument: the next line of standard input, or what a person types. Raises
+    InvalidInput where there is none, and nobody to ask."""
     if from_stdin:
         password = sys.stdin.readline().rstrip("\r\n")
         if not password:
-            raise InvalidInput("There is no password on standard input.", field="password")
+            raise InvalidInput(f"There is no {what} on standard input.", field="password")
         return password
     if not sys.stdin.isatty():
-        raise InvalidInput("A username needs a password: give it with --password-stdin, or run this in a terminal.",
+        raise InvalidInput(f"A username needs a {what}: give it with --password-stdin, or run this in a terminal.",
                            field="password")
-    return str(typer.prompt("Password", hide_input=True, err=True))
+    return str(typer.prompt(what.capitalize(), hide_input=True, err=True))
 
 
 def print_json(document: Any) -> None:

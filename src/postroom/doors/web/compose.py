@@ -28,7 +28,7 @@ from postroom.doors.web.session import OPERATOR, AtEntrance, Session, SignedIn
 from postroom.errors import Fault, InvalidInput
 from postroom.flow.account.gateways import gateways
 from postroom.flow.audience.list_file import ListFile
-from postroom.flow.content.preparing import FILES_BYTES_MAX, FILES_MAX, Content, Submission
+from postroom.flow.content.preparing import FILES_BYTES_MAX, FILES_MAX, Content, Submission, own_header
 from postroom.flow.job.submit import IdempotencyKey, submit
 from postroom.flow.preview.look import framed, preview_draft
 
@@ -36,9 +36,9 @@ ENCODINGS = {"utf-8": "UTF-8, or as the file says", "cp1252": "Windows-1252 (Wes
              "cp1250": "Windows-1250 (Central European)", "cp1251": "Windows-1251 (Cyrillic)", "utf-16": "UTF-16",
              "shift_jis": "Shift JIS"}
 BODY_FORMATS = {"html": "HTML", "markdown": "Markdown", "mjml": "MJML"}
-FIELDS = ("subject", "preheader", "from_name", "from_address", "reply_to", "body_format", "body", "inline_css", "text", "source",
-          "pasted", "encoding", "email_column", "duplicates", "unusable_addresses", "opted_out_rows", "field_policy", "gateway",
-          "not_before")
+FIELDS = ("subject", "preheader", "from_name", "from_address", "reply_to", "body_format", "body", "inline_css", "text", "headers",
+          "source", "pasted", "encoding", "email_column", "duplicates", "unusable_addresses", "opted_out_rows", "field_policy",
+          "gateway", "not_before")
 FIELDS_SHOWN = 12  # of each of the first rows
 FILE_FIELDS = ("recipients", "attachments")
 # The draft's HTML is kept nowhere, so it comes within the page, and its frame inherits what the page may: no script, nothing
@@ -127,7 +127,8 @@ def _submission(account_id: int, fields: Mapping[str, str], files: tuple[tuple[s
         subject=fields.get("subject", ""), preheader=fields.get("preheader", ""), html=body.get("html"),
         markdown=body.get("markdown"), mjml=body.get("mjml"), text=fields.get("text") or None,
         from_address=fields.get("from_address", "").strip(), from_name=fields.get("from_name", "").strip(),
-        reply_to=fields.get("reply_to", "").strip() or None, inline_css=fields.get("inline_css") != "no")
+        reply_to=fields.get("reply_to", "").strip() or None, inline_css=fields.get("inline_css") != "no",
+        headers=tuple(own_header(one) for one in fields.get("headers", "").splitlines() if one.strip()))
     return Submission(
         account_id, OPERATOR, content, duplicates=fields.get("duplicates") or "exclude",
         unusable_addresses=fields.get("unusable_addresses") or "exclude", gateway=fields.get("gateway") or None,

@@ -7,23 +7,33 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
-from typing import Protocol
+from functools import partial
+from typing import NamedTuple, Protocol
+
+import psycopg
+import structlog
 
 from postroom.bounded.processes import IN_THREAD, Runs
 from postroom.bounded.turns import Turns
 from postroom.errors import InvalidInput, PostroomError, Unavailable
+from postroom.flow.account.gateways import opened_grant, sealed_grant
 from postroom.flow.account.secrets import SecretBox
 from postroom.gateway.addresses import Network
 from postroom.gateway.dialer import Dialer, NotAllowed
+from postroom.gateway.oauth import Grant, Tokens
 from postroom.gateway.session import Endpoint, GatewayError, open_session
+from postroom.ledger.account import gateways
+from postroom.ledger.database.db import Pool
 
 ASK_S = 4.0  # when a gateway is only asked; less than a transaction may stand still
 FACTS_KEPT_S = 60.0
 ANY_NUMBER = 1_000_000
 
+log = structlog.get_logger(__name__)
+
 
 class GatewayRow(Protocol):
-    """A gateway as the ledger has it; `password` is sealed."""
+    """A gateway as the ledger has it; `password` and `oauth` are sealed."""
 
     @property
     def host(self) -> str: ...
@@ -35,6 +45,10 @@ class GatewayRow(Protocol):
     def username(self) -> str | None: ...
     @property
     def password(self) -> bytes | None: ...
+    @property
+    def ca_certificates(self) -> str | None: ...
+    @property
+    def oauth(self) -> bytes | None: ...
 
 
 class NotSetUp(PostroomError):
@@ -51,15 +65,26 @@ class GatewayFacts:
     offers_login: bool = False
 
 
+class _Login(NamedTuple):
+    """What tokens are asked for with, whatever the refresh token is now."""
+
+    username: str
+    ca_certificates: str | None
+    token_url: str
+    client_id: str
+    client_secret: str | None
+    scope: str
+
+
 class Deployment:
     """One of it per process. `base_url` is where people reach the pages, None where that is not known; `allowed` are the networks
     beside the Internet in which gateways may stand. `bounded` does the work whose length a template or a list decides; `freezing`
-    lets a few jobs be made at a time, None any number.
+    lets a few jobs be made at a time, None any number. `pool`: where a refresh token is kept that was given in exchange.
     """
 
     def __init__(self, secrets: SecretBox, *, helo_name: str, allow_plaintext: bool = False, base_url: str | None = None,
                  allowed: tuple[Network, ...] = (),
-                 bounded: Runs = IN_THREAD, freezing: Turns | None = None) -> None:
+                 bounded: Runs = IN_THREAD, freezing: Turns | None = None, pool: Pool | None = None) -> None:
         self.secrets = secrets
         self.base_url = base_url
         self.bounded = bounded
@@ -67,6 +92,9 @@ class Deployment:
         self._helo_name = helo_name
         self._allow_plaintext = allow_plaintext
         self._dialer = Dialer(allowed)
+        self._pool = pool
+        self._tokens: dict[_Login, Tokens] = {}
+        self._sealed: dict[_Login, bytes] = {}  # as the database has them, so far as this process knows
         self._facts: dict[Endpoint, tuple[float, asyncio.Task[GatewayFacts]]] = {}
 
     def endpoint(self, gateway: GatewayRow) -> Endpoint:
@@ -75,9 +103,34 @@ class Deployment:
             return Endpoint(
                 gateway.host, gateway.port, security=gateway.security,  # type: ignore[arg-type]  # held by a CHECK
                 username=gateway.username, password=self.secrets.open(gateway.password) if gateway.password else None,
-                helo_name=self._helo_name, allow_plaintext=self._allow_plaintext, dialer=self._dialer)
+                helo_name=self._helo_name, allow_plaintext=self._allow_plaintext, dialer=self._dialer,
+                ca_certificates=gateway.ca_certificates, tokens=self._tokens_of(gateway) if gateway.oauth else None)
         except (InvalidInput, Unavailable) as error:
             raise NotSetUp(str(error)) from None
+
+    def _tokens_of(self, gateway: GatewayRow) -> Tokens:
+        """The same of each gateway and job with that login, so that a token is asked for once. Raises Unavailable."""
+        assert gateway.oauth is not None
+        assert gateway.username is not None, "held by a CHECK"
+        grant = opened_grant(self.secrets, gateway.oauth)
+        login = _Login(gateway.username, gateway.ca_certificates, grant.token_url, grant.client_id, grant.client_secret,
+                       grant.scope)
+        if login not in self._tokens:
+            self._tokens[login] = Tokens(gateway.username, grant, gateway.ca_certificates, partial(self._keep, login))
+        if self._sealed.get(login) != gateway.oauth:
+            self._tokens[login].grant, self._sealed[login] = grant, gateway.oauth
+        return self._tokens[login]
+
+    async def _keep(self, login: _Login, grant: Grant) -> None:
+        """For other processes, and the next start. Without a database this one goes on with it all the same."""
+        sealed = sealed_grant(self.secrets, grant)
+        if self._pool is not None:
+            try:
+                async with self._pool.connection() as conn:
+                    await gateways.renew_oauth(conn, self._sealed[login], sealed)
+                self._sealed[login] = sealed
+            except (Unavailable, psycopg.Error) as error:
+                log.warning("a refresh token was not kept", error=str(error))
 
     async def look_up(self, host: str, port: int) -> None:
         """Raises InvalidInput if the host leads where no mail may go. One without an address now is looked at when used."""

@@ -23,6 +23,7 @@ from postroom.ledger.database.db import Connection, Pool
 from postroom.message.content import Bodies, Content, Identity
 from postroom.message.render.compile import Compiled, Outfit, Stamp
 from postroom.message.render.compile import compile as compile_content
+from postroom.message.wire import own_headers
 from postroom.message.wire.address import needs_utf8
 from postroom.message.wire.dkim import Dkim, load_signer
 from postroom.message.wire.token import Tokens
@@ -130,7 +131,8 @@ def made(stored: JobContent, files: Mapping[str, bytes], keys: Sequence[OpenedKe
     begun = replace(stored, started_at=moment)  # its Date is the moment of the signatures, however long it takes to make
     message = compile_job(begun, files, signatures=len(keys), content=content)
     signers = [load_signer(key.domain, key.selector, key.private_key) for key in keys]
-    return message, Dkim(signers, moment, message.tail) if signers else None
+    own = own_headers.signed((content or content_of(stored)).headers)
+    return message, Dkim(signers, moment, message.tail, own) if signers else None
 
 
 async def files_of(conn: Connection, stored: JobContent) -> dict[str, bytes]:

@@ -28,12 +28,15 @@ from postroom.message.content import Content as Content
 from postroom.message.liquid import template
 from postroom.message.liquid.template import Mentioned
 from postroom.message.prepare import attachment, source
+from postroom.message.wire import own_headers
 from postroom.message.wire.address import parse_address
+from postroom.message.wire.own_headers import own_header as own_header
 
 DUPLICATES = ("exclude", "skip", "send")
 UNUSABLE_ADDRESSES = ("exclude", "fail")
 FILES_MAX = attachment.FILES_MAX
 FILES_BYTES_MAX = attachment.TOTAL_MAX  # together
+HEADERS_MAX = own_headers.COUNT_MAX
 UNSUBSCRIBE_PATH = "/u/{token}"
 MESSAGE = Work("The message", cpu_s=10, short_s=2)
 
@@ -158,7 +161,7 @@ def unsaved_job(values: Mapping[str, Any], gateway: Gateway) -> JobContent:
         account_fields=values["account_fields"], message_key=values["message_key"], token_key=bytes(32),
         dkim_keys=values["dkim_keys"], field_policy=values["field_policy"], started_at=None, lanes=values["lanes"],
         retry_attempts_max=1, gateway_id=gateway.id, host=gateway.host, port=gateway.port, security=gateway.security,
-        username=gateway.username, password=gateway.password)
+        username=gateway.username, password=gateway.password, ca_certificates=gateway.ca_certificates, oauth=gateway.oauth)
 
 
 def _domain_of(address: str) -> str:

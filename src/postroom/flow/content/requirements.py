@@ -71,7 +71,7 @@ def _showing(bodies: Bodies, address: str) -> frozenset[str]:
 def _of_what_is_unsigned(from_address: str, account: Account, identity: Identity, recipient_count: int) -> Iterator[Finding]:
     domain = parse_address(from_address).envelope.decode("ascii").rpartition("@")[2]
     do = (f"Make them (postroom domain add {domain}), or say that the gateway signs "
-          "(postroom gateway create --signs-dkim --replace).")
+          "(postroom gateway set --signs-dkim).")
     bounce_domain = account.bounce_domain
     if recipient_count < BULK_FROM:
         if identity.has_one_click:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import re
 from base64 import b64encode
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from email import message_from_bytes, policy
 from email.header import decode_header, make_header
@@ -77,7 +77,7 @@ class Preview:
 
     `blank` are printed fields that are blank for this recipient, `unknown` those that it does not have at all; `remarks` are on
     the message, whoever gets it. `source` is the message to the byte; `sender` is its From. Of a draft's list there are the
-    `first_rows`, and the `list_remarks` so far.
+    `first_rows`, and the `list_remarks` so far. `headers` are the job's own fields.
     """
 
     position: int
@@ -95,6 +95,7 @@ class Preview:
     first_rows: tuple[IncomingRow, ...] = ()
     list_remarks: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 async def framed(shown: Preview) -> str:
@@ -218,7 +219,7 @@ def _written(stored: JobContent, files: dict[str, bytes], keys: tuple[OpenedKey,
     """Without `keys` as it would be unsigned."""
     writer = Writer(compile_job(stored, files), None) if keys is None else Writer(*made(stored, files, keys))
     fails_blanks = stored.field_policy != "blank"
-    message, blank = writer.message, set[str]()
+    message, blank, content = writer.message, set[str](), content_of(stored)
     unknown = message.names - decode_fields(fields).keys()
     try:
         source = writer.write(envelope(address), address, position, fields, blank) + message.tail
@@ -228,12 +229,12 @@ def _written(stored: JobContent, files: dict[str, bytes], keys: tuple[OpenedKey,
     shown = Preview(position, address, blank=tuple(sorted(blank - unknown)), unknown=tuple(sorted(unknown)), reason=reason,
                     note=note)
     if not reason:
-        shown = _read_back(shown, source)
-    return replace(shown, remarks=tuple(one.about for one in remarks(content_of(stored), shown.html)))
+        shown = _read_back(shown, source, [name for name, _ in content.headers])
+    return replace(shown, remarks=tuple(one.about for one in remarks(content, shown.html)))
 
 
-def _read_back(shown: Preview, source: bytes) -> Preview:
-    """With what a reader finds in the bytes."""
+def _read_back(shown: Preview, source: bytes, own: Sequence[str]) -> Preview:
+    """With what a reader finds in the bytes; `own` are the names of the job's own header fields."""
     message = message_from_bytes(source, policy=policy.default)
     assert isinstance(message, EmailMessage)
     header = {name: _decoded(str(value)) for name, value in message.raw_items()}
@@ -251,7 +252,7 @@ def _read_back(shown: Preview, source: bytes) -> Preview:
             files.append(SeenFile(part.get_filename() or "", part.get_content_type(), octets, content_id))
     return Preview(
         shown.position, shown.address, header["Subject"], header["From"], bodies.get("text/html"), bodies.get("text/plain"),
-        source, tuple(files), shown.blank, shown.unknown, note=shown.note)
+        source, tuple(files), shown.blank, shown.unknown, note=shown.note, headers=tuple((name, header[name]) for name in own))
 
 
 def _decoded(value: str) -> str:

@@ -22,11 +22,14 @@ class Mailbox:
     """As `server.Sandbox` says, which listens for it."""
 
     def __init__(self, *, script: Script | None, record: Path | None, keep: bool | Path, tls: ssl.SSLContext | None,
-                 implicit_tls: bool, credentials: tuple[str, str] | None) -> None:
+                 implicit_tls: bool, credentials: tuple[str, str] | None, tokens: dict[str, str] | None,
+                 token_mechanisms: tuple[str, ...]) -> None:
         self.open = False  # whether it still takes connections
         self.tls = tls
         self.implicit_tls = implicit_tls
         self.credentials = credentials
+        self.tokens = tokens
+        self.token_mechanisms = token_mechanisms
         self.accepted = 0
         self.records: list[Record] = []
         self.contents: list[bytes] = []
@@ -68,14 +71,20 @@ class Mailbox:
         if not self._sessions:
             self._empty.set()
 
+    @property
+    def mechanisms(self) -> tuple[str, ...]:
+        """The logins that it takes; without any it takes mail from anyone."""
+        return (("PLAIN", "LOGIN") if self.credentials is not None else ()) + (
+            self.token_mechanisms if self.tokens is not None else ())
+
     def extensions(self, *, secure: bool) -> bytes:
         lines = ["sandbox.invalid", "PIPELINING", f"SIZE {self.script.size_max}", "8BITMIME"]
         if self.script.utf8:
             lines.append("SMTPUTF8")
         if self.tls is not None and not secure:
             lines.append("STARTTLS")
-        elif self.credentials is not None:
-            lines.append("AUTH PLAIN LOGIN")
+        elif self.mechanisms:
+            lines.append(f"AUTH {' '.join(self.mechanisms)}")
         lines.append("ENHANCEDSTATUSCODES")
         return "".join(f"250{' ' if line is lines[-1] else '-'}{line}\r\n" for line in lines).encode()
 

@@ -32,6 +32,7 @@ class Sandbox(Mailbox):
     `record` appends one line per accepted message and refused recipient to that file (see `record.tally`).
     `keep=True` holds `records` and `contents` in memory, a directory gets a file `<number>.eml` per message instead.
     `tls` offers STARTTLS, or with `implicit_tls` speaks TLS from the first byte; AUTH is then only offered under TLS.
+    `tokens` are the users of the access tokens that it takes now, by token, and may be changed while it runs.
     `mail_at` is the time (seconds since 1970) of the newest MAIL command, 0 before the first.
     """
 
@@ -46,10 +47,13 @@ class Sandbox(Mailbox):
         tls: ssl.SSLContext | None = None,
         implicit_tls: bool = False,
         credentials: tuple[str, str] | None = None,
+        tokens: dict[str, str] | None = None,
+        token_mechanisms: tuple[str, ...] = ("XOAUTH2", "OAUTHBEARER"),
     ) -> None:
         if implicit_tls and tls is None:
             raise InvalidInput("Implicit TLS needs a certificate.", field="tls")
-        super().__init__(script=script, record=record, keep=keep, tls=tls, implicit_tls=implicit_tls, credentials=credentials)
+        super().__init__(script=script, record=record, keep=keep, tls=tls, implicit_tls=implicit_tls,
+                         credentials=credentials, tokens=tokens, token_mechanisms=token_mechanisms)
         self.host = _loopback(host)
         self.port = port
         self._server: asyncio.Server | None = None

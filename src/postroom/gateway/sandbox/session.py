@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import re
 import time
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from collections.abc import Callable
 from typing import ClassVar, Final
 
 from postroom.gateway.sandbox.mailbox import Mailbox
 from postroom.gateway.sandbox.script import Verdict
-from postroom.gateway.sandbox.wire import Wire
+from postroom.gateway.sandbox.wire import COMMAND_BYTES_MAX, RESPONSE_BYTES_MAX, Wire
 
 # Enough of a message to find its header block; more is only held where contents are kept.
 HEAD_BYTES_MAX: Final = 1 << 16
@@ -33,6 +33,9 @@ _RECIPIENT_OK: Final = b"250 2.1.5 Ok\r\n"
 _GO_AHEAD: Final = b"354 End data with <CR><LF>.<CR><LF>\r\n"
 _AUTHENTICATED: Final = b"235 2.7.0 Authentication successful\r\n"
 _WRONG_CREDENTIALS: Final = b"535 5.7.8 Authentication credentials invalid\r\n"
+_NO_GOOD_TOKEN: Final = b'{"status":"401","schemes":"bearer","scope":"https://sandbox.invalid/smtp"}'
+_BEARER: Final = re.compile(rb"(?:user=(?P<user>[^\x01]+)|n,a=(?P<escaped>[^\x01,]+),)(?:\x01(?:host|port)=[^\x01]*)*"
+                            rb"\x01auth=Bearer (?P<token>[^\x01]+)\x01\x01", re.IGNORECASE)
 _TOO_BIG: Final = b"552 5.3.4 Message size exceeds fixed maximum message size\r\n"
 _TOO_MANY_CONNECTIONS: Final = b"421 4.7.0 Too many connections\r\n"
 _TOO_MANY_MESSAGES: Final = b"421 4.7.0 Too many messages on this connection\r\n"
@@ -156,24 +159,26 @@ class Session(Wire):
     def _auth(self, argument: bytes) -> None:
         mechanism, _, initial = argument.partition(b" ")
         mechanism = mechanism.upper()
-        if self._sandbox.credentials is None:
+        if not self._sandbox.mechanisms:
             self._say(b"502 5.5.1 AUTH not offered\r\n")
         elif not self._greeted or self._authenticated or self._sender is not None:
             self._say(b"503 5.5.1 AUTH out of order\r\n")
         elif self._sandbox.tls is not None and not self._secure:
             self._say(b"538 5.7.11 Encryption required for authentication\r\n")
+        elif mechanism.decode("ascii", "replace") not in self._sandbox.mechanisms:
+            self._say(b"504 5.5.4 Mechanism not offered\r\n")
         elif mechanism == b"PLAIN":
             self._challenge(b"", self._plain, initial)
         elif mechanism == b"LOGIN":
             self._challenge(b"VXNlcm5hbWU6", self._login_user, initial)
         else:
-            self._say(b"504 5.5.4 Mechanism not offered\r\n")
+            self._challenge(b"", self._bearer, initial)
 
     def _challenge(self, text: bytes, then: Callable[[bytes], None], initial: bytes = b"") -> None:
         """Have `then` called with the decoded response: the initial one, or the client's next line."""
 
         def take(line: bytes) -> None:
-            self._challenged = None
+            self._challenged, self._line_max = None, COMMAND_BYTES_MAX
             if line == b"*":
                 self._say(b"501 5.7.0 Authentication cancelled\r\n")
                 return
@@ -187,7 +192,7 @@ class Session(Wire):
         if initial:
             take(initial)
         else:
-            self._challenged = take
+            self._challenged, self._line_max = take, RESPONSE_BYTES_MAX
             self._say(b"334 " + text + b"\r\n")
 
     def _plain(self, response: bytes) -> None:
@@ -198,11 +203,23 @@ class Session(Wire):
     def _login_user(self, user: bytes) -> None:
         self._challenge(b"UGFzc3dvcmQ6", lambda password: self._authenticate(user, password))
 
+    def _bearer(self, response: bytes) -> None:
+        """XOAUTH2, or OAUTHBEARER (RFC 7628). A token that is not taken is told so in a challenge first."""
+        said = _BEARER.fullmatch(response)
+        user = said and (said["user"] or said["escaped"].replace(b"=2C", b",").replace(b"=3D", b"="))
+        if said and user and (self._sandbox.tokens or {}).get(said["token"].decode("ascii", "replace")) == user.decode():
+            self._conclude_login(self._sandbox.run.verdict("auth"))
+        else:
+            self._challenge(b64encode(_NO_GOOD_TOKEN), lambda _: self._conclude_login(Verdict(_WRONG_CREDENTIALS)))
+
     def _authenticate(self, user: bytes, password: bytes) -> None:
         assert self._sandbox.credentials is not None
         verdict = self._sandbox.run.verdict("auth")
         if verdict is None and (user, password) != tuple(part.encode() for part in self._sandbox.credentials):
             verdict = Verdict(_WRONG_CREDENTIALS)
+        self._conclude_login(verdict)
+
+    def _conclude_login(self, verdict: Verdict | None) -> None:
         self._authenticated = verdict is None
         self._conclude("auth", verdict, _AUTHENTICATED)
 
@@ -212,7 +229,7 @@ class Session(Wire):
         sandbox = self._sandbox
         if not self._greeted:
             self._say(b"503 5.5.1 Say EHLO first\r\n")
-        elif sandbox.credentials is not None and not self._authenticated:
+        elif sandbox.mechanisms and not self._authenticated:
             self._say(b"530 5.7.0 Authentication required\r\n")
         elif self._sender is not None:
             self._say(b"503 5.5.1 Sender already specified\r\n")

@@ -15,6 +15,7 @@ from abc import ABC, abstractmethod
 from typing import Final, cast
 
 COMMAND_BYTES_MAX: Final = 2048
+RESPONSE_BYTES_MAX: Final = 12_288  # to a challenge of a login (RFC 4954, section 4)
 WAITING_BYTES_MAX: Final = 1 << 18
 END_OF_DATA: Final = b"\r\n.\r\n"
 
@@ -30,6 +31,7 @@ class Wire(asyncio.Protocol, ABC):
         self._held = False
         self._timer: asyncio.TimerHandle | None = None
         self._upgrade: asyncio.Task[None] | None = None
+        self._line_max = COMMAND_BYTES_MAX
         self._skipping = False
         self._in_content = False
         # The content that is being read: what is kept of it, its size so far, and its last bytes.
@@ -112,7 +114,7 @@ class Wire(asyncio.Protocol, ABC):
                 break
             line = data[position:end]
             position = end + 2
-            if self._skipping or len(line) > COMMAND_BYTES_MAX:
+            if self._skipping or len(line) > self._line_max:
                 self._skipping = False
                 self._say(b"500 5.5.2 Line too long\r\n")
             else:
@@ -122,7 +124,7 @@ class Wire(asyncio.Protocol, ABC):
 
     def _rest_of(self, rest: bytes) -> bytes:
         """What has to wait for more input; of an endless line only what may be half of its CRLF."""
-        if self._held or len(rest) <= COMMAND_BYTES_MAX:
+        if self._held or len(rest) <= self._line_max:
             return rest
         self._skipping = True
         return rest[-1:]

@@ -27,7 +27,8 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gateway(Limits):
-    """`password` is sealed: only the one who holds the installation's secret key can open it."""
+    """`password` and `oauth` (what access tokens are asked for with) are sealed: only the one who holds the installation's secret
+    key can open them. `ca_certificates` are PEM."""
 
     id: int
     name: str
@@ -38,14 +39,18 @@ class Gateway(Limits):
     password: bytes | None
     connections: int
     signs_dkim: bool
+    ca_certificates: str | None
+    oauth: bytes | None
 
 
 async def create_gateway(conn: Connection, account_id: int, *, name: str, host: str, port: int, security: str,
                          username: str | None, password: bytes | None, connections: int, signs_dkim: bool,
-                         limits: Limits, replace: bool) -> int:
-    """The gateway's number; `password` sealed. Raises Conflict where the name is taken, with `replace` NotFound where not."""
+                         ca_certificates: str | None, oauth: bytes | None, limits: Limits, replace: bool) -> int:
+    """The gateway's number; `password` and `oauth` are sealed. Raises Conflict where the name is taken, with `replace` NotFound
+    where not."""
     values = {"account_id": account_id, "name": name, "host": host, "port": port, "security": security, "username": username,
-              "password": password, "connections": connections, "signs_dkim": signs_dkim, **asdict(limits)}
+              "password": password, "connections": connections, "signs_dkim": signs_dkim,
+              "ca_certificates": ca_certificates, "oauth": oauth, **asdict(limits)}
     try:
         cursor = await conn.execute(SQL.replace_gateway if replace else SQL.create_gateway, values)
     except psycopg.errors.UniqueViolation:
@@ -54,6 +59,11 @@ async def create_gateway(conn: Connection, account_id: int, *, name: str, host: 
     if row is None:
         raise NotFound(f'The account has no gateway named "{name}" to replace.')
     return int(row[0])
+
+
+async def renew_oauth(conn: Connection, old: bytes, new: bytes) -> None:
+    """Unless somebody has changed it meanwhile."""
+    await conn.execute(SQL.renew_oauth, {"old": old, "new": new})
 
 
 async def gateways_of_account(conn: Connection, account_id: int) -> list[Gateway]:

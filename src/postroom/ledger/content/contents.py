@@ -17,7 +17,7 @@ SQL = load(__file__)
 @dataclass(frozen=True, slots=True)
 class JobContent:
     """The message of a job and what it is sent with. `content`, `bodies`, `identity` and `account_fields` are JSON; `password`
-    is sealed; `token_key` is the account's."""
+    and `oauth` are sealed; `token_key` is the account's."""
 
     id: int
     account_id: int
@@ -38,6 +38,8 @@ class JobContent:
     security: str
     username: str | None
     password: bytes | None
+    ca_certificates: str | None
+    oauth: bytes | None
 
 
 async def job_content(conn: Connection, account_id: int, job_id: int) -> JobContent:

@@ -45,9 +45,13 @@ CREATE TABLE gateway (
     messages_per_connection  integer CONSTRAINT gateway_messages_per_connection_is_positive CHECK (messages_per_connection > 0),
     daily_quota              integer CONSTRAINT gateway_quota_is_positive CHECK (daily_quota > 0),
     warm_up_from             integer CONSTRAINT gateway_warm_up_is_positive CHECK (warm_up_from > 0),
+    ca_certificates  text,  -- PEM; they vouch for it instead of those of the machine that speaks to it
+    oauth            bytea, -- where and with what access tokens are asked for; JSON, sealed as the password is
     CONSTRAINT gateway_name_is_taken UNIQUE (account_id, name),
     CONSTRAINT gateway_of_account UNIQUE (account_id, id),
-    CONSTRAINT gateway_password_has_a_username CHECK (password IS NULL OR username IS NOT NULL)
+    CONSTRAINT gateway_password_has_a_username CHECK (password IS NULL OR username IS NOT NULL),
+    CONSTRAINT gateway_oauth_has_a_username_and_no_password
+        CHECK (oauth IS NULL OR (username IS NOT NULL AND password IS NULL))
 );
 
 -- How fast a gateway may be used right now, by all workers and machines together.

@@ -6,7 +6,7 @@ What passes can be compiled; what a single recipient's values then do is `Unrend
 In the templates a recipient's fields stand at the top, `{{ first_name }}`, or by any name, `{{ fields["First name"] }}`;
 beside them `{{ email }}`, `{{ unsubscribe_url }}` and `{{ account.name }}`. A missing field is empty. Subject, preheader and
 text are plain; in the HTML every value is escaped, stands in text or in quotes (`places`), and begins no address that does
-anything but lead somewhere (`links`). From and Reply-To are no templates, and a merge field in them is a fault.
+anything but lead somewhere (`links`). From, Reply-To and headers are no templates, and a merge field in them is a fault.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from postroom.message.content import Content as Content
 from postroom.message.liquid import foreign, places
 from postroom.message.liquid.spelling import as_meant, with_line_feeds
 from postroom.message.markup.masked import merge_field_in
-from postroom.message.wire import headers
+from postroom.message.wire import headers, own_headers
 from postroom.message.wire.address import AddressRefused, parse_address
 from postroom.message.wire.headers import Unrenderable
 
@@ -190,4 +190,8 @@ def _header_faults(content: Content) -> list[Fault]:
             faults.append(Fault(f"{name}: {error.reason}", field=field))
         except Unrenderable as error:
             faults.append(Fault(error.reason, field=field))
-    return faults
+    for name, value in content.headers:  # JSON, tags and addresses would each need a value to be escaped in another way
+        if found := merge_field_in(value):
+            faults.append(Fault(f'The header field "{name}" is the same for everybody and takes no merge field: "{found}".',
+                                field="headers"))
+    return faults + own_headers.faults(content.headers)

@@ -12,7 +12,8 @@ address, a link or a Message-ID too long to fold. `check` proves it of the bytes
 Fails: `Unrenderable` for a recipient whose values cannot be sent; `InvalidInput` for a content that `template.check` refuses.
 
 The header fields, in order: From, To, Subject, Message-ID, Date, Reply-To if there is one, List-Id, List-Unsubscribe
-where there is a way out, List-Unsubscribe-Post where one click is enough for it, Feedback-ID, MIME-Version, Content-Type.
+where there is a way out, List-Unsubscribe-Post where one click is enough for it, Feedback-ID, the job's own, MIME-Version,
+Content-Type.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from postroom.message.liquid.reserved import EMAIL, MEANT, UNSUBSCRIBE_URL
 from postroom.message.liquid.template import parse
 from postroom.message.render.assembly import ADDRESS, POSITION, SUBJECT, UNSUBSCRIBE, Assembly, Draft
 from postroom.message.render.parts import MESSAGE_MAX, Budget, Part, half_a_character, take_apart, too_large
-from postroom.message.wire import headers
+from postroom.message.wire import headers, own_headers
 from postroom.message.wire.address import envelope, parse_address
 from postroom.message.wire.file_part import mime_part
 from postroom.message.wire.headers import Unrenderable
@@ -209,6 +210,9 @@ def _add_headers(draft: Draft, content: Content, stamp: Stamp, identity: Identit
         draft.add(b"Reply-To: " + parse_address(content.reply_to, ascii_only=True).envelope + b"\r\n")
     if identity is not None:
         names += _add_list_headers(draft, stamp, identity, domain)
+    for (name, _), line in zip(content.headers, own_headers.written(content.headers), strict=True):
+        names.append(name)
+        draft.add(line)
     draft.add(b"MIME-Version: 1.0\r\n")
     return [*names, "MIME-Version", "Content-Type"]
 

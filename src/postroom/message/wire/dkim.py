@@ -34,7 +34,6 @@ _LISTED: Final = (
     b" content-type"
 )
 SIGNED: Final = tuple(dict.fromkeys(_LISTED.replace(b"\r\n ", b"").split(b":")))
-_IS_SIGNED: Final = frozenset(SIGNED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +84,17 @@ def generate(algorithm: str) -> tuple[str, str]:
 
 
 class Dkim:
-    """Signs the messages of one job. `tail` is how each of them ends, cut between two lines: hashed, but not returned."""
+    """Signs the messages of one job. `tail` is how each of them ends, cut between two lines: hashed, but not returned. `more` are
+    names of fields, in lower case, that are signed beside the usual ones.
+    """
 
-    def __init__(self, signers: Sequence[Signer], moment: datetime, tail: bytes = b"") -> None:
+    def __init__(self, signers: Sequence[Signer], moment: datetime, tail: bytes = b"", more: Sequence[bytes] = ()) -> None:
         self.field_count = len(signers)
         self.is_slow = any(signer.algorithm == RSA for signer in signers)
         self._tail = tail.rstrip(b"\r\n")
-        openings = [_opening(signer, int(moment.timestamp())) for signer in signers]
+        self._signed = (*SIGNED, *more)
+        listed = _LISTED + b"".join(b":\r\n %b:%b" % (name, name) for name in more)
+        openings = [_opening(signer, int(moment.timestamp()), listed) for signer in signers]
         self._signers = [(signer.make_signature, opening, b"dkim-signature:" + _relaxed(opening).partition(b": ")[2])
                          for signer, opening in zip(signers, openings, strict=True)]
 
@@ -106,7 +109,7 @@ class Dkim:
     def sign(self, message: bytes, body_hash: bytes | None = None) -> bytes:
         """The message with a DKIM-Signature of each signer in front. `body_hash` saves hashing where the body is known."""
         body = _base64(self.body_hash(message) if body_hash is None else body_hash)
-        fields = _fields_to_sign(message[:_end_of_header(message)])
+        fields = _fields_to_sign(message[:_end_of_header(message)], self._signed)
         pieces: list[bytes] = []
         for make_signature, opening, canonical in self._signers:
             signature = b"b=" + _base64(make_signature(b"%b%b%b; b=" % (fields, canonical, body)))
@@ -115,27 +118,27 @@ class Dkim:
         return b"".join((*pieces, message))
 
 
-def _opening(signer: Signer, seconds: int) -> bytes:
+def _opening(signer: Signer, seconds: int, listed: bytes) -> bytes:
     """The field up to the hash of the body, folded; a name may be longer than a line, and cannot be broken."""
     return (f"DKIM-Signature: v=1; a={signer.algorithm}; c=relaxed/simple; t={seconds};\r\n d={signer.domain};\r\n "
-            f"s={signer.selector};\r\n h=".encode("ascii") + _LISTED + b"; bh=")
+            f"s={signer.selector};\r\n h=".encode("ascii") + listed + b"; bh=")
 
 
 def _end_of_header(message: bytes) -> int:
     return message.index(b"\r\n\r\n")
 
 
-def _fields_to_sign(header: bytes) -> bytes:
+def _fields_to_sign(header: bytes, signed: tuple[bytes, ...]) -> bytes:
     """The fields that are signed, relaxed (RFC 6376 3.4.2), in the order of h=."""
     found: dict[bytes, bytes] = {}
     for line in _relaxed(header).split(b"\r\n"):
         name, _, value = line.partition(b":")
         name = name.rstrip(b" ").lower()
-        if name in _IS_SIGNED:
+        if name in signed:
             if name in found:
                 raise ValueError(f"the message has the field {name.decode('ascii')} twice")
             found[name] = b"%b:%b\r\n" % (name, value.strip(b" "))
-    return b"".join([found[name] for name in SIGNED if name in found])
+    return b"".join([found[name] for name in signed if name in found])
 
 
 def _relaxed(fields: bytes) -> bytes:
