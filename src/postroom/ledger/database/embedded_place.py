@@ -16,6 +16,7 @@ import pwd
 import secrets
 import shutil
 import signal
+import stat
 import subprocess
 import time
 from collections.abc import AsyncIterator
@@ -29,6 +30,7 @@ from postroom.errors import Unavailable
 
 SYSTEM_USER = "postroom"
 SYSTEM_PLACE = Path("/var/lib/postroom")
+SHORT_PLACE = Path("/tmp")  # noqa: S108 - for a directory of our own in it, 0700
 COMMAND_TIMEOUT_S = 700.0
 ORPHANS_TIMEOUT_S = 5.0
 POLL_S = 0.02
@@ -238,6 +240,59 @@ def _orphans(data: Path) -> list[int]:
             if os.readlink(process / "cwd") == str(data) and os.readlink(process / "exe").endswith("/postgres"):
                 found.append(int(process.name))
     return found
+
+
+class SocketLink:
+    """A short way to a long data directory: a link in a directory of our own below /tmp, whose name the home remembers.
+
+    Whoever cleans /tmp may take it, so it is looked at at every use and made again, with the same name: what was told to others
+    stays right. Not in /run/user, which goes with its user's last session while the server goes on.
+    """
+
+    def __init__(self, record: Path) -> None:
+        self._record = record
+
+    def to(self, data: Path, account: ServerAccount | None) -> Path:
+        """The link, which leads to `data`. Raises Unavailable."""
+        try:
+            remembered = Path(self._record.read_text().strip())
+        except OSError:
+            remembered = None
+        try:
+            if remembered is not None and self._made(remembered, data, account):
+                return remembered
+            if remembered is not None:
+                log.error("somebody else has taken the place of the way to the embedded PostgreSQL's socket; it gets another",
+                          place=str(remembered.parent))
+            while not self._made(link := SHORT_PLACE / f"postroom-{secrets.token_hex(4)}" / "data", data, account):
+                pass
+            self._record.write_text(f"{link}\n")
+        except OSError as error:
+            raise Unavailable(f"The way to the embedded PostgreSQL's socket cannot be made in {SHORT_PLACE}: {error.strerror}. "
+                              "Let this user write there, or choose a POSTROOM_HOME with a shorter path.") from error
+        return link
+
+    def remove(self) -> None:
+        with contextlib.suppress(OSError):
+            link = Path(self._record.read_text().strip())
+            link.unlink()
+            link.parent.rmdir()
+            self._record.unlink()
+
+    @staticmethod
+    def _made(link: Path, data: Path, account: ServerAccount | None) -> bool:
+        """Whether it is there, or could be made: never in somebody else's directory, nor in place of a copied home's link."""
+        uid = account.uid if account else os.geteuid()
+        with contextlib.suppress(FileExistsError):
+            link.parent.mkdir(mode=0o700)
+            if account:
+                account.own(link.parent)
+        found = link.parent.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != uid or found.st_mode & 0o077:
+            return False
+        with contextlib.suppress(FileExistsError):
+            link.symlink_to(data)
+        return Path(os.readlink(link)) == data
 
 
 class HomeLock:
