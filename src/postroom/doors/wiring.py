@@ -174,6 +174,11 @@ def has_secret_key(settings: Settings) -> bool:
     return settings.secret_key is not None or (settings.home / "secret_key").exists()
 
 
+def has_database(settings: Settings) -> bool:
+    """Whether there is one: yours, or an embedded one that was made before."""
+    return settings.database_url is not None or EmbeddedPostgres(settings.home).data.exists()
+
+
 async def work(settings: Settings, stop: asyncio.Event) -> None:
     """One worker process until `stop` is set: then it finishes its windows, gives the rest back, and returns."""
     from postroom.message.liquid import merge  # noqa: F401 - the templates' language takes 0.3 s to load: now, not in the first job
@@ -312,7 +317,7 @@ async def look_at_database(settings: Settings) -> DatabaseFacts | None:
 
     Raises Unavailable: not there, too old, takes no writes, or may forget what it committed.
     """
-    if settings.database_url is None and not EmbeddedPostgres(settings.home).data.exists():
+    if not has_database(settings):
         return None
     async with _server(settings) as url, await db.connect(url, name="postroom check") as connection:
         db.require_version(connection)

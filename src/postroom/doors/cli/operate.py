@@ -17,7 +17,7 @@ from postroom.config import SECRETS, Settings, as_markdown, described, read_sett
 from postroom.domain.checking import Finding, Level
 from postroom.doors import logs, supervisor, wiring
 from postroom.doors.check import check_all
-from postroom.doors.cli.terminal import JsonOption, actor, err, out, plain, print_json, table, with_postroom
+from postroom.doors.cli.terminal import JsonOption, actor, err, out, plain, print_json, say_home, table, with_postroom
 from postroom.doors.process import run
 from postroom.doors.supervisor import Installation
 from postroom.doors.wiring import Postroom
@@ -43,6 +43,7 @@ def serve(
     """
     logs.configure(logging.INFO)
     settings = with_changes(read_settings(), port=port, workers=workers)
+    say_home(settings)
     run(_serve(settings))
 
 
@@ -89,7 +90,9 @@ def worker() -> None:
     SIGTERM or Ctrl-C: it takes nothing new, books what the gateway answers, and ends.
     """
     logs.configure(logging.INFO)
-    run(work(read_settings()))
+    settings = read_settings()
+    say_home(settings)
+    run(work(settings))
 
 
 def check(as_json: JsonOption = False) -> None:
