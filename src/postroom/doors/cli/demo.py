@@ -173,7 +173,7 @@ async def _account(postroom: Postroom) -> Account:
     except NotFound:
         account = await accounts.create_account(postroom.pool, ACCOUNT)
         opt_outs = io.BytesIO(_sample("opt_outs.csv").read_bytes())
-        await suppressions.suppress(postroom.pool, account.id, (row.address for row in ListFile(opt_outs, "table")))
+        await suppressions.suppress(postroom.pool, account.id, (row.address for row in ListFile(opt_outs, "table")), by=DEMO)
     if await domains.keys_of_account(postroom.pool, account.id):
         return account
     await domains.add_domain(postroom.pool, postroom.secrets, account.id, _told()["from_address"].partition("@")[2], ["ed25519"])
