@@ -44,6 +44,10 @@ class Settings(Struct, frozen=True, kw_only=True):
                     "workers are kept: a directory on a local disk, the same for every process here. By default an existing "
                     ".postroom here or in the checkout, else postroom in XDG_DATA_HOME or ~/.local/share; for root "
                     "/var/lib/postroom/home.")] = field(default_factory=lambda: find_home(_without_home(os.environ)).path)
+    user: Annotated[str, Meta(
+        description="As whom the embedded database, the web process and the workers run where root starts them; the owner of "
+                    "existing data goes before. `postroom` is made if it is missing; with `root` web and workers stay root.",
+    )] = "postroom"
     secret_key: Annotated[str | None, Meta(
         description="Seals gateway passwords and DKIM keys. Without it one is generated under POSTROOM_HOME. "
                     "Every machine of an installation needs the same.")] = None

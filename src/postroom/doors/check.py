@@ -27,12 +27,21 @@ HERE_ALONE = (".localdomain", ".localhost", ".local", ".internal", ".lan", ".hom
 async def check_all(settings: Settings) -> list[Finding]:
     """Every finding, in the order in which things are needed."""
     findings = [Finding(Level.WARNING, "settings", told) for told in misspelt()]
-    findings += [*check_home(settings, find_home()), _secret_key(settings), _port(settings), _name(settings)]
+    findings += [*check_home(settings, find_home()), await _user(settings)]
+    findings += [_secret_key(settings), _port(settings), _name(settings)]
     database, usable = await _database(settings)
     findings.append(database)
     if usable:
         findings += await _accounts(settings)
     return findings
+
+
+async def _user(settings: Settings) -> Finding:
+    try:
+        runs_as = await wiring.runs_as(settings, may_create=False)
+    except Unavailable as error:
+        return Finding(Level.ERROR, "user", str(error))
+    return Finding(Level.WARNING if runs_as.is_wrong else Level.OK, "user", runs_as.told)
 
 
 def _secret_key(settings: Settings) -> Finding:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Iterable
 from typing import Annotated
@@ -92,7 +93,20 @@ def worker() -> None:
     logs.configure(logging.INFO)
     settings = read_settings()
     say_home(settings)
+    run(_as_whoever_works(settings))
     run(work(settings))
+
+
+async def _as_whoever_works(settings: Settings) -> None:
+    """Root becomes somebody else here, by way of another program, so that nothing is left of what root had opened."""
+    if os.geteuid() != 0:
+        return
+    if not wiring.has_database(settings):
+        await wiring.migrate_database(settings)  # made while we may
+    if (user := await supervisor.unprivileged(settings)) is not None:
+        environment = supervisor.environment_of(msgspec.structs.replace(settings, home=settings.home.absolute()))
+        command = user.command(sys.executable, "-m", "postroom.doors.worker")
+        os.execve(command[0], command, {**environment, **user.environment()})  # noqa: S606 - no shell is meant
 
 
 def check(as_json: JsonOption = False) -> None:

@@ -13,7 +13,7 @@ Promises:
   /tmp leads there; what cleans /tmp may take it: the next `start` puts it back, and nobody who is connected notices.
 - A socket that is gone itself cannot be put back by anybody: the server is started again, and sessions are made anew.
 - A stale or zombie postmaster.pid is no running server; a half-made data directory is never used.
-- Run by root it becomes the owner of the data, or the system user `postroom`, created if missing. Where that user
+- Run by root it becomes the owner of the data, or `user`, by default `postroom`, created if missing. Where that user
   cannot enter the home or the wheel (below /root, say), data or binaries live under /var/lib/postroom; `home/pgdata`
   is then a link to the data.
 
@@ -42,14 +42,13 @@ from postroom.ledger.database.embedded_place import (
     POLL_S,
     Binaries,
     HomeLock,
-    ServerAccount,
     SocketLink,
     data_place,
     end_orphans,
     is_alive,
     is_postmaster,
-    run_as,
 )
+from postroom.ledger.database.system_user import SYSTEM_USER, SystemUser, run_as
 
 SOCKET_NAME = ".s.PGSQL.5432"
 SOCKET_PATH_BYTES_MAX = 103 if sys.platform == "darwin" else 107
@@ -89,14 +88,16 @@ class _Running:
 class EmbeddedPostgres:
     """The server of one home. `url` holds the password, and is empty before `start` has returned.
 
-    `durable=False` is for tests only; `db.open_pool` refuses such a server unless it is told `unsafe`.
+    `durable=False` is for tests only; `db.open_pool` refuses such a server unless it is told `unsafe`. `user` runs new data where
+    root starts it.
     """
 
-    def __init__(self, home: Path, *, durable: bool = True) -> None:
+    def __init__(self, home: Path, *, durable: bool = True, user: str = SYSTEM_USER) -> None:
         self.home = home.absolute()
         self.url = ""
         self._durable = durable
-        self._account: ServerAccount | None = None
+        self._user = user
+        self._account: SystemUser | None = None
         self._binaries: Binaries | None = None
         self._start_lock = HomeLock(self.home / "postgres.start.lock")
         self._users_lock = HomeLock(self.home / "postgres.users.lock")
@@ -160,7 +161,7 @@ class EmbeddedPostgres:
     async def _find_binaries(self) -> Binaries:
         """Decide who runs the server, and from which copy of the binaries."""
         if self._binaries is None:
-            self._account = await ServerAccount.choose(self.data if self.data.exists() else None)
+            self._account = await SystemUser.choose(self.data if self.data.exists() else None, self._user)
             self._binaries = await Binaries.find(self._account)
         return self._binaries
 
