@@ -20,7 +20,7 @@ async def test_an_account_is_deleted_by_its_name_typed_once_more(stage: Stage, c
     account = await stage.account("The Club", threshold=2)
     await stage.account("School")
     job = await stage.submit(account, 3)
-    one_sentence(await cli("account", "delete", "The Club"), "1 jobs with 3 recipients", '--yes "The Club"')
+    one_sentence(await cli("account", "delete", "The Club"), "1 job, 3 recipients, 0 contacts", '--yes "The Club"')
     one_sentence(await cli("account", "delete", "The Club", "--yes", "Club"), 'give its name as it is: "The Club"')
     one_sentence(await cli("account", "delete", "The Club", "--yes", "The Club"), f"job {job.id} (Pending approval)", "cancel")
     one_sentence(await cli("account", "delete", "Nobody", "--yes", "Nobody"), "no account named")
@@ -35,7 +35,7 @@ async def test_in_a_terminal_it_says_what_goes_and_asks_for_the_name(stage: Stag
     for typed, status in (("club\n", 2), ("The Club\n", 0)):
         async with in_terminal(home, "account", "delete", "The Club", **url_settings) as terminal:
             await terminal.until("Type the account's name")
-            assert "1 gateways" in " ".join(terminal.said.split())
+            assert "1 gateway," in " ".join(terminal.said.split())
             terminal.type(typed)
             assert await terminal.ended() == status
     with pytest.raises(NotFound):

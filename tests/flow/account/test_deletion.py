@@ -204,3 +204,19 @@ async def test_a_contact_goes_and_leaves_every_count_and_the_opt_out(stage: Stag
     with pytest.raises(InvalidInput):
         await delete_contact(stage.pool, account, "nobody")
     assert (await deletion.holdings(stage.pool, account)).contacts == 2
+
+
+async def test_what_the_engine_still_had_to_do_for_it_comes_to_nothing(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    account, other = await stage.account("Club", threshold=2), await stage.account("School")
+    for count in (1, 5):  # one that would be sent, one that would be checked
+        await cancel(stage.pool, account, (await stage.submit(account, count)).id, by="boss")
+    assert await stage.query("SELECT FROM procrastinate_jobs WHERE status = 'todo'") != []
+    await delete_account(stage.pool, account, named="Club", by="boss")
+    async with stage.worker():
+        assert (await stage.over(other, (await stage.submit(other, 3)).id)).sent == 3
+
+        async def is_idle() -> bool:
+            return await stage.query("SELECT FROM procrastinate_jobs WHERE status IN ('todo', 'doing')") == []
+        await eventually(is_idle)
+    assert await stage.query("SELECT task_name FROM procrastinate_jobs WHERE status = 'failed'") == []
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []

@@ -96,5 +96,6 @@ def _delete(account: str | None, act: Callable[[Postroom, int], Awaitable[object
 
 
 def _told(held: Holdings) -> str:
-    return (f"{held.jobs:,} jobs with {held.recipients:,} recipients, {held.contacts:,} contacts, "
-            f"{held.suppressions:,} opt-outs, {held.gateways:,} gateways, {held.domains:,} sending domains, {held.keys:,} keys")
+    return ", ".join(f"{count:,} {one if count == 1 else f'{one}s'}" for count, one in (
+        (held.jobs, "job"), (held.recipients, "recipient"), (held.contacts, "contact"), (held.suppressions, "opt-out"),
+        (held.gateways, "gateway"), (held.domains, "sending domain"), (held.keys, "key")))

@@ -45,7 +45,7 @@ async def delete_account(pool: Pool, account_id: int, *, named: str, by: str) ->
         _refuse(await ledger.active_jobs(conn, account_id), f'The account "{name}" is needed')
         gone = await ledger.holdings(conn, account_id)
         await ledger.delete_account(conn, account_id, by=by)
-    log.warning("an account was deleted", account=name, account_id=account_id, by=by, jobs=gone.jobs, recipients=gone.recipients)
+    log.info("an account was deleted", account=name, account_id=account_id, by=by, jobs=gone.jobs, recipients=gone.recipients)
     return gone
 
 
