@@ -46,7 +46,7 @@ def test_whoever_has_no_home_directory_is_told_what_to_set(place: Path, monkeypa
     monkeypatch.delenv("HOME")
     with pytest.raises(InvalidInput, match=r"no home directory.*set POSTROOM_HOME"):
         read_settings({})
-    assert read_settings({"POSTROOM_HOME": "/srv/mail"}).home == Path("/srv/mail")
+    assert read_settings({"POSTROOM_HOME": "/srv/mail", "POSTROOM_PORT": "80"}).home == Path("/srv/mail")
 
 
 @pytest.mark.parametrize("where", ["here", "checkout"])

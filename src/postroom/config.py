@@ -125,14 +125,15 @@ def described() -> Iterator[Setting]:
 def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     """An empty variable counts as unset. Raises InvalidInput that names the variable and what is wrong with it."""
     given = {name: environ[variable(name)] for name in Settings.__struct_fields__ if environ.get(variable(name))}
+    home = {"home": str(find_home(environ).path)}
     for name, text in given.items():
         try:
-            msgspec.convert({name: text}, Settings, strict=False, dec_hook=_path)
+            msgspec.convert(home | {name: text}, Settings, strict=False, dec_hook=_path)
         except msgspec.ValidationError as error:
             shown = "" if name in SECRETS else f' "{text}"'
             told = str(error).split(" - at ")[0].split(", got ")[0].replace("`", "")
             raise InvalidInput(f"{variable(name)}{shown} is not valid: {told.lower()}.", field=variable(name)) from None
-    settings = msgspec.convert({"home": str(find_home(environ).path)} | given, Settings, strict=False, dec_hook=_path)
+    settings = msgspec.convert(home | given, Settings, strict=False, dec_hook=_path)
     settings.networks()
     return settings
 

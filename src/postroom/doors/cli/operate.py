@@ -206,9 +206,8 @@ def _shown(in_force: Settings) -> dict[str, object]:
 
 def _settings_table(in_force: Settings) -> Table:
     """With where each value comes from."""
-    listed, defaults = table("Setting", "In force", ""), Settings()
+    listed = table("Setting", "In force", "")
     for one in described():
-        is_default = getattr(defaults, one.name) == getattr(in_force, one.name)
         value = _shown(in_force)[one.variable]
-        listed.add_row(one.variable, "" if value is None else str(value), "default" if is_default else "set")
+        listed.add_row(one.variable, "" if value is None else str(value), "set" if os.environ.get(one.variable) else "default")
     return listed
