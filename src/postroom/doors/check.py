@@ -10,7 +10,7 @@ import asyncio
 from postroom.config import Settings, find_home, misspelt
 from postroom.domain.checking import Finding, Level
 from postroom.doors import supervisor, wiring
-from postroom.doors.home import check_home
+from postroom.doors.home import check_home, owner_of
 from postroom.doors.wiring import Postroom
 from postroom.errors import PostroomError, Unavailable
 from postroom.flow.account import accounts, domains, gateways
@@ -41,7 +41,10 @@ async def _user(settings: Settings) -> Finding:
         runs_as = await wiring.runs_as(settings, may_create=False)
     except Unavailable as error:
         return Finding(Level.ERROR, "user", str(error))
-    return Finding(Level.WARNING if runs_as.is_wrong else Level.OK, "user", runs_as.told)
+    data = wiring.embedded_of(settings).data
+    is_there = settings.database_url is None and wiring.has_database(settings)
+    database = f" The embedded database runs as {owner_of(data)}." if is_there else ""
+    return Finding(Level.WARNING if runs_as.is_wrong else Level.OK, "user", runs_as.told + database)
 
 
 def _secret_key(settings: Settings) -> Finding:

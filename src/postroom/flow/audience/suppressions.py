@@ -72,7 +72,7 @@ async def lift(pool: Pool, account_id: int, address: str, reason: str, *, by: st
 
 def said(one: Suppression) -> str:
     """In a sentence."""
-    return f"{one.address} is suppressed since {one.since:%Y-%m-%d}, by {one.by}: {one.reason.rstrip('.')}."
+    return f"{one.address} is suppressed since {one.since:%Y-%m-%d} ({one.by}): {one.reason.rstrip('.')}."
 
 
 def _key(address: str) -> str:
