@@ -68,6 +68,6 @@ lock: ## Write the lock files again from pyproject.toml (UPGRADE=1 takes newer v
 	$(lock) pyproject.toml --group build --group dev --group bench -c requirements-dev.lock -o requirements-bench.lock
 	$(lock) --group client -o requirements-client.lock
 
-clean: ## Remove the virtual environment and every cache; data in .postroom stays
+clean: ## Remove the virtual environment and every cache; data stays
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist src/*.egg-info
 	find src tests proofs bench tools -name __pycache__ -type d -prune -exec rm -rf {} +

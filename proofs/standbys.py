@@ -20,7 +20,8 @@ from psycopg import sql
 from postroom.flow.delivery.guard import DOUBT
 from postroom.gateway.dead_journals import dead_journals
 from postroom.ledger.database.embedded import SOCKET_NAME, EmbeddedPostgres
-from postroom.ledger.database.embedded_place import Binaries, ServerAccount
+from postroom.ledger.database.embedded_place import Binaries
+from postroom.ledger.database.system_user import SystemUser
 from postroom.ledger.job.jobs import JobOverview
 from postroom.tasks import end
 from proofs.installation import Place, eventually
@@ -77,7 +78,7 @@ async def standby(primary: EmbeddedPostgres, home: Path, *, synchronous: bool) -
 async def copied(server: EmbeddedPostgres, data: Path, *options: str, through: Path | None = None) -> Path:
     """A base backup of it as it is when this returns: a data directory. `through` is the directory of another socket."""
     there = urlsplit(server.url)
-    binaries = await Binaries.find(await ServerAccount.choose(server.data))
+    binaries = await Binaries.find(await SystemUser.choose(server.data))
     owner = server.data.stat()
     data.mkdir(mode=0o700)
     os.chown(data, owner.st_uid, owner.st_gid)
@@ -106,7 +107,7 @@ async def loaded(dump: Path, home: Path, server: EmbeddedPostgres) -> Path:
 
 
 async def _run(name: str, *options: str) -> None:
-    binaries = await Binaries.find(await ServerAccount.choose(None))
+    binaries = await Binaries.find(await SystemUser.choose(None))
     await asyncio.to_thread(subprocess.run, [binaries.path(name), *options], check=True, capture_output=True)
 
 

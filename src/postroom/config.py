@@ -4,10 +4,12 @@ names, defaults, `postroom check` and docs/operations.md come from here.
 
 from __future__ import annotations
 
+import difflib
 import os
 import socket
+import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
@@ -18,6 +20,10 @@ from msgspec import Meta, Struct, field
 from postroom.errors import InvalidInput
 
 PREFIX = "POSTROOM_"
+LOCAL_HOME = ".postroom"  # where every home was by default once: in the directory of the start
+SYSTEM_HOME = Path("/var/lib/postroom/home")
+NEAR = 0.7  # of difflib's ratio
+CHECKOUT = Path(__file__).parents[2]  # where this is one
 SECRETS = frozenset({"database_url", "secret_key"})
 
 
@@ -35,7 +41,13 @@ class Settings(Struct, frozen=True, kw_only=True):
                     "For tests only.")] = False
     home: Annotated[Path, Meta(
         description="Where the embedded database, its password, the generated secret key, and the journals of this machine's "
-                    "workers are kept: a directory on a local disk, the same for every process here.")] = Path(".postroom")
+                    "workers are kept: a directory on a local disk, the same for every process here. By default an existing "
+                    ".postroom here or in the checkout, else postroom in XDG_DATA_HOME or ~/.local/share; for root "
+                    "/var/lib/postroom/home.")] = field(default_factory=lambda: find_home(_without_home(os.environ)).path)
+    user: Annotated[str, Meta(
+        description="As whom the embedded database, the web process and the workers run where root starts them; the owner of "
+                    "existing data goes before. `postroom` is made if it is missing; with `root` web and workers stay root.",
+    )] = "postroom"
     secret_key: Annotated[str | None, Meta(
         description="Seals gateway passwords and DKIM keys. Without it one is generated under POSTROOM_HOME. "
                     "Every machine of an installation needs the same.")] = None
@@ -113,16 +125,90 @@ def described() -> Iterator[Setting]:
 def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     """An empty variable counts as unset. Raises InvalidInput that names the variable and what is wrong with it."""
     given = {name: environ[variable(name)] for name in Settings.__struct_fields__ if environ.get(variable(name))}
+    home = {"home": str(find_home(environ).path)}
     for name, text in given.items():
         try:
-            msgspec.convert({name: text}, Settings, strict=False, dec_hook=_path)
+            msgspec.convert(home | {name: text}, Settings, strict=False, dec_hook=_path)
         except msgspec.ValidationError as error:
             shown = "" if name in SECRETS else f' "{text}"'
             told = str(error).split(" - at ")[0].split(", got ")[0].replace("`", "")
             raise InvalidInput(f"{variable(name)}{shown} is not valid: {told.lower()}.", field=variable(name)) from None
-    settings = msgspec.convert(given, Settings, strict=False, dec_hook=_path)
+    settings = msgspec.convert(home | given, Settings, strict=False, dec_hook=_path)
     settings.networks()
     return settings
+
+
+def misspelt(environ: Mapping[str, str] = os.environ) -> list[str]:
+    """A sentence on each variable that looks like a setting and is none."""
+    told = []
+    for name in sorted(environ):
+        if name.upper().startswith(PREFIX) and name not in map(variable, Settings.__struct_fields__):
+            near = difflib.get_close_matches(name[len(PREFIX):].lower(), Settings.__struct_fields__, 1, NEAR)
+            hint = f"Is {variable(near[0])} meant?" if near else "postroom settings lists those that there are."
+            told.append(f"{name} is no setting, and does nothing. {hint}")
+    return told
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The directory of this installation, and why it is that one. `others` exist too, and are not used."""
+
+    path: Path
+    because: str
+    others: tuple[Path, ...] = ()
+
+
+def find_home(environ: Mapping[str, str] = os.environ) -> Home:
+    """What POSTROOM_HOME says; else the first that exists of .postroom here and in the checkout; else the user's own.
+
+    Raises InvalidInput where the user has no home directory and nothing says where else.
+    """
+    if named := environ.get(variable("home")):
+        return Home(Path(named), f"{variable('home')} says so")
+    found = {path: because for path, because in (
+        (Path(LOCAL_HOME), "it is in the directory of this start"),
+        (CHECKOUT / LOCAL_HOME, "it is in the checkout"),
+    ) if _is_directory(path)}
+    used = [Home(path.absolute(), because) for path, because in found.items() if _is_ours(path)]
+    try:
+        used.append(Home(_users_home(environ), "it is where this user's data is kept"))
+    except InvalidInput:
+        if not used:
+            raise
+    exist = dict.fromkeys([*(path.absolute() for path in found), *(home.path for home in used if _is_directory(home.path))])
+    return replace(used[0], others=tuple(other for other in exist if other != used[0].path))
+
+
+def _without_home(environ: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environ.items() if name != variable("home")}
+
+
+def _users_home(environ: Mapping[str, str]) -> Path:
+    """By the XDG Base Directory Specification, in which a relative path counts for nothing. Root's is where the user that it
+    drops to can enter it."""
+    data = Path(environ.get("XDG_DATA_HOME", ""))
+    if data.is_absolute():
+        return data / "postroom"
+    if os.geteuid() == 0:
+        return SYSTEM_HOME
+    try:
+        return Path.home() / ".local" / "share" / "postroom"
+    except RuntimeError:
+        raise InvalidInput(f"This user has no home directory, so there is no place for Postroom's data: set {variable('home')}.",
+                           field=variable("home")) from None
+
+
+def _is_directory(home: Path) -> bool:
+    try:
+        return home.is_dir()
+    except OSError:
+        return False  # this user may not even look
+
+
+def _is_ours(home: Path) -> bool:
+    """Not one that somebody else has left in our way; root takes anybody's, but none from a directory that all may write."""
+    owner, around = home.stat().st_uid, home.parent.stat().st_mode
+    return owner == os.geteuid() or (os.geteuid() == 0 and not around & stat.S_IWOTH)
 
 
 def _path(kind: type, value: Any) -> Any:

@@ -38,11 +38,11 @@ def environment(home: Path, **settings: str) -> dict[str, str]:
                    "POSTROOM_ALLOWED_NETWORKS": NETWORKS, **settings}
 
 
-async def postroom(home: Path, *arguments: str, stdin: str = "", **settings: str) -> Ended:
+async def postroom(home: Path, *arguments: str, stdin: str = "", cwd: Path | None = None, **settings: str) -> Ended:
     """Run it to its end."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "postroom.doors.cli.main", *arguments, stdin=PIPE, stdout=PIPE, stderr=PIPE,
-        env=environment(home, **settings))
+        env=environment(home, **settings), cwd=cwd)
     async with asyncio.timeout(PATIENCE_S):
         out, err = await process.communicate(stdin.encode())
     assert process.returncode is not None

@@ -34,7 +34,9 @@ ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = ["demo", "serve", "sign-in", "worker", "send", "jobs", "jobs list", "jobs show", "jobs recipients", "jobs approve",
             "jobs cancel", "jobs pause", "jobs resume", "jobs continue", "jobs settle", "account create", "account list",
             "account set", "account show", "gateway create", "gateway list", "key create", "key list", "key revoke",
-            "contacts import", "suppress", "sandbox", "check", "settings", "migrate", "trust-database", "version"]
+            "account delete", "gateway delete", "domain delete", "contacts import", "contacts delete", "suppress",
+            "suppressions list", "suppressions show", "suppressions add", "suppressions remove",
+            "sandbox", "check", "settings", "migrate", "trust-database", "version"]
 MESSAGE = ("--subject", "News for {{ name }}", "--from", "The Club <news@club.example>")
 
 

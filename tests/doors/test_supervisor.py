@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from postroom.doors.home import owner_name
 from postroom.doors.supervisor import listen
 from postroom.errors import Unavailable
 from postroom.gateway.sandbox.script import Answer, Script
@@ -118,6 +119,34 @@ async def test_sigterm_waits_for_the_gateway_s_answer_and_a_second_one_does_not(
         process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(20):
             assert await process.wait() == 0
+
+
+def user_of(pid: int) -> int:
+    return Path(f"/proc/{pid}").stat().st_uid
+
+
+async def test_what_root_starts_runs_as_somebody_else_who_is_given_the_home_of_before(
+        home: Path) -> None:
+    (home / "journal").mkdir(mode=0o700)  # as an earlier version made it
+    (home / "journal" / "mark.lock").touch(mode=0o600)
+    async with running(home, "serve", "--port", "0", until="Sign in:") as (process, lines):
+        async with httpx.AsyncClient(timeout=30) as client:
+            assert (await client.get(f"{lines[0].removeprefix('Postroom is at ')}/healthz")).status_code == 200
+        numbers = [await child(process.pid, "web_process"), await child(process.pid, "doors.worker")]
+
+        async def have_become() -> set[int] | None:
+            users = {user_of(number) for number in numbers}
+            return users if os.geteuid() != 0 or 0 not in users else None
+
+        assert await eventually(have_become) == {(home / "pgdata").stat().st_uid}
+
+        async def has_begun() -> bool:
+            return any((home / "journal").glob("*.journal"))
+
+        await eventually(has_begun)
+        told = (await postroom(home, "check")).out
+        assert f"Web and workers run as {owner_name((home / 'pgdata').stat().st_uid)}" in told
+        assert (await postroom(home, "trust-database")).status == 0
 
 
 async def test_a_port_that_is_taken_is_said_before_anything_starts(home: Path) -> None:

@@ -15,7 +15,7 @@ from postroom.doors.api.routes import create_api
 from postroom.doors.door import Door
 from postroom.doors.limits import BodyLimit, Places
 from postroom.doors.live import Live
-from postroom.doors.web import compose, entrance, pages, preview, unsubscribe
+from postroom.doors.web import compose, entrance, opt_outs, pages, preview, unsubscribe
 from postroom.doors.web.rendering import STATIC, PageHeaders, install_troubles
 from postroom.doors.web.session import Sessions
 from postroom.doors.wiring import Postroom
@@ -78,7 +78,7 @@ def create_app(postroom: Postroom) -> FastAPI:
     app.state.sessions = Sessions(postroom.pool, settings.base_url)
     app.mount("/api/v1", api)
     app.mount("/static", StaticFiles(directory=STATIC))
-    for router in (health, entrance.router, pages.router, preview.router, compose.router, unsubscribe.router):
+    for router in (health, entrance.router, pages.router, preview.router, compose.router, opt_outs.router, unsubscribe.router):
         app.include_router(router)
     install_troubles(app)
     app.add_middleware(Places, account_of=partial(_account_of, postroom.pool), is_session=partial(is_signed_in, postroom.pool))

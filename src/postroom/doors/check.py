@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 
-from postroom.config import Settings
+from postroom.config import Settings, find_home, misspelt
 from postroom.domain.checking import Finding, Level
 from postroom.doors import supervisor, wiring
+from postroom.doors.home import check_home, owner_of
 from postroom.doors.wiring import Postroom
 from postroom.errors import PostroomError, Unavailable
 from postroom.flow.account import accounts, domains, gateways
@@ -17,6 +18,7 @@ from postroom.flow.account.accounts import Account
 from postroom.flow.account.authentication import check_domains
 from postroom.flow.account.deployment import try_gateway
 from postroom.flow.account.gateways import Gateway
+from postroom.flow.delivery.guard import held_jobs
 
 DEADLINE_S = 20.0
 HERE_ALONE = (".localdomain", ".localhost", ".local", ".internal", ".lan", ".home.arpa")  # names that no other network knows
@@ -24,12 +26,25 @@ HERE_ALONE = (".localdomain", ".localhost", ".local", ".internal", ".lan", ".hom
 
 async def check_all(settings: Settings) -> list[Finding]:
     """Every finding, in the order in which things are needed."""
-    findings = [_secret_key(settings), _port(settings), _name(settings)]
+    findings = [Finding(Level.WARNING, "settings", told) for told in misspelt()]
+    findings += [*check_home(settings, find_home()), await _user(settings)]
+    findings += [_secret_key(settings), _port(settings), _name(settings)]
     database, usable = await _database(settings)
     findings.append(database)
     if usable:
         findings += await _accounts(settings)
     return findings
+
+
+async def _user(settings: Settings) -> Finding:
+    try:
+        runs_as = await wiring.runs_as(settings, may_create=False)
+    except Unavailable as error:
+        return Finding(Level.ERROR, "user", str(error))
+    data = wiring.embedded_of(settings).data
+    is_there = settings.database_url is None and wiring.has_database(settings)
+    database = f" The embedded database runs as {owner_of(data)}." if is_there else ""
+    return Finding(Level.WARNING if runs_as.is_wrong else Level.OK, "user", runs_as.told + database)
 
 
 def _secret_key(settings: Settings) -> Finding:
@@ -88,15 +103,25 @@ async def _accounts(settings: Settings) -> list[Finding]:
     findings = []
     try:
         async with wiring.opened(settings, name="check", connections=1) as postroom:
+            findings += await _held_jobs(postroom)
             every = await accounts.all_accounts(postroom.pool)
             if not every:
-                return [Finding(Level.WARNING, "accounts", "There is none yet. Create one: postroom account create NAME.")]
+                told = "There is none yet. Create one: postroom account create NAME."
+                return [*findings, Finding(Level.WARNING, "accounts", told)]
             for account in every:
                 findings += await _gateways_of(postroom, account)
                 findings += await _domains_of(postroom, account)
     except PostroomError as error:
         findings.append(Finding(Level.ERROR, "accounts", str(error)))
     return findings
+
+
+async def _held_jobs(postroom: Postroom) -> list[Finding]:
+    """What Postroom paused by itself, because it doubts its database or its own numbers. Only a person lets it go on."""
+    return [Finding(Level.ERROR, f"job {job.job_id} of {job.account_name}",
+                    f"Paused by Postroom since {job.since:%Y-%m-%d %H:%M} UTC. {job.reason} Look at it: postroom jobs show "
+                    f"{job.job_id}. Then postroom jobs resume {job.job_id}, or postroom jobs cancel {job.job_id}.")
+            for job in await held_jobs(postroom.pool)]
 
 
 async def _gateways_of(postroom: Postroom, account: Account) -> list[Finding]:

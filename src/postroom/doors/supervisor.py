@@ -25,6 +25,7 @@ from msgspec.structs import replace
 from postroom.config import PREFIX, Settings
 from postroom.doors import wiring
 from postroom.doors.process import LISTENER, UNTIL_STDIN_ENDS, stop_on_signals
+from postroom.doors.wiring import SystemUser
 from postroom.errors import InvalidInput, Unavailable
 
 BACKOFF_MIN_S = 0.5
@@ -54,9 +55,13 @@ class Children:
         self._keepers: list[asyncio.Task[None]] = []
         self._processes: dict[str, Process] = {}
 
-    def keep(self, name: str, module: str, *arguments: str, environment: Mapping[str, str], pass_fds: Sequence[int] = ()) -> None:
-        """Start `python -m module arguments`, and again whenever it ends. It hears of our death at its standard input."""
-        command = (sys.executable, "-m", module, *arguments, UNTIL_STDIN_ENDS)
+    def keep(self, name: str, module: str, *arguments: str, environment: Mapping[str, str], pass_fds: Sequence[int] = (),
+             user: SystemUser | None = None) -> None:
+        """Start `python -m module arguments` as `user`, and again whenever it ends. It hears of our death at its standard input.
+        """
+        command: tuple[str, ...] = (sys.executable, "-m", module, *arguments, UNTIL_STDIN_ENDS)
+        if user is not None:
+            command, environment = user.command(*command), {**environment, **user.environment()}
         self._keepers.append(asyncio.create_task(self._keep(name, command, dict(environment), tuple(pass_fds))))
 
     def pids(self) -> dict[str, int]:
@@ -118,18 +123,29 @@ async def installation(settings: Settings, stop: Stop, *, is_for_this_machine: b
     with listen(settings.host, settings.port) as listener:
         async with wiring.database(settings) as url:
             wiring.secret_key(settings)  # made once, here, so that its children find the same
+            user = await unprivileged(settings)
             address = address_of(settings, listener.getsockname()[1])
             running = replace(settings, database_url=url, home=settings.home.absolute(),
                               base_url=address if is_for_this_machine else settings.base_url)
             children = Children(stop)
             try:
-                children.keep("web", "postroom.doors.web_process", pass_fds=(listener.fileno(),), environment={
+                children.keep("web", "postroom.doors.web_process", pass_fds=(listener.fileno(),), user=user, environment={
                     **environment_of(running), LISTENER: str(listener.fileno())})
                 for number in range(1, settings.workers + 1):
-                    children.keep(f"worker {number}", "postroom.doors.worker", environment=environment_of(running))
+                    children.keep(f"worker {number}", "postroom.doors.worker", user=user, environment=environment_of(running))
                 yield Installation(running, address, children)
             finally:
                 await children.stop()
+
+
+async def unprivileged(settings: Settings) -> SystemUser | None:
+    """Whom the processes that root starts become, with what they need of the home; None: they stay who they are, which is said
+    where it need not be. Raises Unavailable."""
+    runs_as = await wiring.runs_as(settings)
+    (log.warning if runs_as.is_wrong else log.info)(runs_as.told)
+    if runs_as.user is not None:
+        wiring.hand_over(settings.home, runs_as.user)
+    return runs_as.user
 
 
 def listen(host: str, port: int) -> socket.socket:

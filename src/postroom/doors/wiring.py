@@ -38,15 +38,19 @@ from postroom.gateway.sandbox import server as sandbox
 from postroom.gateway.sandbox.providers import script_of
 from postroom.gateway.sandbox.record import tally
 from postroom.gateway.sandbox.script import parse as parse_script
-from postroom.ledger.database import db
+from postroom.ledger.database import db, system_user
 from postroom.ledger.database.db import Listening, Pool
 from postroom.ledger.database.embedded import EmbeddedPostgres
 from postroom.ledger.database.engine import Engine
 from postroom.ledger.database.installation import Installation
 from postroom.ledger.database.migrate import migrate, pending
+from postroom.ledger.database.system_user import SYSTEM_USER, RunsAs
+from postroom.ledger.database.system_user import SystemUser as SystemUser
+from postroom.ledger.database.system_user import hand_over as hand_over
 from postroom.tasks import end
 
 WEB_CONNECTIONS = 10
+PROCESSES = ("postroom.doors.web_process", "postroom.doors.worker")
 WORKED_ON_BY = ("postroom.doors.api.requests", "postroom.flow.job.submit", "postroom.flow.preview.try_out",
                 "postroom.message.liquid.merge", "postroom.message.liquid.links")
 FREEZES_AT_ONCE = 5  # one of an account, so that they never hold all the connections
@@ -92,10 +96,20 @@ async def database(settings: Settings) -> AsyncGenerator[str]:
         await migrate(url)
         yield url
         return
-    async with EmbeddedPostgres(settings.home) as embedded:
+    async with embedded_of(settings) as embedded:
         await migrate(embedded.url)
         async with _kept_running(embedded):
             yield embedded.url
+
+
+def embedded_of(settings: Settings) -> EmbeddedPostgres:
+    return EmbeddedPostgres(settings.home, user=SYSTEM_USER if settings.user == "root" else settings.user)
+
+
+async def runs_as(settings: Settings, *, may_create: bool = True) -> RunsAs:
+    """As whom the web process and the workers of this installation run. Raises Unavailable."""
+    data = embedded_of(settings).data if settings.database_url is None and has_database(settings) else None
+    return await system_user.runs_as(settings.home.absolute(), data, settings.user, ", ".join(PROCESSES), may_create=may_create)
 
 
 @contextlib.asynccontextmanager
@@ -173,6 +187,11 @@ def _write_key(path: Path) -> None:
 def has_secret_key(settings: Settings) -> bool:
     """Whether there is one already, given or generated before."""
     return settings.secret_key is not None or (settings.home / "secret_key").exists()
+
+
+def has_database(settings: Settings) -> bool:
+    """Whether there is one: yours, or an embedded one that was made before."""
+    return settings.database_url is not None or embedded_of(settings).data.exists()
 
 
 async def work(settings: Settings, stop: asyncio.Event) -> None:
@@ -313,7 +332,7 @@ async def look_at_database(settings: Settings) -> DatabaseFacts | None:
 
     Raises Unavailable: not there, too old, takes no writes, or may forget what it committed.
     """
-    if settings.database_url is None and not EmbeddedPostgres(settings.home).data.exists():
+    if not has_database(settings):
         return None
     async with _server(settings) as url, await db.connect(url, name="postroom check") as connection:
         db.require_version(connection)
@@ -328,7 +347,7 @@ async def _server(settings: Settings) -> AsyncGenerator[str]:
     if settings.database_url is not None:
         yield settings.database_url
         return
-    async with EmbeddedPostgres(settings.home) as embedded:
+    async with embedded_of(settings) as embedded:
         yield embedded.url
 
 
@@ -346,7 +365,10 @@ async def run_sandbox(*, script: str, provider: str, port: int, record: Path | N
 async def trust_database(settings: Settings, *, by: str) -> list[tuple[int, int]]:
     """A person says that this is the newest database there is. (account, job) of what goes on by that. Raises Unavailable."""
     async with opened(settings, name="trust") as postroom:
-        return await trust(postroom.pool, settings.home / "journal", by=by)
+        trusted = await trust(postroom.pool, settings.home / "journal", by=by)
+    if (user := (await runs_as(settings)).user) is not None:
+        hand_over(settings.home, user)
+    return trusted
 
 
 def sandbox_tally(record: Path) -> tuple[int, int]:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from urllib.parse import unquote
 
 import psycopg
 import pytest
@@ -166,16 +167,67 @@ async def test_a_lost_password_is_said_before_anything_else_happens(server_home:
         secret.write_text(kept)
 
 
-async def test_a_home_too_long_for_a_socket_gets_a_short_private_one_that_goes_with_the_server(server_home: Path) -> None:
+def way_in(server: EmbeddedPostgres) -> Path:
+    """The directory by which clients of a server with a long home find its socket."""
+    return Path(unquote(server.url.partition("?host=")[2].partition("&")[0]))
+
+
+async def test_a_home_too_long_for_a_socket_gets_a_short_private_way_in_that_goes_with_the_server(server_home: Path) -> None:
     home = server_home / ("long" * 30)
     async with EmbeddedPostgres(home, durable=False) as server:
-        socket_dir = Path((server.data / "postmaster.pid").read_text().splitlines()[4])
-        assert socket_dir != server.data
-        assert socket_dir.stat().st_mode & 0o777 == 0o700
+        link = way_in(server)
+        assert link.readlink() == server.data
+        assert link.parent.stat().st_mode & 0o777 == 0o700
         assert await ask(server.url, "SELECT 1") == 1
         async with EmbeddedPostgres(home) as another:
             assert another.url == server.url
-    assert not socket_dir.exists()
+    assert not link.parent.exists()
+
+
+async def test_what_cleans_the_temporary_directory_takes_no_server_away(server_home: Path) -> None:
+    async with EmbeddedPostgres(server_home / ("long" * 30), durable=False) as server:
+        url, pid = server.url, server_pid(server)
+        async with await psycopg.AsyncConnection.connect(url) as connection:
+            shutil.rmtree(way_in(server).parent)
+            with pytest.raises(psycopg.OperationalError):
+                await ask(url, "SELECT 1")
+            assert await server.start() == url  # as its keeper does, every two seconds
+            assert await ask(url, "SELECT 1") == 1
+            assert (await (await connection.execute("SELECT 2")).fetchone()) == (2,)
+        assert server_pid(server) == pid
+
+
+async def test_a_way_in_that_somebody_else_has_taken_is_not_used(server_home: Path) -> None:
+    async with EmbeddedPostgres(server_home / ("long" * 30), durable=False) as server:
+        taken = way_in(server).parent
+        shutil.rmtree(taken)
+        taken.mkdir(mode=0o777)
+        taken.chmod(0o777)
+        try:
+            await server.start()
+            assert way_in(server).parent != taken
+            assert await ask(server.url, "SELECT 1") == 1
+        finally:
+            taken.rmdir()
+
+
+async def test_a_copied_home_does_not_lead_to_the_first_one_s_data(server_home: Path) -> None:
+    first, copied = server_home / ("long" * 30), server_home / ("copy" * 30)
+    async with EmbeddedPostgres(first, durable=False) as server:
+        copied.mkdir(mode=0o711)
+        shutil.copy(first / "postgres.socket", copied)
+        async with EmbeddedPostgres(copied, durable=False) as other:
+            assert await ask(other.url, "SELECT current_setting('data_directory')") == str(other.data)
+            assert await ask(await server.start(), "SELECT current_setting('data_directory')") == str(server.data)
+
+
+async def test_a_server_whose_socket_was_removed_is_started_again_at_the_same_address(server_home: Path) -> None:
+    async with EmbeddedPostgres(server_home, durable=False) as server:
+        url, pid = server.url, server_pid(server)
+        (server.data / ".s.PGSQL.5432").unlink()
+        assert await server.start() == url
+        assert server_pid(server) != pid
+        assert await ask(url, "SELECT 1") == 1
 
 
 async def test_a_home_may_have_any_name(server_home: Path) -> None:

@@ -14,8 +14,9 @@ from starlette.responses import JSONResponse, Response
 
 from postroom import __version__
 from postroom.domain.job import Status
-from postroom.doors.api import previews, problems
+from postroom.doors.api import audience, deletion, previews, problems
 from postroom.doors.api.holder import Holder, Lasts, takes_its_query
+from postroom.doors.api.paging import Cursor, Limit, link_next, number
 from postroom.doors.api.requests import (
     SCHEMAS,
     BodyInvalid,
@@ -28,7 +29,7 @@ from postroom.doors.api.requests import (
     bound_to_body,
     openapi_of_new_job,
 )
-from postroom.doors.door import NUMBER_MAX, POSITION_MAX, AtDoor, Digits, Number, events
+from postroom.doors.door import POSITION_MAX, AtDoor, Number, events
 from postroom.doors.shown import (
     ATTEMPT_EXAMPLE,
     AttemptShown,
@@ -44,7 +45,6 @@ from postroom.doors.shown import (
     recipient_shown,
     settlement_shown,
 )
-from postroom.errors import InvalidInput
 from postroom.flow.job.approve import approve
 from postroom.flow.job.continuation import continue_the_rest
 from postroom.flow.job.finish import cancel
@@ -53,11 +53,7 @@ from postroom.flow.job.report import exclusion_page, goes_on, outcomes_of, prefl
 from postroom.flow.job.settlement import settle
 from postroom.flow.job.submit import submit
 
-PAGE_MAX = 500
 POSITIONS_AT_ONCE = 10_000
-
-Limit = Annotated[int, Digits, Query(ge=1, le=PAGE_MAX, description="At most so many; fewer where rows are large.")]
-Cursor = Annotated[str | None, Query(max_length=20, pattern="^[0-9]+$", description="`next_cursor` of the page before.")]
 
 # Every operation is of a key's account; those of one job share their answers.
 router = APIRouter(dependencies=[takes_its_query], responses=problems.answers(401, 408, 422, 429, 503))
@@ -159,10 +155,10 @@ async def list_jobs(
     until: Annotated[Time | None, Query(description="Created before.")] = None,
     cursor: Cursor = None, limit: Limit = 50,
 ) -> JobPage:
-    page = await reports(door.pool, holder.account_id, status=status, since=since, until=until, before=_number(cursor),
+    page = await reports(door.pool, holder.account_id, status=status, since=since, until=until, before=number(cursor),
                          limit=limit + 1)
     more = str(page[limit - 1].job.id) if len(page) > limit else None
-    _link_next(request, response, more)
+    link_next(request, response, more)
     return JobPage(items=[job_shown(one) for one in page[:limit]], next_cursor=more)
 
 
@@ -182,9 +178,9 @@ async def list_recipients(
     cursor: Cursor = None, limit: Limit = 100,
 ) -> RecipientPage:
     page = await recipient_page(door.pool, holder.account_id, job_id, recipient_class=state, address=address,
-                                after=_number(cursor) or 0, limit=limit + 1)
+                                after=number(cursor) or 0, limit=limit + 1)
     more = str(page[:limit][-1].position) if goes_on(page, limit) else None
-    _link_next(request, response, more)
+    link_next(request, response, more)
     return RecipientPage(items=[recipient_shown(row) for row in page[:limit]], next_cursor=more)
 
 
@@ -198,9 +194,9 @@ async def list_attempts(door: AtDoor, holder: Holder, job_id: Number, position: 
 @router.get("/jobs/{job_id}/exclusions", responses=OF_A_JOB, summary="What was left out before the freeze, and why")
 async def list_exclusions(request: Request, response: Response, door: AtDoor, holder: Holder, job_id: Number,
                           cursor: Cursor = None, limit: Limit = 100) -> ExclusionPage:
-    page = await exclusion_page(door.pool, holder.account_id, job_id, after=_number(cursor) or 0, limit=limit + 1)
+    page = await exclusion_page(door.pool, holder.account_id, job_id, after=number(cursor) or 0, limit=limit + 1)
     more = str(page[:limit][-1].row_no) if goes_on(page, limit) else None
-    _link_next(request, response, more)
+    link_next(request, response, more)
     return ExclusionPage(items=[exclusion_shown(row) for row in page[:limit]], next_cursor=more)
 
 
@@ -276,20 +272,6 @@ async def settle_job(request: Request, door: AtDoor, holder: Holder, job_id: Num
     return settlement_shown(told, await report(door.pool, holder.account_id, job_id), continuation)
 
 
-def _number(cursor: str | None) -> int | None:
-    if cursor is None:
-        return None
-    if int(cursor) > NUMBER_MAX:
-        raise InvalidInput("The cursor is none that was given out here.", field="cursor")
-    return int(cursor)
-
-
-def _link_next(request: Request, response: Response, cursor: str | None) -> None:
-    if cursor is not None:
-        url = request.url.include_query_params(cursor=cursor)
-        response.headers["Link"] = f'<{url.path}?{url.query}>; rel="next"'
-
-
 class _Api(FastAPI):
     def openapi(self) -> dict[str, Any]:
         """With the shapes that the framework does not see, because they are read or answered beside it."""
@@ -307,7 +289,8 @@ def create_api() -> FastAPI:
                servers=[{"url": "/api/v1"}],
                generate_unique_id_function=lambda route: route.name)
     api.include_router(router)
-    api.include_router(previews.router)
+    for one in (previews.router, audience.router, deletion.router):
+        api.include_router(one)
     problems.install(api)
 
     @cache

@@ -29,7 +29,7 @@ from postroom.doors import wiring
 from postroom.doors.cli.jobs import print_exclusions, print_findings
 from postroom.doors.cli.listing import opened_list
 from postroom.doors.cli.operate import PortOption, way_in, with_changes
-from postroom.doors.cli.terminal import err, out
+from postroom.doors.cli.terminal import err, out, say_home
 from postroom.doors.cli.watching import print_accounting, watch_the_check, watch_to_the_end
 from postroom.doors.process import run
 from postroom.doors.supervisor import Children, Installation, Stop, environment_of, installation, listen
@@ -74,6 +74,7 @@ def demo(
     settings = msgspec.structs.replace(
         given, home=given.home / DEMO, database_url=None, secret_key=None, base_url=None, retry_base_s=RETRY_BASE_S,
         allowed_networks=NETWORKS, workers=max(1, given.workers))
+    say_home(settings)
     settings = with_changes(settings, port=0 if auto and port is None else port)
     raise typer.Exit(run(_demo(settings, auto, recipients_file, script)))
 
@@ -172,7 +173,7 @@ async def _account(postroom: Postroom) -> Account:
     except NotFound:
         account = await accounts.create_account(postroom.pool, ACCOUNT)
         opt_outs = io.BytesIO(_sample("opt_outs.csv").read_bytes())
-        await suppressions.suppress(postroom.pool, account.id, (row.address for row in ListFile(opt_outs, "table")))
+        await suppressions.suppress(postroom.pool, account.id, (row.address for row in ListFile(opt_outs, "table")), by=DEMO)
     if await domains.keys_of_account(postroom.pool, account.id):
         return account
     await domains.add_domain(postroom.pool, postroom.secrets, account.id, _told()["from_address"].partition("@")[2], ["ed25519"])

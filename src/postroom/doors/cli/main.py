@@ -16,7 +16,21 @@ from pydantic import ValidationError
 from typer.core import TyperGroup
 
 from postroom.doors import logs
-from postroom.doors.cli import demo, domains, gateways, jobs, keys, operate, preview, recipients, sandbox, send, setup
+from postroom.doors.cli import (
+    deletion,
+    demo,
+    domains,
+    gateways,
+    jobs,
+    keys,
+    operate,
+    preview,
+    recipients,
+    sandbox,
+    send,
+    setup,
+    suppressions,
+)
 from postroom.doors.cli.terminal import Interrupted, err, plain
 from postroom.doors.invalid import sentence
 from postroom.errors import InvalidInput, PostroomError
@@ -52,13 +66,18 @@ app.command("send")(send.send)
 app.command("preview")(preview.show)
 app.command("test")(preview.try_out)
 jobs.app.command("recipients")(recipients.list_recipients)
+setup.account_app.command("delete")(deletion.delete_account)
+gateways.gateway_app.command("delete")(deletion.delete_gateway)
+domains.app.command("delete")(deletion.delete_domain)
+setup.contacts_app.command("delete")(deletion.delete_contact)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(setup.account_app, name="account")
 app.add_typer(gateways.gateway_app, name="gateway")
 app.add_typer(domains.app, name="domain")
 app.add_typer(keys.app, name="key")
 app.add_typer(setup.contacts_app, name="contacts")
-app.command("suppress")(setup.suppress)
+app.add_typer(suppressions.app, name="suppressions")
+app.command("suppress")(suppressions.suppress)
 app.command("sandbox")(sandbox.sandbox)
 app.command("check")(operate.check)
 app.command("settings")(operate.settings)

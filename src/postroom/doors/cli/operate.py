@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Iterable
 from typing import Annotated
@@ -17,7 +18,7 @@ from postroom.config import SECRETS, Settings, as_markdown, described, read_sett
 from postroom.domain.checking import Finding, Level
 from postroom.doors import logs, supervisor, wiring
 from postroom.doors.check import check_all
-from postroom.doors.cli.terminal import JsonOption, actor, err, out, plain, print_json, table, with_postroom
+from postroom.doors.cli.terminal import JsonOption, actor, err, out, plain, print_json, say_home, table, with_postroom
 from postroom.doors.process import run
 from postroom.doors.supervisor import Installation
 from postroom.doors.wiring import Postroom
@@ -43,6 +44,7 @@ def serve(
     """
     logs.configure(logging.INFO)
     settings = with_changes(read_settings(), port=port, workers=workers)
+    say_home(settings)
     run(_serve(settings))
 
 
@@ -89,7 +91,22 @@ def worker() -> None:
     SIGTERM or Ctrl-C: it takes nothing new, books what the gateway answers, and ends.
     """
     logs.configure(logging.INFO)
-    run(work(read_settings()))
+    settings = read_settings()
+    say_home(settings)
+    run(_as_whoever_works(settings))
+    run(work(settings))
+
+
+async def _as_whoever_works(settings: Settings) -> None:
+    """Root becomes somebody else here, by way of another program, so that nothing is left of what root had opened."""
+    if os.geteuid() != 0:
+        return
+    if not wiring.has_database(settings):
+        await wiring.migrate_database(settings)  # made while we may
+    if (user := await supervisor.unprivileged(settings)) is not None:
+        environment = supervisor.environment_of(msgspec.structs.replace(settings, home=settings.home.absolute()))
+        command = user.command(sys.executable, "-m", "postroom.doors.worker")
+        os.execve(command[0], command, {**environment, **user.environment()})  # noqa: S606 - no shell is meant
 
 
 def check(as_json: JsonOption = False) -> None:
@@ -189,9 +206,8 @@ def _shown(in_force: Settings) -> dict[str, object]:
 
 def _settings_table(in_force: Settings) -> Table:
     """With where each value comes from."""
-    listed, defaults = table("Setting", "In force", ""), Settings()
+    listed = table("Setting", "In force", "")
     for one in described():
-        is_default = getattr(defaults, one.name) == getattr(in_force, one.name)
         value = _shown(in_force)[one.variable]
-        listed.add_row(one.variable, "" if value is None else str(value), "default" if is_default else "set")
+        listed.add_row(one.variable, "" if value is None else str(value), "set" if os.environ.get(one.variable) else "default")
     return listed

@@ -1,4 +1,4 @@
-"""Setting up: `postroom account`, `contacts`, `suppress`."""
+"""Setting up: `postroom account`, `contacts`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from postroom.doors.cli.terminal import (
 from postroom.doors.wiring import Postroom
 from postroom.flow.account import accounts
 from postroom.flow.account.accounts import Account
-from postroom.flow.audience import contacts, suppressions
+from postroom.flow.audience import contacts
 
 PROBLEMS_SHOWN = 10
 
@@ -156,24 +156,6 @@ def import_contacts(
         for row, value, why in problems[:PROBLEMS_SHOWN]:
             rows.add_row(str(row), plain(value), plain(why))
         out().print(rows)
-
-
-def suppress(
-    addresses: Annotated[list[str], typer.Argument(metavar="ADDRESS...", help="Whom the account must not mail.")],
-    account: AccountOption = None,
-    reason: Annotated[str, typer.Option(help="Why; shown wherever the address is left out.")] = "Opted out.",
-    as_json: JsonOption = False,
-) -> None:
-    """Never mail these addresses again, in jobs that are already frozen too: there they are booked as skipped."""
-
-    async def act(postroom: Postroom) -> int:
-        return await suppressions.suppress(postroom.pool, await account_id_of(postroom, account), addresses, reason)
-
-    added = with_postroom(act)
-    if as_json:
-        print_json({"suppressed": added, "already": len(addresses) - added})
-    else:
-        out().print(f"Suppressed: {added:,}. Already suppressed: {len(addresses) - added:,}.")
 
 
 def _show(account: Account, as_json: bool) -> None:

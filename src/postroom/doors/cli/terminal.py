@@ -12,6 +12,7 @@ import json
 import sys
 import unicodedata
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any, TypeVar
 
@@ -19,8 +20,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from postroom.config import read_settings
-from postroom.doors import wiring
+from postroom.config import Settings, find_home, misspelt, read_settings
+from postroom.doors import home, wiring
 from postroom.doors.process import run
 from postroom.doors.wiring import Postroom
 from postroom.errors import InvalidInput, NotFound
@@ -64,6 +65,8 @@ def with_postroom(act: Callable[[Postroom], Awaitable[Result]]) -> Result:
     Raises PostroomError, Interrupted.
     """
     settings = read_settings()
+    if not wiring.has_database(settings):
+        err().print(f"There is no installation yet, and this makes one. {home.told(find_home())}", soft_wrap=True)
 
     async def main() -> Result:
         async with contextlib.AsyncExitStack() as open_parts:
@@ -75,6 +78,12 @@ def with_postroom(act: Callable[[Postroom], Awaitable[Result]]) -> Result:
         return run(main())
     except KeyboardInterrupt:
         raise Interrupted from None
+
+
+def say_home(settings: Settings) -> None:
+    """At each start, with what in the environment was meant for a setting and is none."""
+    for told in (home.told(replace(find_home(), path=settings.home)), *misspelt()):
+        err().print(plain(told), soft_wrap=True)
 
 
 def group(told: str) -> typer.Typer:

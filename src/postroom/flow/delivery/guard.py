@@ -35,6 +35,7 @@ from postroom.ledger.database.db import Pool
 from postroom.ledger.database.installation import Installation
 from postroom.ledger.delivery import roll_call
 from postroom.ledger.job import pauses
+from postroom.ledger.job.pauses import HeldJob
 from postroom.points import reach
 
 GUARD_EVERY_S = 5.0
@@ -175,6 +176,12 @@ async def trust(pool: Pool, directory: Path, *, by: str) -> list[tuple[int, int]
         with contextlib.suppress(Conflict, NotFound):  # it ended meanwhile
             await resume(pool, account_id, job_id, by=by)
     return doubted
+
+
+async def held_jobs(pool: Pool) -> list[HeldJob]:
+    """What Postroom has paused by itself and nobody has let go on. Raises Unavailable."""
+    async with pool.connection() as conn:
+        return await pauses.held(conn, DOUBT, by=POSTROOM)
 
 
 async def stand_still(pool: Pool, above: Installation, reason: str, newer: Iterable[DeadJournal] = ()) -> Installation:

@@ -80,7 +80,7 @@ async def job_of_rest(conn: Connection, deployment: Deployment, job: JobOverview
     submission = Submission(job.account_id, by, prepared.content, duplicates=job.duplicates,
                             unusable_addresses=job.unusable_addresses, field_policy=job.field_policy, continues=job.id,
                             continued_class=which)
-    account = await accounts.account_by_id(conn, job.account_id)
+    account = await accounts.hold_account(conn, job.account_id)
     gateway = next(one for one in await gateways.gateways_of_account(conn, job.account_id) if one.id == gateway_id)
     if await recipients.intake_of_rest(conn, job.account_id, job.id, which, positions) == 0:
         for one in reversed((await jobs.continuations(conn, job.account_id, [job.id])).get(job.id, ())):

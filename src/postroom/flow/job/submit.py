@@ -73,7 +73,7 @@ async def submit(pool: Pool, deployment: Deployment, submission: Submission, row
                 pool.connection() as conn, conn.transaction()):
         if (known := await earlier_job(conn, account_id, idempotency)) is not None:
             return await jobs.view_job(conn, account_id, known)
-        account = await accounts.account_by_id(conn, account_id)
+        account = await accounts.hold_account(conn, account_id)
         gateway = await chosen_gateway(conn, submission)
         await _take_in(conn, account.id, listed)
         job_id = await freeze(conn, deployment, submission, prepared, account, gateway, listed.remarks if listed else ())

@@ -69,6 +69,12 @@ async def account_by_id(conn: Connection, account_id: int) -> Account:
         return account
 
 
+async def hold_account(conn: Connection, account_id: int) -> Account:
+    """As `account_by_id`; neither it nor its gateways and domains are deleted until the transaction ends. Raises NotFound."""
+    await conn.execute(SQL.hold_account, {"account_id": account_id})
+    return await account_by_id(conn, account_id)
+
+
 async def all_accounts(conn: Connection) -> list[Account]:
     """By name."""
     async with conn.cursor(row_factory=class_row(Account)) as cursor:

@@ -15,6 +15,10 @@ SELECT id, name, approval_threshold, fields::text AS fields, bounce_domain, unsu
        requires_unsubscribe, requires_postal_address, retry_attempts_max, retry_deadline_s, retry_tail_s
 FROM account WHERE id = %(account_id)s
 
+-- name: hold_account
+-- For a list that is being frozen: neither the account nor what the job is made of is deleted meanwhile.
+SELECT id FROM account WHERE id = %(account_id)s FOR KEY SHARE
+
 -- name: all_accounts
 -- For the operator's pages and the command line.
 SELECT id, name, approval_threshold, fields::text AS fields, bounce_domain, unsubscribe_url, postal_address,

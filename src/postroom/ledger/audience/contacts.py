@@ -40,3 +40,9 @@ async def contact_at(conn: Connection, account_id: int, position: int) -> tuple[
     cursor = await conn.execute(SQL.contact_at, {"account_id": account_id, "before": position - 1})
     row = await cursor.fetchone()
     return (row[0], row[1]) if row else None
+
+
+async def delete_contact(conn: Connection, account_id: int, address_key: str) -> bool:
+    """Whether it was there."""
+    cursor = await conn.execute(SQL.delete_contact, {"account_id": account_id, "address_key": address_key})
+    return cursor.rowcount > 0

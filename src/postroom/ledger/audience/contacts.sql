@@ -30,3 +30,7 @@ SELECT count(*)::integer AS n FROM contact WHERE account_id = %(account_id)s
 -- name: contact_at
 -- For a look at a message before there is a job: in the order that a send to all contacts has.
 SELECT address, fields::text AS fields FROM contact WHERE account_id = %(account_id)s ORDER BY id OFFSET %(before)s LIMIT 1
+
+-- name: delete_contact
+-- From the account's list alone: jobs have copies of their own, and an opt-out stands by the address.
+DELETE FROM contact WHERE account_id = %(account_id)s AND address_key = %(address_key)s

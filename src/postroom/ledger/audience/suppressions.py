@@ -4,13 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from psycopg.rows import class_row
 
-from postroom.ledger.database.db import Connection
+from postroom.ledger.database.db import Connection, number
 from postroom.ledger.database.queries import load
 
 SQL = load(__file__)
+
+
+@dataclass(frozen=True, slots=True)
+class Suppression:
+    """An address as addresses are compared, and who took it off, when and why."""
+
+    address: str
+    reason: str
+    by: str
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SuppressionEvent:
+    """`verb` is "suppress" or "lift"."""
+
+    at: datetime
+    verb: str
+    by: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +46,33 @@ class Addressee:
     is_suppressed: bool
 
 
-async def suppress(conn: Connection, account_id: int, address_keys: Sequence[str], reason: str) -> int:
+async def suppress(conn: Connection, account_id: int, address_keys: Sequence[str], reason: str, *, by: str) -> int:
     """How many addresses became suppressed by this."""
-    cursor = await conn.execute(SQL.suppress, {"account_id": account_id, "address_keys": list(address_keys), "reason": reason})
-    return cursor.rowcount
+    return await number(await conn.execute(SQL.suppress, {
+        "account_id": account_id, "address_keys": list(dict.fromkeys(address_keys)), "reason": reason, "by": by}))
+
+
+async def lift(conn: Connection, account_id: int, address_key: str, reason: str, *, by: str) -> Suppression | None:
+    """What is lifted; None where the address was not suppressed."""
+    async with conn.cursor(row_factory=class_row(Suppression)) as cursor:
+        await cursor.execute(SQL.lift, {"account_id": account_id, "address_key": address_key, "reason": reason, "by": by})
+        return await cursor.fetchone()
+
+
+async def suppressions(conn: Connection, account_id: int, *, address_key: str | None = None, after: str = "",
+                       limit: int) -> list[Suppression]:
+    """In the order of the addresses, behind the address `after`."""
+    async with conn.cursor(row_factory=class_row(Suppression)) as cursor:
+        await cursor.execute(SQL.suppressions, {
+            "account_id": account_id, "address_key": address_key, "after": after, "limit": limit})
+        return await cursor.fetchall()
+
+
+async def events(conn: Connection, account_id: int, address_key: str) -> list[SuppressionEvent]:
+    """In order, those of an address that was lifted too."""
+    async with conn.cursor(row_factory=class_row(SuppressionEvent)) as cursor:
+        await cursor.execute(SQL.events, {"account_id": account_id, "address_key": address_key})
+        return await cursor.fetchall()
 
 
 async def suppressed_among(conn: Connection, account_id: int, address_keys: Sequence[str]) -> set[str]:

@@ -1,8 +1,35 @@
 -- name: suppress
 -- An address that the account must not mail. The first reason stands.
-INSERT INTO suppression (account_id, address_key, reason)
-SELECT %(account_id)s, key, %(reason)s FROM unnest(%(address_keys)s::text[]) AS key
-ON CONFLICT (account_id, address_key) DO NOTHING
+WITH added AS (
+    INSERT INTO suppression (account_id, address_key, reason, by)
+    SELECT %(account_id)s, key, %(reason)s, %(by)s FROM unnest(%(address_keys)s::text[]) AS key
+    ON CONFLICT (account_id, address_key) DO NOTHING RETURNING address_key),
+told AS (
+    INSERT INTO suppression_event (account_id, address_key, verb, by, reason)
+    SELECT %(account_id)s, address_key, 'suppress', %(by)s, %(reason)s FROM added)
+SELECT count(*) FROM added
+
+-- name: lift
+-- It may be mailed again. Of two that lift it, one finds it.
+WITH lifted AS (
+    DELETE FROM suppression WHERE account_id = %(account_id)s AND address_key = %(address_key)s
+    RETURNING address_key, reason, by, created_at),
+told AS (
+    INSERT INTO suppression_event (account_id, address_key, verb, by, reason)
+    SELECT %(account_id)s, address_key, 'lift', %(by)s, %(reason)s FROM lifted)
+SELECT address_key AS address, reason, by, created_at AS since FROM lifted
+
+-- name: suppressions
+-- In the order of the addresses: the key is the page's end. Of one address, or all.
+SELECT address_key AS address, reason, by, created_at AS since FROM suppression
+WHERE account_id = %(account_id)s AND address_key > %(after)s
+  AND (%(address_key)s::text IS NULL OR address_key = %(address_key)s)
+ORDER BY address_key LIMIT %(limit)s
+
+-- name: events
+-- All that was decided about an address, in order.
+SELECT at, verb, by, reason FROM suppression_event
+WHERE account_id = %(account_id)s AND address_key = %(address_key)s ORDER BY id
 
 -- name: suppressed_among
 -- For a test message, which is in no window where the same would be looked at.

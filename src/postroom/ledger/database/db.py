@@ -30,7 +30,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
-from postroom.errors import Unavailable
+from postroom.errors import NotFound, Unavailable
 
 VERSION_MIN = 150000
 CONNECT_TIMEOUT_S = 10
@@ -211,7 +211,8 @@ async def require_writable(connection: Connection, *, unsafe: bool = False) -> N
 
 @contextlib.contextmanager
 def translate(url: str) -> Iterator[None]:
-    """The one place where driver errors become ours: an absent database is Unavailable, anything else passes."""
+    """The one place where driver errors become ours: an absent database is Unavailable, an account that is gone is NotFound,
+    anything else passes."""
     try:
         yield
     except (PoolTimeout, PoolClosed) as error:
@@ -219,6 +220,10 @@ def translate(url: str) -> Iterator[None]:
             f"{describe(url)}: no connection became free ({error}). Either the server is away, or all connections "
             "of this process are busy."
         ) from error
+    except psycopg.errors.ForeignKeyViolation as error:
+        if not (error.diag.constraint_name or "").endswith("_account_id_fkey"):
+            raise
+        raise NotFound("There is no such account: it was deleted meanwhile.") from None
     except psycopg.errors.PipelineAborted:
         raise  # an OperationalError, but it is about the statement before
     except psycopg.OperationalError as error:

@@ -9,8 +9,11 @@ Promises:
   take the database from the long-running one that came second.) A user is a shared flock, so a killed process is no
   longer one.
 - The server outlives a supervisor that is killed: it finishes its commits, and the next `start` adopts it.
+- Its socket is in its data directory. Where that path is too long for a socket's address, a link in a private directory below
+  /tmp leads there; what cleans /tmp may take it: the next `start` puts it back, and nobody who is connected notices.
+- A socket that is gone itself cannot be put back by anybody: the server is started again, and sessions are made anew.
 - A stale or zombie postmaster.pid is no running server; a half-made data directory is never used.
-- Run by root it becomes the owner of the data, or the system user `postroom`, created if missing. Where that user
+- Run by root it becomes the owner of the data, or `user`, by default `postroom`, created if missing. Where that user
   cannot enter the home or the wheel (below /root, say), data or binaries live under /var/lib/postroom; `home/pgdata`
   is then a link to the data.
 
@@ -24,7 +27,6 @@ import os
 import secrets
 import shutil
 import sys
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,13 +42,13 @@ from postroom.ledger.database.embedded_place import (
     POLL_S,
     Binaries,
     HomeLock,
-    ServerAccount,
+    SocketLink,
     data_place,
     end_orphans,
     is_alive,
     is_postmaster,
-    run_as,
 )
+from postroom.ledger.database.system_user import SYSTEM_USER, SystemUser, run_as
 
 SOCKET_NAME = ".s.PGSQL.5432"
 SOCKET_PATH_BYTES_MAX = 103 if sys.platform == "darwin" else 107
@@ -58,6 +60,7 @@ LOG_TAIL_LINES = 12
 # wal_compression stays off: the wheel is built without lz4, and pglz costs more time than its bytes do.
 SETTINGS = {
     "listen_addresses": "",
+    "unix_socket_directories": ".",  # the data directory, in which the server stands: short, however long its path is
     "unix_socket_permissions": "0700",
     "max_connections": "200",
     "shared_buffers": "128MB",
@@ -76,7 +79,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Running:
-    """What postmaster.pid says about a live server. The socket is None in its first moments."""
+    """What postmaster.pid says about a live server: the directory of its socket, None in its first moments."""
 
     pid: int
     socket_dir: Path | None
@@ -85,17 +88,20 @@ class _Running:
 class EmbeddedPostgres:
     """The server of one home. `url` holds the password, and is empty before `start` has returned.
 
-    `durable=False` is for tests only; `db.open_pool` refuses such a server unless it is told `unsafe`.
+    `durable=False` is for tests only; `db.open_pool` refuses such a server unless it is told `unsafe`. `user` runs new data where
+    root starts it.
     """
 
-    def __init__(self, home: Path, *, durable: bool = True) -> None:
+    def __init__(self, home: Path, *, durable: bool = True, user: str = SYSTEM_USER) -> None:
         self.home = home.absolute()
         self.url = ""
         self._durable = durable
-        self._account: ServerAccount | None = None
+        self._user = user
+        self._account: SystemUser | None = None
         self._binaries: Binaries | None = None
         self._start_lock = HomeLock(self.home / "postgres.start.lock")
         self._users_lock = HomeLock(self.home / "postgres.users.lock")
+        self._socket_link = SocketLink(self.home / "postgres.socket")
 
     @property
     def data(self) -> Path:
@@ -121,6 +127,9 @@ class EmbeddedPostgres:
             if not self.data.exists():
                 await self._create_data(binaries)
             self._require_major(binaries.major)
+            if self._has_lost_its_socket():
+                log.error("the socket of the embedded PostgreSQL was removed; it is started again", data=str(self.data))
+                await self._stop_server(binaries)
             if not await self._answers():
                 await self._launch(binaries)
             self.url = await self._ensure_database()
@@ -133,26 +142,10 @@ class EmbeddedPostgres:
         if not self.data.exists():
             return
         async with self._start_lock.exclusive(timeout_s=START_TIMEOUT_S):
-            running = self._running()
-            if running is None or not self._users_lock.is_free():
+            if self._running() is None or not self._users_lock.is_free():
                 return
-            binaries = await self._find_binaries()
-            code, words = await run_as(
-                self._account,
-                binaries.path("pg_ctl"),
-                "stop",
-                "-D",
-                str(self.data),
-                "-m",
-                "fast",
-                "-w",
-                "-t",
-                str(STOP_TIMEOUT_S),
-            )
-            if code != 0:
-                raise Unavailable(f"The embedded PostgreSQL in {self.data} did not stop: {words.strip()}")
-            if running.socket_dir and running.socket_dir != self.data:
-                shutil.rmtree(running.socket_dir, ignore_errors=True)
+            await self._stop_server(await self._find_binaries())
+            self._socket_link.remove()
 
     # The steps of start, in their order.
 
@@ -168,7 +161,7 @@ class EmbeddedPostgres:
     async def _find_binaries(self) -> Binaries:
         """Decide who runs the server, and from which copy of the binaries."""
         if self._binaries is None:
-            self._account = await ServerAccount.choose(self.data if self.data.exists() else None)
+            self._account = await SystemUser.choose(self.data if self.data.exists() else None, self._user)
             self._binaries = await Binaries.find(self._account)
         return self._binaries
 
@@ -237,7 +230,28 @@ class EmbeddedPostgres:
             return None
         if not is_postmaster(pid, self.data):
             return None
-        return _Running(pid, Path(lines[4]) if len(lines) > 4 and lines[4] else None)
+        return _Running(pid, self.data / lines[4] if len(lines) > 4 and lines[4] else None)
+
+    def _has_lost_its_socket(self) -> bool:
+        """postmaster.pid names the directory only once the socket is in it."""
+        running = self._running()
+        return running is not None and running.socket_dir is not None and not (running.socket_dir / SOCKET_NAME).exists()
+
+    async def _stop_server(self, binaries: Binaries) -> None:
+        code, words = await run_as(
+            self._account,
+            binaries.path("pg_ctl"),
+            "stop",
+            "-D",
+            str(self.data),
+            "-m",
+            "fast",
+            "-w",
+            "-t",
+            str(STOP_TIMEOUT_S),
+        )
+        if code != 0 and self._running() is not None:
+            raise Unavailable(f"The embedded PostgreSQL in {self.data} did not stop: {words.strip()}")
 
     async def _answers(self) -> bool:
         """Wait until the running server answers. False: there is none, or it went away meanwhile."""
@@ -246,7 +260,7 @@ class EmbeddedPostgres:
         while running := self._running():
             if running.socket_dir:
                 try:
-                    connection = await psycopg.AsyncConnection.connect(self._url(running.socket_dir, "postgres"))
+                    connection = await psycopg.AsyncConnection.connect(self._url("postgres"))
                 except psycopg.OperationalError as error:
                     words = str(error)
                     if "password authentication failed" in words:
@@ -271,9 +285,7 @@ class EmbeddedPostgres:
             (self.data / lock).unlink(missing_ok=True)
         await end_orphans(self.data)
         self._open_log()
-        socket_dir = self._choose_socket_dir()
         settings = SETTINGS | ({} if self._durable else UNSAFE_SETTINGS)
-        settings["unix_socket_directories"] = '"' + str(socket_dir).replace('"', '""') + '"'  # a list of identifiers
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         # The shell leaves the server to init, so that it is no child that dies with this process or stays as a zombie.
         # Not pg_ctl: it puts paths into a command line unquoted.
@@ -301,20 +313,17 @@ class EmbeddedPostgres:
 
     async def _ensure_database(self) -> str:
         """Create the database in a new server, and return its URL."""
-        running = self._running()
-        if running is None or running.socket_dir is None:
+        if self._running() is None:
             raise Unavailable(f"The embedded PostgreSQL stopped as soon as it had started:\n{self._log_tail()}")
-        async with await psycopg.AsyncConnection.connect(
-            self._url(running.socket_dir, "postgres"), autocommit=True
-        ) as connection:
+        async with await psycopg.AsyncConnection.connect(self._url("postgres"), autocommit=True) as connection:
             found = await connection.execute("SELECT 1 FROM pg_database WHERE datname = 'postroom'")
             if await found.fetchone() is None:
                 await connection.execute("CREATE DATABASE postroom")
-        return self._url(running.socket_dir, "postroom")
+        return self._url("postroom")
 
     # What the steps stand on.
 
-    def _url(self, socket_dir: Path, database: str) -> str:
+    def _url(self, database: str) -> str:
         try:
             password = (self.home / "pgpassword").read_text().strip()
         except OSError as error:
@@ -322,19 +331,17 @@ class EmbeddedPostgres:
                 f"The password of the embedded PostgreSQL cannot be read from {self.home / 'pgpassword'}: "
                 f"{error.strerror}. Restore it from the backup that holds {self.data}."
             ) from error
-        host = quote(str(socket_dir), safe="")
+        host = quote(str(self._socket_dir()), safe="")
         return f"postgresql://postroom:{quote(password, safe='')}@/{database}?host={host}&port=5432"
 
-    def _choose_socket_dir(self) -> Path:
-        """The data directory itself where its path fits into a socket address, else a short private directory."""
-        path = os.fsencode(self.data / SOCKET_NAME)
+    def _socket_dir(self) -> Path:
+        """Where clients find the running server's socket: they know it by its whole path, which has to fit into an address."""
+        running = self._running()
+        directory = (running and running.socket_dir) or self.data
+        path = os.fsencode(directory / SOCKET_NAME)
         if len(path) <= SOCKET_PATH_BYTES_MAX and b"," not in path:  # libpq takes a comma for the end of a host
-            return self.data
-        runtime = os.environ.get("XDG_RUNTIME_DIR") if self._account is None else None
-        short = Path(tempfile.mkdtemp(prefix="postroom-", dir=runtime or "/tmp"))  # noqa: S108 - made 0700 with a new name
-        if self._account:
-            self._account.own(short)
-        return short
+            return directory
+        return self._socket_link.to(self.data, self._account)
 
     def _open_log(self) -> None:
         if self.log_path.exists() and self.log_path.stat().st_size > LOG_BYTES_MAX:

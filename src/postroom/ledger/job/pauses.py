@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime
+
+from psycopg.rows import class_row
+
 from postroom.ledger.database.db import Connection
 from postroom.ledger.database.queries import load
 
 SQL = load(__file__)
+
+
+@dataclass(frozen=True, slots=True)
+class HeldJob:
+    """A job that is not over and that Postroom itself paused."""
+
+    account_name: str
+    job_id: int
+    reason: str
+    since: datetime
 
 
 async def insert_pause(conn: Connection, account_id: int, job_id: int, *, by: str, reason: str, adds: bool) -> bool:
@@ -29,3 +44,10 @@ async def paused_for(conn: Connection, beginning: str, *, by: str) -> list[tuple
     """(account, job) of what `by` paused for a reason that begins so, and that has no alarm besides."""
     cursor = await conn.execute(SQL.paused_for, {"beginning": beginning, "by": by})
     return [(row[0], row[1]) for row in await cursor.fetchall()]
+
+
+async def held(conn: Connection, doubt: str, *, by: str) -> list[HeldJob]:
+    """What `by` paused, and what somebody else paused before it and it doubts too."""
+    async with conn.cursor(row_factory=class_row(HeldJob)) as cursor:
+        await cursor.execute(SQL.held, {"doubt": doubt, "by": by})
+        return await cursor.fetchall()

@@ -22,3 +22,11 @@ SELECT c.account_id, c.job_id FROM job_condition c
 WHERE c.kind = 'paused' AND c.by = %(by)s AND starts_with(c.reason, %(beginning)s)
   AND NOT EXISTS (SELECT FROM job_condition a WHERE a.account_id = c.account_id AND a.job_id = c.job_id AND a.kind = 'alarm')
 ORDER BY c.account_id, c.job_id
+
+-- name: held
+-- For `postroom check`: who was first stands in `by`, and what Postroom itself found, beside the first reason.
+SELECT a.name AS account_name, c.job_id, c.reason, c.since
+FROM job_condition c JOIN job j ON j.account_id = c.account_id AND j.id = c.job_id JOIN account a ON a.id = c.account_id
+WHERE c.kind = 'paused' AND (c.by = %(by)s OR position(%(doubt)s IN c.reason) > 0)
+  AND j.status IN ('pending_approval', 'queued', 'sending')
+ORDER BY c.job_id
