@@ -236,7 +236,7 @@ def settlement_shown(told: Settlement, job: JobReport, continuation: JobReport |
 def preflight_shown(found: Preflight) -> PreflightShown:
     return PreflightShown(
         policy=found.policy, to_check=found.to_check, checked=found.checked,
-        can_be_approved=found.is_done and not found.refusing,
+        can_be_approved=found.can_be_approved,
         findings=[FoundAtPreflight(
             kind=one.kind.value, about=one.about, told=preflight.told(one),
             effect=found.effect(one).value, follows=found.follows(one), count=one.count,

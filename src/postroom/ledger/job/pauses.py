@@ -29,3 +29,9 @@ async def paused_for(conn: Connection, beginning: str, *, by: str) -> list[tuple
     """(account, job) of what `by` paused for a reason that begins so, and that has no alarm besides."""
     cursor = await conn.execute(SQL.paused_for, {"beginning": beginning, "by": by})
     return [(row[0], row[1]) for row in await cursor.fetchall()]
+
+
+async def seconds_paused(conn: Connection, account_id: int, job_id: int) -> float:
+    """How long a job has been paused since it was started, without the pause that still lasts."""
+    row = await (await conn.execute(SQL.seconds_paused, {"account_id": account_id, "job_id": job_id})).fetchone()
+    return float(row[0]) if row else 0.0
