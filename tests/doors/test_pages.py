@@ -122,7 +122,7 @@ async def test_the_gate_shows_the_exact_count_what_was_left_out_and_the_content(
     assert "Suppressed" not in text
     assert "news@club.example" in text
     assert job["digest"] in text
-    assert all(f">{label}</button>" in text for label in ("Approve", "Cancel"))
+    assert all(f">{label}</button>" in text for label in ("Approve and send to 1,234 recipients", "Change it", "Cancel"))
 
 
 async def test_every_answer_is_kept_to_itself(site):
@@ -225,7 +225,7 @@ async def test_the_numbers_of_each_row_of_the_history_add_up(site):
     text = (await (await site.operator()).get(f"/accounts/{account_id}/jobs")).text
     assert re.findall(r'<th scope="col" class="num">(\w+)</th>', text) == [
         "Recipients", "Sent", "Failed", "Skipped", "Unconfirmed", "Unsent"]
-    assert re.findall(r'<td class="num[^"]*">(\d+)</td>', text) == ["100", "0", "1", "0", "0", "99"]
+    assert re.findall(r'<td class="num[^"]*" data-label="\w+">(\d+)</td>', text) == ["100", "0", "1", "0", "0", "99"]
 
 
 async def test_what_is_not_there_and_what_is_not_possible_have_friendly_pages(site):

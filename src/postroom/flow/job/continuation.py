@@ -48,6 +48,13 @@ async def continue_the_rest(pool: Pool, deployment: Deployment, account_id: int,
         return await jobs.view_job(conn, account_id, made)
 
 
+async def can_continue_failed(pool: Pool, account_id: int, job_id: int) -> bool:
+    """Whether trying a job's failed again can reach any of them: who has no usable address, was suppressed since or cannot be
+    written to with this message stays failed."""
+    async with pool.connection() as conn:
+        return await recipients.is_any_failed_worth_trying(conn, account_id, job_id)
+
+
 def _must_be_over(job: JobOverview) -> None:
     """What is over and not in hand stays so. A lost machine that comes back with its journal may yet add to the rest: that is for
     another job."""

@@ -19,6 +19,8 @@ from postroom.domain.preflight import Preflight
 from postroom.domain.wording import counted, ended
 from postroom.errors import InvalidInput, storable
 from postroom.flow.content import outgoing
+from postroom.ledger.account import gateways
+from postroom.ledger.account.gateways import Gateway
 from postroom.ledger.check import preflight
 from postroom.ledger.content import contents
 from postroom.ledger.database.db import Connection
@@ -62,6 +64,7 @@ class JobReport:
     preflight: Preflight | None = None
     continued_by: tuple[Continuation, ...] = ()
     slowed_to_per_s: float | None = None  # all workers together, while the gateway is slowed
+    waits_for: str | None = None  # what `waits_for` says
 
     @property
     def rests(self) -> dict[str, int]:
@@ -105,7 +108,22 @@ def _told(job: JobOverview, ahead: list[Ahead], found: Preflight | None, continu
                            (job.ended_at or now) - timedelta(seconds=paused_s))
     left = job.unsent / rate if rate and moves else None
     sentence = _paused_sentence(job, now) if job.paused_since is not None else _sentence(job, queue, found, now)
-    return JobReport(job, sentence, rate, left, queue, found, continued_by, _slowed_to_per_s(job, now))
+    return JobReport(job, sentence, rate, left, queue, found, continued_by, _slowed_to_per_s(job, now),
+                     waits_for(job, now))
+
+
+def waits_for(job: JobOverview, now: datetime) -> str | None:
+    """What holds a job up that looks as if it moved: its "gateway", the gateway's "quota", a dead worker's "journal", a "worker",
+    or its "time". None where nothing does; a pause is said by itself."""
+    if job.status is Status.SENDING and job.waits_for is not None:
+        return job.waits_for
+    is_for_workers = job.status is Status.SENDING or (
+        job.status is Status.PENDING_APPROVAL and job.checked < (job.to_check or 0))
+    if is_for_workers and not job.a_worker_runs:
+        return "worker"
+    if job.status is Status.QUEUED and job.not_before is not None and job.not_before > now:
+        return "time"
+    return None
 
 
 async def progress(pool: Pool, account_id: int, job_id: int) -> Progress:
@@ -160,6 +178,13 @@ async def content_of(pool: Pool, account_id: int, job_id: int) -> Content:
     """The message as it was written, with its merge fields. Raises NotFound, also for another account's job."""
     async with pool.connection() as conn:
         return outgoing.content_of(await contents.job_content(conn, account_id, job_id))
+
+
+async def gateway_of(pool: Pool, account_id: int, job_id: int) -> Gateway:
+    """The server that the job is handed to. Raises NotFound, also for another account's job."""
+    async with pool.connection() as conn:
+        gateway_id = (await contents.job_content(conn, account_id, job_id)).gateway_id
+        return next(one for one in await gateways.gateways_of_account(conn, account_id) if one.id == gateway_id)
 
 
 async def trail(pool: Pool, account_id: int, job_id: int) -> list[JobEvent]:
@@ -229,10 +254,13 @@ def _per_second(done: int, since: datetime | None, until: datetime) -> float | N
 
 
 def _place(job: JobOverview, ahead: list[Ahead], now: datetime) -> QueuePlace:
-    """The estimate assumes that those before it go as fast as the active one goes now; without an active one there is none."""
+    """The estimate assumes that those before it go as fast as the active one goes now; without one that moves there is none, and
+    none for a job that somebody has to resume first."""
     assert job.queue_position is not None
     active = ahead[0] if ahead and ahead[0].status is Status.SENDING else None
     starts_in_s = None
+    if job.paused_since is not None or (active is not None and active.is_held_up):
+        return QueuePlace(job.queue_position, ahead[0] if ahead else None, None)
     if active is not None:
         rate = _per_second(active.recipient_count - active.unsent, active.started_at, now)
         starts_in_s = sum(one.unsent for one in ahead) / rate if rate else None

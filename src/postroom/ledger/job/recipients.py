@@ -135,6 +135,12 @@ async def intake_of_rest(conn: Connection, account_id: int, job_id: int, which: 
     return (await conn.execute(query, {**job, "positions": list(positions)})).rowcount
 
 
+async def is_any_failed_worth_trying(conn: Connection, account_id: int, job_id: int) -> bool:
+    """Whether a job that continues with those that this one failed could send to any of them."""
+    row = await (await conn.execute(SQL.is_any_failed_worth_trying, {"account_id": account_id, "job_id": job_id})).fetchone()
+    return bool(row and row[0])
+
+
 async def draw_up(conn: Connection, account_id: int, *, duplicates: str, unusable_addresses: str) -> Listing:
     """Decides every row of the intake by the job's options."""
     options = {"account_id": account_id, "duplicates": duplicates, "unusable_addresses": unusable_addresses}

@@ -66,6 +66,27 @@ CROSS JOIN LATERAL (
 JOIN recipient r ON r.account_id = %(account_id)s AND r.job_id = %(job_id)s AND r.position = failed.position
 WHERE last.kind = 'failed' AND NOT EXISTS (SELECT FROM continued k WHERE k.row_no = r.row_no)
 
+-- name: is_any_failed_worth_trying
+-- Whether one of those can fare better: an address that nobody can use, one that is suppressed now, and a message that could not be
+-- made stay as they are. What a worker says alone, without a doubt before, is that it could not be made.
+SELECT EXISTS (
+    SELECT FROM outcome o
+    JOIN recipient r ON r.account_id = o.account_id AND r.job_id = o.job_id AND r.position = o.position
+    WHERE o.account_id = %(account_id)s AND o.job_id = %(job_id)s AND o.kind = 'failed' AND o.evidence NOT IN ('freeze', 'person')
+      AND NOT EXISTS (
+          SELECT FROM outcome later
+          WHERE later.account_id = o.account_id AND later.job_id = o.job_id AND later.position = o.position
+            AND (later.evidence = 'person' OR (later.attempt_no, later.evidence) > (o.attempt_no, o.evidence)))
+      AND (o.evidence <> 'worker' OR EXISTS (
+          SELECT FROM outcome doubt
+          WHERE doubt.account_id = o.account_id AND doubt.job_id = o.job_id AND doubt.position = o.position
+            AND doubt.attempt_no = o.attempt_no AND doubt.evidence < o.evidence))
+      AND NOT EXISTS (SELECT FROM suppression s WHERE s.account_id = o.account_id AND s.address_key = r.address_key)
+      AND NOT EXISTS (
+          SELECT FROM job k JOIN recipient taken ON taken.account_id = k.account_id AND taken.job_id = k.id
+          WHERE k.account_id = o.account_id AND k.continues = o.job_id AND taken.row_no = r.row_no)
+) AS is_any
+
 -- name: intake_at
 -- The same of those at these positions.
 INSERT INTO intake (row_no, address, address_key, fields)
