@@ -1,4 +1,4 @@
-"""A new user's first send in a real browser: nothing goes out but by the button that names the number, and nothing typed is lost."""
+"""A new user's first send in a real browser: nothing goes out but by the button that names the number; what is typed stays."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ async def test_from_the_first_sign_in_to_a_first_send_nothing_goes_out_but_by_th
         await stage.check(job)
         await tab.reload()
         await expect(button(tab, last)).to_be_enabled()
-        for words in ("news@club.example", "Spring", "main (127.0.0.1)", "Nothing was found"):
+        for words in ("news@club.example", "Spring", "main (127.0.0.1)", "As soon as you send it", "Nothing was found"):
             await expect(tab.locator("main")).to_contain_text(words)
         await shot(tab, f"first-send-{count}")
         assert (job.status, stage.sandbox.accepted) == ("pending_approval", 0)

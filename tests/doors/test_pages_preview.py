@@ -249,7 +249,8 @@ async def test_a_gateway_that_cannot_be_used_is_said_on_the_page(site: Site, sta
     operator = await site.operator()
     base = f"/accounts/{account}/jobs/{job.id}"
     token = re.search(r'name="form_token" value="([0-9a-f]+)"', (await operator.get(f"{base}/preview")).text)[1]
-    sent = await operator.post(f"{base}/recipients/1/tests", data={"to": "ann@club.example", "form_token": token, "form_key": "k"})
+    form = {"to": "ann@club.example", "form_token": token, "form_key": "k"}
+    sent = await operator.post(f"{base}/recipients/1/tests", data=form)
     assert sent.status_code == 303
     answer = await operator.get(sent.headers["location"])
     assert "127.0.0.1:9 cannot be used" in answer.text

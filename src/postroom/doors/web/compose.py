@@ -24,7 +24,7 @@ from postroom.doors.door import NUMBER_MAX, AtDoor, Door, Number
 from postroom.doors.uploads import RECIPIENTS, Parts, read_parts
 from postroom.doors.web.preview import seen
 from postroom.doors.web.rendering import account_page
-from postroom.doors.web.session import OPERATOR, AtEntrance, Session, SignedIn
+from postroom.doors.web.session import OPERATOR, AtEntrance, Forged, Session, SignedIn
 from postroom.errors import Conflict, Fault, InvalidInput, PostroomError, TooMany, Unavailable
 from postroom.flow.account.gateways import gateways
 from postroom.flow.audience.list_file import ListFile
@@ -69,7 +69,13 @@ async def send(request: Request, door: AtDoor, sessions: AtEntrance, session: Si
     """A form that is sent twice makes one job: its key and what it says make the idempotency key."""
     async with read_parts(request, door.deployment.bounded, account_id) as parts:
         fields = _fields(parts)
-        sessions.check_form(request, session, fields.get("form_token", ""))
+        try:
+            sessions.check_form(request, session, fields.get("form_token", ""))
+        except Forged:
+            if not sessions.is_from_here(request):
+                raise
+            again = Conflict("You signed in again since this form was opened. Nothing was created: press the button once more.")
+            return await _form(door, session, account_id, fields, again)
         try:
             submission = _submission(account_id, fields, parts.files)
             key = _key(fields, parts)

@@ -166,6 +166,8 @@ async def _http_error(request: Request, error: Exception) -> Response:
     if request.url.path.startswith("/api"):
         return problems.of_http(error)
     detail = "There is nothing at this address." if error.status_code == 404 else error.detail
+    if error.status_code == 413:
+        detail += " Go back in your browser: what you wrote is still there."
     return _trouble(request, error.status_code, detail)
 
 
