@@ -182,6 +182,16 @@ async def test_a_slip_that_the_look_shows_is_corrected_with_all_that_was_written
         await expect(tab.get_by_label(label)).to_have_value(value)
     assert [(one.status, one.reason) for one in await history(stage.pool, account)] == [
         ("cancelled", "Changed before it was sent.")]
+    await tab.get_by_label("Plain text").fill("Hello {{ name }}")
+    async with context.expect_page() as opened:
+        await button(tab, "Preview").click()
+    await expect((await opened.value).locator("pre").first).to_have_text("Hello Person 1")
+    await button(tab, LOOK).click()
+    [corrected, _] = await history(stage.pool, account)
+    await stage.check(corrected)
+    await tab.reload()
+    await expect(tab.locator("main")).to_contain_text(f"The list is that of job {slip.id}")
+    await expect(button(tab, "Approve and send to 3 recipients")).to_be_enabled()
 
 
 async def test_below_the_threshold_a_typo_leaves_no_job_behind(context: BrowserContext, site: Site, stage: Stage):

@@ -16,6 +16,7 @@ from postroom.domain.job import Status
 from postroom.errors import Conflict, InvalidInput, NotFound
 from postroom.flow.account import accounts
 from postroom.flow.audience.list_file import ListFile
+from postroom.flow.audience.suppressions import suppress
 from postroom.flow.content import preparing
 from postroom.flow.content.preparing import LATE_AT_MOST, Submission, prepare
 from postroom.flow.job.approve import approve
@@ -130,6 +131,19 @@ async def test_a_small_job_waits_at_the_gate_where_it_is_asked_to_and_is_checked
     assert (await approve(desk.pool, account, job.id, by="me", digest=job.digest)).status is Status.SENDING
     with pytest.raises(InvalidInput, match="The send was not created"):
         await desk.submit(account, 3, waits_at_gate=True, field_policy="fail", content=replace(CONTENT, text="{{ nmae }}"))
+
+
+async def test_the_list_of_another_job_is_taken_as_it_was_frozen_without_those_who_opted_out_since(desk: Desk) -> None:
+    account = await desk.account()
+    people = [*rows(3), IncomingRow(5, "nowhere", {"name": "N"}), IncomingRow(6, "person1@list.example", {})]
+    job = await desk.submit(account, people, unusable_addresses="fail", duplicates="skip")
+    await suppress(desk.pool, account, ["person2@list.example"])
+    again = await desk.submit(account, None, list_of=job.id, unusable_addresses="fail", duplicates="skip")
+    listed = "SELECT row_no, address, fields::text, booked FROM recipient WHERE job_id = %s AND row_no <> 3 ORDER BY position"
+    assert await desk.query(listed, again.id) == await desk.query(listed, job.id)
+    assert (again.recipient_count, again.excluded_suppressed) == (4, 1)
+    with pytest.raises(InvalidInput, match="The list has no rows"):
+        await desk.submit(await desk.account("Other"), None, list_of=job.id)
 
 
 async def test_an_account_without_a_gateway_cannot_send(desk: Desk) -> None:

@@ -39,7 +39,7 @@ ENCODINGS = {"utf-8": "UTF-8, or as the file says", "cp1252": "Windows-1252 (Wes
 BODY_FORMATS = {"html": "HTML", "markdown": "Markdown", "mjml": "MJML"}
 FIELDS = ("subject", "preheader", "from_name", "from_address", "reply_to", "body_format", "body", "inline_css", "text", "source",
           "pasted", "encoding", "email_column", "duplicates", "unusable_addresses", "opted_out_rows", "field_policy", "gateway",
-          "not_before")
+          "not_before", "like")
 # What a preview calls the places of what is wrong; the form has them on another page.
 FIELD_NAMES = {"subject": "Subject", "preheader": "Preheader", "from_name": "From: name", "from_address": "From: address",
                "reply_to": "Reply to", "body": "Body", "text": "Plain text", "attachments": "Attachments", "recipients": "File",
@@ -61,7 +61,7 @@ async def show_form(door: AtDoor, session: SignedIn, account_id: Number,
                     like: Annotated[int | None, Query(ge=1, le=NUMBER_MAX)] = None) -> Response:
     """Empty, or with all that was written for another job."""
     fields = {} if like is None else await _fields_of(door, account_id, like)
-    return await _form(door, session, account_id, fields, like=like)
+    return await _form(door, session, account_id, fields)
 
 
 @router.post("/accounts/{account_id}/send")
@@ -115,6 +115,7 @@ async def _fields_of(door: Door, account_id: int, job_id: int) -> dict[str, str]
     job, content = (await report(door.pool, account_id, job_id)).job, await content_of(door.pool, account_id, job_id)
     body_format, body = next(((name, body) for name in BODY_FORMATS if (body := getattr(content, name))), ("", ""))
     return {
+        "like": str(job_id), "source": "job",
         "subject": content.subject, "preheader": content.preheader, "from_name": content.from_name,
         "from_address": content.from_address, "reply_to": content.reply_to or "", "body_format": body_format, "body": body,
         "text": content.text or "", "inline_css": "yes" if content.inline_css else "no", "duplicates": job.duplicates,
@@ -123,9 +124,9 @@ async def _fields_of(door: Door, account_id: int, job_id: int) -> dict[str, str]
         "not_before": f"{job.not_before:%Y-%m-%dT%H:%M}" if job.not_before else ""}
 
 
-async def _form(door: Door, session: Session, account_id: int, fields: Mapping[str, str], error: PostroomError | None = None, *,
-                like: int | None = None) -> Response:
-    """With what was written so far, and what is wrong with it; `like` is the job for which it was written."""
+async def _form(door: Door, session: Session, account_id: int, fields: Mapping[str, str],
+                error: PostroomError | None = None) -> Response:
+    """With what was written so far, and what is wrong with it."""
     faults = error.faults if isinstance(error, InvalidInput) else () if error is None else (Fault(str(error)),)
     by_field: dict[str, list[Fault]] = defaultdict(list)
     for fault in faults:
@@ -134,7 +135,7 @@ async def _form(door: Door, session: Session, account_id: int, fields: Mapping[s
     return await account_page(
         door, session, account_id, "send.html", status=STATUSES.get(type(error), 422) if error else 200, values=values,
         faults=by_field, fault_count=len(faults), gateways=await gateways(door.pool, account_id), encodings=ENCODINGS,
-        body_formats=BODY_FORMATS, files_max=FILES_MAX, files_mib_max=FILES_BYTES_MAX // 2**20, like=like, now=datetime.now(UTC),
+        body_formats=BODY_FORMATS, files_max=FILES_MAX, files_mib_max=FILES_BYTES_MAX // 2**20, now=datetime.now(UTC),
         form_key=fields.get("form_key") or secrets.token_urlsafe(12))
 
 
@@ -165,7 +166,16 @@ def _submission(account_id: int, fields: Mapping[str, str], files: tuple[tuple[s
         account_id, OPERATOR, content, duplicates=fields.get("duplicates") or "exclude",
         unusable_addresses=fields.get("unusable_addresses") or "exclude", gateway=fields.get("gateway") or None,
         not_before=_not_before(fields.get("not_before")), field_policy=fields.get("field_policy") or "fail", files=files,
-        waits_at_gate=True)
+        waits_at_gate=True, list_of=_like(fields) if fields.get("source") == "job" else None)
+
+
+def _like(fields: Mapping[str, str]) -> int:
+    """The job whose list it is."""
+    like = fields.get("like", "")
+    if not (like.isascii() and like.isdecimal() and int(like) <= NUMBER_MAX):
+        raise InvalidInput("The form does not say whose recipients are meant. Choose a file, or paste their addresses.",
+                           field="recipients")
+    return int(like)
 
 
 def _not_before(value: str | None) -> datetime | None:
@@ -179,7 +189,7 @@ def _not_before(value: str | None) -> datetime | None:
 
 @contextlib.asynccontextmanager
 async def _rows(parts: Parts, fields: Mapping[str, str]) -> AsyncIterator[ListFile | None]:
-    """The list, for as long as the block lasts; None for the contacts."""
+    """The list, for as long as the block lasts; None for the contacts, or for the list of another job."""
     opted_out_rows = fields.get("opted_out_rows") or OPTED_OUT_ROWS[0]
     if opted_out_rows not in OPTED_OUT_ROWS:
         raise InvalidInput(f'"opted_out_rows" is one of {", ".join(OPTED_OUT_ROWS)}.', field="opted_out_rows")
@@ -190,7 +200,7 @@ async def _rows(parts: Parts, fields: Mapping[str, str]) -> AsyncIterator[ListFi
         raise InvalidInput("A file is chosen as well. Send to it with “From a file”, or choose none.", field="recipients")
     if fields.get("pasted", "").strip() and source != "pasted":
         raise InvalidInput("Addresses are pasted as well. Send to them with “Pasted below”, or empty this field.", field="pasted")
-    if source == "contacts":
+    if source in ("contacts", "job"):
         yield None
     elif source == "pasted":
         if not fields.get("pasted", "").strip():

@@ -47,7 +47,7 @@ class Submission:
 
     `files` are (name, octets); `content` says nothing of them. `field_policy` is one of FIELD_POLICIES (`domain/preflight.py`).
     `continues` is the job whose `continued_class` this one sends (`flow/job/continuation.py`). With `waits_at_gate` the job waits
-    for its approval however few its recipients are.
+    for its approval however few its recipients are. `list_of` is a job whose recipients are the list.
     """
 
     account_id: int
@@ -62,6 +62,7 @@ class Submission:
     continues: int | None = None
     continued_class: str | None = None
     waits_at_gate: bool = False
+    list_of: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

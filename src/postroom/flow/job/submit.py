@@ -60,9 +60,9 @@ async def submit(pool: Pool, deployment: Deployment, submission: Submission, row
     """Creates a job: pending approval from the account's threshold on, or where the submission waits at the gate; else queued
     and started when it is first.
 
-    `rows` None: all contacts of the account. All or nothing: with an error there is no job. Raises InvalidInput (content,
-    options, list unreadable, nobody left, a small job that its check refuses, an idempotency key used for something else),
-    NotFound, Conflict (key in use).
+    `rows` None: the list of another job where the submission names one, else all contacts of the account. All or nothing: with
+    an error there is no job. Raises InvalidInput (content, options, list unreadable, nobody left, a small job that its check
+    refuses, an idempotency key used for something else), NotFound, Conflict (key in use).
     """
     account_id = submission.account_id
     if idempotency is not None:  # before a long list is read again, and a time that was to come then is one that has passed
@@ -77,8 +77,8 @@ async def submit(pool: Pool, deployment: Deployment, submission: Submission, row
             return await jobs.view_job(conn, account_id, known)
         account = await accounts.account_by_id(conn, account_id)
         gateway = await chosen_gateway(conn, submission)
-        await _take_in(conn, account.id, listed)
-        job_id = await freeze(conn, deployment, submission, prepared, account, gateway, listed.remarks if listed else ())
+        remarks = await _take_in(conn, submission, listed)
+        job_id = await freeze(conn, deployment, submission, prepared, account, gateway, remarks)
         await remember(conn, account.id, idempotency, job_id)
         return await jobs.view_job(conn, account.id, job_id)
 
@@ -116,11 +116,16 @@ async def remember(conn: Connection, account_id: int, idempotency: IdempotencyKe
         await jobs.remember_idempotency_key(conn, account_id, idempotency.key, idempotency.fingerprint, job_id)
 
 
-async def _take_in(conn: Connection, account_id: int, listed: Listed | None) -> None:
-    if listed is None:
-        await recipients.intake_from_contacts(conn, account_id)
-    else:
+async def _take_in(conn: Connection, submission: Submission, listed: Listed | None) -> tuple[str, ...]:
+    """What is remarked on the list."""
+    if listed is not None:
         await fill_intake(conn, await recipients.create_intake(conn), listed)
+        return listed.remarks
+    if submission.list_of is None:
+        await recipients.intake_from_contacts(conn, submission.account_id)
+        return ()
+    await recipients.intake_of_list(conn, submission.account_id, submission.list_of)
+    return (f"The list is that of job {submission.list_of}, without the rows that it left out.",)
 
 
 async def _nobody_left(conn: Connection, listing: Listing, remarks: Sequence[str]) -> InvalidInput:

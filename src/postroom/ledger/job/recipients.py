@@ -124,6 +124,12 @@ async def intake_from_contacts(conn: Connection, account_id: int) -> None:
     await conn.execute(SQL.intake_from_contacts, {"account_id": account_id})
 
 
+async def intake_of_list(conn: Connection, account_id: int, job_id: int) -> None:
+    """Takes in the recipients of a job, whatever became of them."""
+    await conn.execute(SQL.create_intake)
+    await conn.execute(SQL.intake_of_list, {"account_id": account_id, "job_id": job_id})
+
+
 async def intake_of_rest(conn: Connection, account_id: int, job_id: int, which: str, positions: Sequence[int] = ()) -> int:
     """Takes in whom a job has left, and says how many: its unsent, its failed, or else those at `positions`. Who is in a job that
     continues it already is not left."""

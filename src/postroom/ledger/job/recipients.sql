@@ -17,6 +17,15 @@ COPY intake (row_no, address, address_key, problem, fields) FROM STDIN
 INSERT INTO intake (row_no, address, address_key, fields)
 SELECT row_number() OVER (ORDER BY id), address, address_key, fields FROM contact WHERE account_id = %(account_id)s
 
+-- name: intake_of_list
+-- The same from the list of a job, whole: what made an address unusable then does so again.
+INSERT INTO intake (row_no, address, address_key, problem, fields)
+SELECT r.row_no, r.address, r.address_key, CASE r.booked WHEN 'unusable' THEN o.reply END, r.fields
+FROM recipient r
+LEFT JOIN outcome o ON o.account_id = r.account_id AND o.job_id = r.job_id AND o.position = r.position AND o.attempt_no = 0
+    AND o.evidence = 'freeze'
+WHERE r.account_id = %(account_id)s AND r.job_id = %(job_id)s
+
 -- name: create_continued
 -- The rows of a job's list that jobs which continue it have taken in, sent or set apart: nobody is continued twice.
 CREATE TEMPORARY TABLE continued ON COMMIT DROP AS
