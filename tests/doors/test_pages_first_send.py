@@ -61,6 +61,7 @@ async def test_from_the_first_sign_in_to_a_first_send_nothing_goes_out_but_by_th
         form = tab.url
         fields = await tab.locator(IN_ONE_LINE).all()
         assert len(fields) == 10
+        assert "" not in await tab.locator("form.send").get_by_role("button").all_inner_texts()
         for field in fields:
             await field.press("Enter")
         assert tab.url == form, "Enter is no button"
@@ -192,6 +193,17 @@ async def test_a_slip_that_the_look_shows_is_corrected_with_all_that_was_written
     await tab.reload()
     await expect(tab.locator("main")).to_contain_text(f"The list is that of job {slip.id}")
     await expect(button(tab, "Approve and send to 3 recipients")).to_be_enabled()
+
+
+async def test_the_look_says_where_not_everybody_gets_it(context: BrowserContext, site: Site, stage: Stage):
+    await stage.account()
+    tab = await signed_in(context, site)
+    await fill_in(tab, 3)
+    somebody = {**listed(3), "buffer": b"email,name\nann@list.example,Ann\nbob@list.example,\n"}
+    await tab.get_by_label("File", exact=True).set_input_files(somebody)
+    await button(tab, LOOK).click()
+    await expect(tab.locator(".gate .note")).to_contain_text("Not everybody gets it")
+    await expect(button(tab, "Send to 2 recipients")).to_be_enabled()
 
 
 async def test_below_the_threshold_a_typo_leaves_no_job_behind(context: BrowserContext, site: Site, stage: Stage):
