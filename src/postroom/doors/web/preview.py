@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import secrets
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
@@ -62,10 +63,10 @@ async def send(door: AtDoor, receipts: AtReceipts, session: SignedIn, form: Sent
                position: Number) -> Response:
     """Leads back to where the form stood, so that a reload sends nothing; and the same form sends it once, however often it
     comes. What is wrong with the addresses is answered here: nothing was sent, and nothing will be."""
-    to, key = form.get("to", ""), form.get("form_key", "")
+    to, key = form.get("to", ""), form.get("form_key") or secrets.token_urlsafe(12)
     addresses = [one for one in BETWEEN_ADDRESSES.split(to) if one]
     asked = hashlib.sha256(f"{job_id} {position} {' '.join(addresses)}".encode(errors="replace"))
-    once = IdempotencyKey(f"test {key[:32]} {asked.hexdigest()}", asked.digest()) if key else None
+    once = IdempotencyKey(f"test {key[:32]} {asked.hexdigest()}", asked.digest())
     try:
         tried = await send_test(door.pool, door.deployment, account_id, job_id, position, addresses, by=OPERATOR,
                                 idempotency=once)
