@@ -49,7 +49,7 @@ def test_a_silent_gateway_and_an_unsigned_one_click_hinder_nothing(kind: Finding
 
 def test_equal_findings_of_several_looks_are_one_with_the_first_examples() -> None:
     looks = [Look((some(BLANK, "name", 1, 2, 3),)), Look((some(BLANK, "name", 11, 12, 13), some(BLANK, "city", 12)))]
-    name, city = merged(looks, 20)
+    name, city = merged(looks)
     assert (name.about, name.count, [one.position for one in name.examples]) == ("name", 6, [1, 2, 3, 11, 12])
     assert len(name.examples) == EXAMPLES_MAX
     assert (city.about, city.count) == ("city", 1)
@@ -57,15 +57,16 @@ def test_equal_findings_of_several_looks_are_one_with_the_first_examples() -> No
 
 def test_a_field_that_nobody_has_is_unknown_and_one_that_somebody_has_is_not() -> None:
     looks = [Look(mentioned=("name", "frist_name", "city")), Look(seen=("name",)), Look(seen=("city",))]
-    (unknown,) = merged(looks, 7)
-    assert (unknown.kind, unknown.about, unknown.count) == (FindingKind.UNKNOWN_FIELD, "frist_name", 7)
+    (unknown,) = merged(looks)
+    assert (unknown.kind, unknown.about, unknown.count) == (FindingKind.UNKNOWN_FIELD, "frist_name", 0)
     assert "frist_name" in told(unknown)
+    assert Preflight("fail", 7, 7, (unknown,)).effect(unknown) is Effect.NOTE, "the template can do without it"
 
 
 def test_findings_are_shown_with_what_refuses_the_message_first() -> None:
     looks = [Look((some(FindingKind.TOO_LARGE, "large", 1), some(BLANK, "b", 1), some(BLANK, "a", 1, 2),
                    Finding(FindingKind.NO_DKIM, "no keys")))]
-    assert [one.about for one in merged(looks, 9)] == ["no keys", "a", "b", "large"]
+    assert [one.about for one in merged(looks)] == ["no keys", "a", "b", "large"]
 
 
 def test_a_preflight_is_done_when_all_were_looked_at_and_names_what_refuses() -> None:
@@ -85,11 +86,14 @@ def test_where_nobody_would_get_it_the_job_is_refused_whatever_the_policy() -> N
     assert Preflight("fail", 3, 2, (everybody,)).refusing == (), "not decided before all were looked at"
 
 
-def test_a_job_refused_for_a_blank_field_that_no_recipient_has_is_asked_how_the_name_is_spelt() -> None:
-    blank, unknown = some(BLANK, "Name", 1, 2), Finding(FindingKind.UNKNOWN_FIELD, "Name", 2)
-    other = Finding(FindingKind.UNKNOWN_FIELD, "city", 2)
-    assert Preflight("fail", 2, 2, (other, unknown, blank)).refusing == (unknown, blank)
-    assert Preflight("fail", 3, 3, (other, unknown, blank)).refusing == (), "somebody gets it"
+@pytest.mark.parametrize(("policy", "everybody", "some_of_them"), [
+    ("fail", Effect.REFUSE, Effect.FAIL), ("refuse", Effect.REFUSE, Effect.REFUSE), ("blank", Effect.NOTE, Effect.NOTE)])
+def test_a_name_that_is_spelt_wrong_is_one_finding_with_one_verdict(policy: str, everybody: Effect, some_of_them: Effect) -> None:
+    (typo,) = merged([Look(mentioned=("Name",)), Look((some(BLANK, "Name", 1, 2),))])
+    assert (typo.kind, typo.count, len(typo.examples)) == (FindingKind.UNKNOWN_FIELD, 2, 2)
+    assert told(typo).endswith("Is the name spelt as in the list?")
+    assert Preflight(policy, 2, 2, (typo,)).effect(typo) is everybody
+    assert Preflight(policy, 3, 3, (typo,)).effect(typo) is some_of_them
 
 
 def test_every_kind_has_an_effect_and_a_sentence() -> None:

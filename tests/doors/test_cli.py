@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -235,7 +236,8 @@ async def test_what_the_check_found_is_printed_and_where_it_refuses_the_job_stay
     job = json.loads(ended.out)
     assert (job["sent"], job["failed"], stage.sandbox.accepted) == (1, 1, 1)
     shown = json.loads((await cli("jobs", "show", str(job["id"]), "--json")).out)
-    assert [(one["kind"], one["effect"]) for one in shown["preflight"]["findings"]] == [("blank_field", "fail")]
+    assert [(one["kind"], one["effect"]) for one in shown["preflight"]["findings"] if one["kind"] != "list_remark"] == [
+        ("blank_field", "fail")]
 
 
 async def test_a_small_send_that_its_check_refuses_is_not_made_and_says_what_was_found(stage: Stage, cli, files) -> None:
@@ -293,6 +295,17 @@ async def test_a_day_that_is_none_in_utc_is_refused_in_plain_words(
     """In a process of its own: a zone is the whole process's."""
     await stage.account()
     one_sentence(await postroom(home, "jobs", "list", "--since", day, TZ=zone, **url_settings), "is too far away")
+
+
+async def test_a_start_at_a_time_is_kept_and_one_that_has_passed_is_refused(stage: Stage, cli, files) -> None:
+    account = await stage.account(threshold=1)
+    listed, text = files("list.csv", "email\na@b.example\n"), files("text.txt", "Hello")
+    arguments = ("send", listed, *MESSAGE, "--text", text, "--not-before")
+    one_sentence(await cli(*arguments, "2026-01-31T09:00Z"), "2026-01-31 09:00 UTC has passed", "Give a later time")
+    assert await stage.query("SELECT count(*) FROM job") == [(0,)]
+    await cli(*arguments, "2099-01-31T09:00:00+0200")
+    [(not_before,)] = await stage.query("SELECT not_before FROM job WHERE account_id = %s", account)
+    assert not_before == datetime(2099, 1, 31, 7, tzinfo=UTC)
 
 
 async def test_a_gateway_s_password_comes_by_standard_input_and_is_never_shown(stage: Stage, cli) -> None:

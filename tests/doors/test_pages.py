@@ -124,7 +124,7 @@ async def test_the_gate_shows_the_exact_count_what_was_left_out_and_the_content(
     assert "Suppressed" not in text
     assert "news@club.example" in text
     assert job["digest"] in text
-    assert all(f">{label}</button>" in text for label in ("Approve", "Cancel"))
+    assert all(f">{label}</button>" in text for label in ("Approve and send to 1,234 recipients", "Change it", "Cancel"))
 
 
 async def test_every_answer_is_kept_to_itself(site):
@@ -227,7 +227,7 @@ async def test_the_numbers_of_each_row_of_the_history_add_up(site):
     text = (await (await site.operator()).get(f"/accounts/{account_id}/jobs")).text
     assert re.findall(r'<th scope="col" class="num">(\w+)</th>', text) == [
         "Recipients", "Sent", "Failed", "Skipped", "Unconfirmed", "Unsent"]
-    assert re.findall(r'<td class="num[^"]*">(\d+)</td>', text) == ["100", "0", "1", "0", "0", "99"]
+    assert re.findall(r'<td class="num[^"]*" data-label="\w+">(\d+)</td>', text) == ["100", "0", "1", "0", "0", "99"]
 
 
 async def test_what_is_not_there_and_what_is_not_possible_have_friendly_pages(site):
@@ -275,12 +275,12 @@ FORM = {"subject": "News", "from_address": "news@club.example", "text": "Hello",
 
 
 async def send(operator, account_id: int, recipients: bytes | None = None, page=None, files=(("", b""),), to: str = "send",
-               **fields: str):
+               headers=None, **fields: str):
     """As a browser sends it: also where no file was chosen there is a part for it."""
     page = page or await operator.get(f"/accounts/{account_id}/send")
     hidden = dict(re.findall(r'name="(form_\w+)" value="([^"]+)"', page.text))
     parts = [(name, (None, value)) for name, value in {**FORM, **hidden, **fields}.items()]
-    return await operator.post(f"/accounts/{account_id}/{to}", files=[
+    return await operator.post(f"/accounts/{account_id}/{to}", headers=headers, files=[
         *parts, *(("attachment", file) for file in files), ("recipients", ("list.csv", recipients or b"", "text/csv"))])
 
 
@@ -395,7 +395,9 @@ async def test_a_form_that_is_sent_twice_makes_one_job_and_after_an_edit_another
 async def test_the_form_too_is_refused_from_elsewhere(site):
     account_id = await site.account()
     operator = await site.operator()
-    assert (await send(operator, account_id, csv_of(100), form_token="0" * 64)).status_code == 403
+    answer = await send(operator, account_id, csv_of(100), form_token="0" * 64, text="A long letter")
+    assert (answer.status_code, "You signed in again since" in answer.text, "A long letter" in answer.text) == (409, True, True)
+    assert (await send(operator, account_id, csv_of(100), headers={"Sec-Fetch-Site": "cross-site"})).status_code == 403
     assert await history(site.pool, account_id) == []
 
 

@@ -137,7 +137,7 @@ async def test_a_pause_in_one_tab_shows_in_the_other_and_so_does_the_resume(site
         await expect(button(tab, "Pause")).to_have_count(0)
         await expect(button(tab, "Cancel")).to_be_visible()
     await shots(page, "paused")
-    await button(other, "Resume").click()
+    await button(other, "Resume (5 unsent)").click()
     await expect(button(page, "Pause")).to_be_visible()
     await expect(page.locator(".badge.paused")).to_have_count(0)
     assert (await report(site.pool, job.account_id, job.id)).job.paused_by is None
@@ -147,7 +147,7 @@ async def test_a_tab_that_only_watches_is_never_loaded_again(site, stage, contex
     job = await booked(stage)
     tab = await opened(context, address(site, job))
     await pause(site.pool, job.account_id, job.id, by="key website")
-    await expect(button(tab, "Resume")).to_be_visible()
+    await expect(button(tab, "Resume (5 unsent)")).to_be_visible()
     async with site.pool.connection() as conn, conn.transaction():
         await audit.insert_alarm(conn, job.account_id, job.id, "The numbers of chunk 0 do not add up.")
     await expect(tab.get_by_role("alert")).to_contain_text("The numbers of chunk 0 do not add up.")
@@ -164,14 +164,15 @@ async def test_a_job_that_is_paused_at_the_gate_says_so_and_is_queued_paused(sit
     account_id = await stage.account(threshold=3)
     job = await stage.checked(account_id, 3)
     await page.goto(address(site, job))
-    await expect(button(page, "Approve")).to_be_visible()
+    approve = button(page, "Approve and send to 3 recipients")
+    await expect(approve).to_be_visible()
     await pause(site.pool, account_id, job.id, by="key website", reason="Wait for the printer")
     await expect(page.get_by_text("Paused by key website since")).to_be_visible()
     await expect(button(page, "Resume")).to_be_visible()
     await shots(page, "gate-paused")
-    await button(page, "Approve").click()
+    await approve.click()
     await expect(page.locator(".badge")).to_have_text(["Queued", "Paused"])
-    await button(page, "Resume").click()
+    await button(page, "Resume (3 unsent)").click()
     await expect(page.locator(".badge")).to_have_text(["Sending"])
 
 
@@ -230,7 +231,7 @@ async def test_all_of_a_job_that_is_over_are_sent_again_by_a_job_that_the_receip
     await plain.goto(address(site, job))
     await button(plain, "Try the failed again (1 failed)").click()
     await expect(plain.get_by_text(f"Continues job {job.id}: its failed.")).to_be_visible()
-    await expect(plain.locator(".sum strong")).to_have_text("1 recipient")
+    await expect(plain.locator(".count")).to_have_text("1 recipient")
 
 
 async def test_all_are_assumed_sent_with_one_click(site, stage, plain):

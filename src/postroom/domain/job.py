@@ -93,7 +93,8 @@ QUEUE_SENTENCE = "Your send is queued. Sending will start automatically when the
 
 
 def needs_approval(recipient_count: int, approval_threshold: int) -> bool:
-    """The gate: at the threshold and above a person approves; below, the job approves itself."""
+    """The gate: at the threshold and above a person approves; below, the job approves itself. The threshold is the job's: its
+    account's, or 1 where it waits at the gate in any case."""
     return recipient_count >= approval_threshold
 
 

@@ -10,7 +10,8 @@ A finding is about a field, about recipients, or about the message as a whole. W
 Where "those recipients" are all of the list, the job cannot be approved either: nobody would get it. A gateway that cannot be
 asked now, one-click unsubscribe that no signature covers, what is remarked on how the list was read, what looks like another
 system's field, and HTML that readers cut, are notes: they hinder nothing. So are a field that no row has but the template can do
-without, and a date that is printed as it stands, unless the policy is `refuse`.
+without, and a date that is printed as it stands, unless the policy is `refuse`. A field that no row has and that is printed is a
+blank field under another name: one finding, which asks how the name is spelt, with the effect of a blank one.
 """
 
 from __future__ import annotations
@@ -75,6 +76,11 @@ class Finding:
     count: int = 0
     examples: tuple[Example, ...] = ()
 
+    @property
+    def is_blank(self) -> bool:
+        """Whether recipients would get a blank place, because the field is blank for them or nobody has it."""
+        return self.kind is FindingKind.BLANK_FIELD or (self.kind is FindingKind.UNKNOWN_FIELD and self.count > 0)
+
 
 @dataclass(frozen=True, slots=True)
 class Look:
@@ -107,16 +113,17 @@ class Preflight:
         return self.checked >= self.to_check
 
     @property
+    def can_be_approved(self) -> bool:
+        return self.is_done and not self.refusing
+
+    @property
     def refusing(self) -> tuple[Finding, ...]:
-        """Why it cannot go out. Where a blank field leaves nobody because no recipient has one of that name, that is said too."""
-        refusing = [one for one in self.findings if self.effect(one) is Effect.REFUSE]
-        blank = {one.about for one in refusing if one.kind is FindingKind.BLANK_FIELD}
-        return tuple(one for one in self.findings
-                     if one in refusing or (one.kind is FindingKind.UNKNOWN_FIELD and one.about in blank))
+        """Why it cannot go out."""
+        return tuple(one for one in self.findings if self.effect(one) is Effect.REFUSE)
 
     def effect(self, finding: Finding) -> Effect:
         """What follows from a finding of this job: where it would leave nobody to send to, the job itself is refused."""
-        effect = effect_of(finding.kind, self.policy)
+        effect = effect_of(FindingKind.BLANK_FIELD if finding.is_blank else finding.kind, self.policy)
         is_everybody = self.is_done and 0 < self.to_check <= finding.count
         return Effect.REFUSE if effect is Effect.FAIL and is_everybody else effect
 
@@ -127,7 +134,7 @@ class Preflight:
                 return "The job cannot be approved."
             case Effect.FAIL:
                 return "Whoever it is about will be Failed, without a message."
-            case Effect.NOTE if finding.kind is FindingKind.BLANK_FIELD:
+            case Effect.NOTE if finding.is_blank:
                 return "It is left blank."
             case Effect.NOTE:
                 return "This does not hinder the approval."
@@ -146,9 +153,9 @@ def effect_of(kind: FindingKind, policy: str) -> Effect:
     return Effect.NOTE
 
 
-def merged(looks: Iterable[Look], recipient_count: int) -> tuple[Finding, ...]:
-    """The findings of all looks together, equal ones added up; a field that no recipient has is found here, when all are in.
-    Remarks on the list stay in their order."""
+def merged(looks: Iterable[Look]) -> tuple[Finding, ...]:
+    """The findings of all looks together, equal ones added up; a field that no recipient has is found here, when all are in,
+    with those for whom it would be printed. Remarks on the list stay in their order."""
     found: dict[tuple[FindingKind, str], Finding] = {}
     mentioned: set[str] = set()
     seen: set[str] = set()
@@ -161,7 +168,8 @@ def merged(looks: Iterable[Look], recipient_count: int) -> tuple[Finding, ...]:
             found[key] = finding if known is None else replace(
                 known, count=known.count + finding.count, examples=(*known.examples, *finding.examples)[:EXAMPLES_MAX])
     for name in mentioned - seen:
-        found[FindingKind.UNKNOWN_FIELD, name] = Finding(FindingKind.UNKNOWN_FIELD, name, recipient_count)
+        blank = found.pop((FindingKind.BLANK_FIELD, name), Finding(FindingKind.BLANK_FIELD, name))
+        found[FindingKind.UNKNOWN_FIELD, name] = replace(blank, kind=FindingKind.UNKNOWN_FIELD)
     order = list(FindingKind)
     return tuple(sorted(found.values(), key=lambda one: (
         order.index(one.kind), -one.count, "" if one.kind is FindingKind.LIST_REMARK else one.about)))

@@ -16,6 +16,7 @@ from postroom.doors.door import Door
 from postroom.doors.limits import BodyLimit, Places
 from postroom.doors.live import Live
 from postroom.doors.web import compose, entrance, opt_outs, pages, preview, unsubscribe
+from postroom.doors.web.receipts import Receipts
 from postroom.doors.web.rendering import STATIC, PageHeaders, install_troubles
 from postroom.doors.web.session import Sessions
 from postroom.doors.wiring import Postroom
@@ -75,6 +76,7 @@ def create_app(postroom: Postroom) -> FastAPI:
     app = FastAPI(title="Postroom", openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.door = api.state.door = door
     app.state.health = Health(postroom.pool)
+    app.state.receipts = Receipts()
     app.state.sessions = Sessions(postroom.pool, settings.base_url)
     app.mount("/api/v1", api)
     app.mount("/static", StaticFiles(directory=STATIC))

@@ -24,9 +24,8 @@ JOB_EXAMPLE: dict[str, Any] = {
     "queue": None, "created_at": "2026-03-01T09:00:00Z", "created_by": "key website", "approved_by": "operator",
     "approved_at": "2026-03-01T09:02:11Z", "started_at": "2026-03-01T09:02:11Z", "ended_at": None, "subject": "Spring courses",
     "digest": "9f2c1e" + "0" * 58, "per_second": 412.5, "seconds_left": 2.9, "field_policy": "fail", "preflight": None,
-    "limit_per_s": 500.0, "slowed_to_per_s": None, "slowed_because": None, "retries_until": None, "paused": None, "alarm": None,
-    "continues": {"job": 5, "which": "unsent"}, "continued_by": [],
-    "contradictions": []}
+    "limit_per_s": 500.0, "slowed_to_per_s": None, "slowed_because": None, "retries_until": None, "waits_for": None,
+    "paused": None, "alarm": None, "continues": {"job": 5, "which": "unsent"}, "continued_by": [], "contradictions": []}
 PREFLIGHT_EXAMPLE: dict[str, Any] = {
     "policy": "fail", "to_check": 4990, "checked": 4990, "can_be_approved": True, "findings": [{
         "kind": "blank_field", "about": "first_name", "told": "The field “first_name” is blank.", "effect": "fail",
@@ -143,6 +142,9 @@ class Job(BaseModel):
     slowed_to_per_s: Annotated[float | None, Field(description="While the gateway asks for a slower pace: messages a second.")]
     slowed_because: Annotated[str | None, Field(description="What the gateway said then.")]
     retries_until: Annotated[datetime | None, Field(description="While only retries are left: when they are given up.")]
+    waits_for: Annotated[str | None, Field(description=(
+        "What holds it up though nobody paused it: gateway, quota (of the gateway's day), journal (of a worker that died), "
+        "worker (none is running) or time (`not_before`)."))]
     paused: Annotated[Paused | None, Field(description="While it is paused, in any status that is not over.")]
     alarm: Annotated[str | None, Field(description="Set where a recount found its numbers wrong: what was found.")]
     continues: Annotated[Rest | None, Field(description="The job whose rest it sends.")]
@@ -219,6 +221,7 @@ def job_shown(report: JobReport) -> Job:
         per_second=_tenths(report.per_second), seconds_left=_tenths(report.seconds_left), field_policy=job.field_policy,
         limit_per_s=job.limit_per_s, slowed_to_per_s=_tenths(report.slowed_to_per_s),
         slowed_because=job.slowed_because if report.slowed_to_per_s is not None else None, retries_until=job.retries_until,
+        waits_for=report.waits_for,
         preflight=preflight_shown(report.preflight) if report.preflight else None, paused=_paused_shown(job), alarm=job.alarm,
         continues=None if job.continues is None else Rest(job=job.continues, which=str(job.continued_class)),
         continued_by=[Rest(job=one.id, which=one.which) for one in report.continued_by],
@@ -239,7 +242,7 @@ def settlement_shown(told: Settlement, job: JobReport, continuation: JobReport |
 def preflight_shown(found: Preflight) -> PreflightShown:
     return PreflightShown(
         policy=found.policy, to_check=found.to_check, checked=found.checked,
-        can_be_approved=found.is_done and not found.refusing,
+        can_be_approved=found.can_be_approved,
         findings=[FoundAtPreflight(
             kind=one.kind.value, about=one.about, told=preflight.told(one),
             effect=found.effect(one).value, follows=found.follows(one), count=one.count,

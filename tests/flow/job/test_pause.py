@@ -73,6 +73,15 @@ async def test_what_postroom_finds_in_a_paused_job_is_said_beside_the_persons_re
         ("pause", "boss", "lunch"), ("pause", POSTROOM, "The database is older than a journal.")]
 
 
+async def test_a_reason_that_ends_by_itself_gets_no_full_stop(stage: Stage) -> None:
+    account = await stage.account()
+    job = await stage.submit(account, 10)
+    await pause(stage.pool, account, job.id, by="boss", reason="Wrong date?")
+    await pause(stage.pool, account, job.id, by=POSTROOM, reason="The database is older than a journal.")
+    assert ": Wrong date? The database is older than a journal. 10 of 10 wait" in (
+        await report.report(stage.pool, account, job.id)).sentence
+
+
 async def test_a_job_that_is_over_or_not_there_cannot_be_paused(stage: Stage) -> None:
     account = await stage.account()
     job = await stage.submit(account, 10)

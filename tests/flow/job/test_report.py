@@ -14,6 +14,7 @@ from postroom.errors import InvalidInput, NotFound
 from postroom.flow.audience.suppressions import suppress
 from postroom.flow.job import finish, report
 from postroom.flow.job.approve import approve
+from postroom.flow.job.pause import pause
 from postroom.gateway.sandbox.script import Refusal, Script
 from postroom.ledger.job import jobs
 from proofs.races import all_sent
@@ -209,3 +210,41 @@ async def test_all_attempts_of_a_recipient_are_listed_in_their_order(pool, datab
     assert [(one.attempt_no, one.kind, one.code) for one in told] == [(1, "refused", 450), (2, "refused", 450), (3, "sent", 250)]
     with pytest.raises(NotFound, match="There is no recipient 4"):
         await report.outcomes_of(pool, account, job.id, 4)
+
+
+async def test_a_speed_is_measured_without_the_pauses_and_is_none_while_nothing_moves(stage: Stage) -> None:
+    account = await stage.account(connections=1)
+    job = await stage.submit(account, 10)
+    claim = await claimed(stage.pool, account, job.id)
+    assert claim
+    window = await turned(stage.pool, claim, [], 5)
+    assert window
+    await turned(stage.pool, claim, all_sent(window), 0)
+    for since_s, verb in ((7_200, "start"), (7_100, "pause"), (3_600, "pause"), (90, "resume")):
+        await stage.query("INSERT INTO job_event (account_id, job_id, verb, from_status, to_status, by, at) VALUES (%s, %s, %s, "
+                          "'sending', 'sending', 'boss', now() - make_interval(secs => %s)) RETURNING 1",
+                          account, job.id, verb, since_s)
+    await stage.query("UPDATE job SET started_at = now() - interval '2 hours' WHERE id = %s RETURNING 1", job.id)
+    told = await report.report(stage.pool, account, job.id)
+    per_second = (10 - told.job.unsent) / 190
+    assert told.per_second == pytest.approx(per_second, rel=0.1)
+    assert told.seconds_left == pytest.approx(told.job.unsent / per_second, rel=0.1)
+    assert (await report.reports(stage.pool, account))[0].per_second == pytest.approx(per_second, rel=0.1)
+    await pause(stage.pool, account, job.id, by="boss")
+    assert (await report.report(stage.pool, account, job.id)).per_second is None
+
+
+async def test_what_holds_a_job_up_is_named(stage: Stage) -> None:
+    account = await stage.account(threshold=20)
+
+    async def waits_for(job_id: int) -> str | None:
+        return (await report.report(stage.pool, account, job_id)).waits_for
+
+    waiting, active = await stage.submit(account, 20), await stage.submit(account, 10)
+    scheduled = await stage.submit(account, 10, not_before=datetime.now(UTC) + timedelta(hours=1))
+    assert [await waits_for(one.id) for one in (waiting, active, scheduled)] == ["worker", "worker", "time"]
+    await stage.query("INSERT INTO procrastinate_workers DEFAULT VALUES RETURNING 1")
+    assert [await waits_for(one.id) for one in (waiting, active)] == [None, None]
+    async with stage.pool.connection() as conn:
+        await jobs.set_condition(conn, account, active.id, "quota", reason="The day's quota is used up.", delay_s=60)
+    assert await waits_for(active.id) == "quota"

@@ -6,16 +6,20 @@ import asyncio
 import io
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
 from desk import Desk
 from postroom.domain.audience import IncomingRow, read_ndjson
+from postroom.domain.job import Status
 from postroom.errors import Conflict, InvalidInput, NotFound
 from postroom.flow.account import accounts
 from postroom.flow.audience.list_file import ListFile
-from postroom.flow.content.preparing import Submission, prepare
+from postroom.flow.audience.suppressions import suppress
+from postroom.flow.content import preparing
+from postroom.flow.content.preparing import LATE_AT_MOST, Submission, prepare
+from postroom.flow.job.approve import approve
 from postroom.flow.job.submit import APPROVED, IdempotencyKey, digest_of, submit
 from stage import CONTENT, rows
 
@@ -98,6 +102,48 @@ async def test_a_wrong_request_is_refused_with_the_field(desk: Desk, changes: di
         await desk.submit(account, 3, **changes)
     assert caught.value.faults[0].field == field
     assert await nothing_is_there(desk)
+
+
+async def test_a_start_that_has_passed_is_refused_and_a_minute_that_has_begun_is_not(desk: Desk) -> None:
+    account = await desk.account()
+    past = datetime.now(UTC) - LATE_AT_MOST - timedelta(seconds=1)
+    with pytest.raises(InvalidInput, match=f"{past:%Y-%m-%d %H:%M} UTC has passed: it is .* UTC now") as caught:
+        await desk.submit(account, 3, not_before=past.astimezone(timezone(timedelta(hours=5))))
+    assert caught.value.faults[0].field == "not_before"
+    assert await nothing_is_there(desk)
+    begun = datetime.now(UTC).replace(second=0, microsecond=0)
+    assert (await desk.submit(account, 3, not_before=begun)).status is Status.SENDING
+
+
+async def test_a_request_that_is_repeated_after_its_time_answers_with_the_same_job(desk: Desk, monkeypatch) -> None:
+    soon = datetime.now(UTC) + timedelta(minutes=1)
+    submission = Submission(await desk.account(), "me", CONTENT, not_before=soon)
+    first = await submit(desk.pool, desk.deployment, submission, rows(3), idempotency=KEY)
+    monkeypatch.setattr(preparing, "LATE_AT_MOST", timedelta(hours=-1))
+    assert await submit(desk.pool, desk.deployment, submission, rows(3), idempotency=KEY) == first
+
+
+async def test_a_small_job_waits_at_the_gate_where_it_is_asked_to_and_is_checked_before(desk: Desk) -> None:
+    account = await desk.account(threshold=100)
+    job = await desk.submit(account, 99, waits_at_gate=True)
+    assert (job.status, job.to_check, job.checked) == (Status.PENDING_APPROVAL, 99, 99)
+    assert await desk.query("SELECT count(*) FROM procrastinate_jobs") == [(0,)], "no worker has to look at it"
+    assert (await approve(desk.pool, account, job.id, by="me", digest=job.digest)).status is Status.SENDING
+    with pytest.raises(InvalidInput, match="The send was not created"):
+        await desk.submit(account, 3, waits_at_gate=True, field_policy="fail", content=replace(CONTENT, text="{{ nmae }}"))
+
+
+async def test_the_list_of_another_job_is_taken_as_it_was_frozen_without_those_who_opted_out_since(desk: Desk) -> None:
+    account = await desk.account()
+    people = [*rows(3), IncomingRow(5, "nowhere", {"name": "N"}), IncomingRow(6, "person1@list.example", {})]
+    job = await desk.submit(account, people, unusable_addresses="fail", duplicates="skip")
+    await suppress(desk.pool, account, ["person2@list.example"])
+    again = await desk.submit(account, None, list_of=job.id, unusable_addresses="fail", duplicates="skip")
+    listed = "SELECT row_no, address, fields::text, booked FROM recipient WHERE job_id = %s AND row_no <> 3 ORDER BY position"
+    assert await desk.query(listed, again.id) == await desk.query(listed, job.id)
+    assert (again.recipient_count, again.excluded_suppressed) == (4, 1)
+    with pytest.raises(InvalidInput, match="The list has no rows"):
+        await desk.submit(await desk.account("Other"), None, list_of=job.id)
 
 
 async def test_an_account_without_a_gateway_cannot_send(desk: Desk) -> None:

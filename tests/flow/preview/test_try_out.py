@@ -20,6 +20,7 @@ from postroom.flow.audience import suppressions
 from postroom.flow.audience.unsubscribe import addressee_of
 from postroom.flow.job.finish import cancel
 from postroom.flow.job.report import trail
+from postroom.flow.job.submit import IdempotencyKey
 from postroom.flow.preview.try_out import Answer, GatewayUnusable, Tried, send_test
 from postroom.gateway.sandbox.script import Answer as At
 from postroom.gateway.sandbox.script import Refusal, Script
@@ -193,6 +194,22 @@ async def test_an_account_sends_a_hundred_an_hour_with_all_its_jobs_and_is_told_
             await tried(stage, account, second.id, to)
     assert (await changed_by(stage, before), stage.sandbox.accepted) == (set(), 2)
     assert len(await tried(stage, other, theirs.id, TEN)) == 10
+
+
+async def test_a_request_with_the_same_key_is_carried_out_once_and_one_that_failed_may_come_again(stage: Stage) -> None:
+    account = await stage.account(port=9)
+    job = await stage.submit(account, 100)
+    key = IdempotencyKey("once", bytes(32))
+
+    async def asked() -> list[Tried]:
+        return await send_test(stage.pool, stage.deployment, account, job.id, 1, TEN[:1], by="tester", idempotency=key)
+
+    with pytest.raises(GatewayUnusable):
+        await asked()
+    await stage.query("UPDATE gateway SET port = %s RETURNING 1", stage.sandbox.port)
+    ended = await asyncio.gather(*(asked() for _ in range(4)), return_exceptions=True)
+    assert sorted(type(one).__name__ for one in ended) == ["TriedBefore"] * 3 + ["list"]
+    assert stage.sandbox.accepted == 1
 
 
 async def test_of_two_at_the_same_moment_that_do_not_both_fit_one_is_refused(stage: Stage) -> None:

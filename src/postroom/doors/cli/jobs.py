@@ -17,6 +17,7 @@ from postroom.doors.cli.terminal import (
     account_id_of,
     account_id_of_job,
     actor,
+    aware,
     group,
     out,
     plain,
@@ -64,7 +65,7 @@ def list_jobs(
         else:
             ids = [await account_id_of(postroom, account)]
         found = [one for account_id in ids for one in await report.reports(
-            postroom.pool, account_id, status=status, since=_aware(since), until=_aware(until), limit=limit)]
+            postroom.pool, account_id, status=status, since=aware(since), until=aware(until), limit=limit)]
         return sorted(found, key=lambda one: one.job.id, reverse=True)[:limit]
 
     found = with_postroom(act)
@@ -296,13 +297,3 @@ def _print_moved(moved: JobReport, *, as_json: bool) -> None:
         print_json(job_shown(moved).model_dump(mode="json"))
     else:
         out().print(f"Job {moved.job.id} is {moved.job.status.label}. {plain(moved.sentence)}", soft_wrap=True)
-
-
-def _aware(moment: datetime | None) -> datetime | None:
-    """A date without a zone is meant in this machine's. Raises InvalidInput."""
-    if moment is None:
-        return None
-    try:
-        return moment.astimezone()
-    except (ValueError, OverflowError):
-        raise InvalidInput(f"The year {moment.year} is too far away: nobody sent anything then.") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -30,6 +31,7 @@ from postroom.doors.cli.terminal import (
     JsonOption,
     account_id_of,
     actor,
+    aware,
     err,
     plain,
     print_json,
@@ -44,6 +46,8 @@ from postroom.flow.job import finish, report
 from postroom.flow.job.approve import approve
 from postroom.flow.job.report import Exclusion, JobReport
 from postroom.flow.job.submit import submit
+
+TIMES = ["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M%z", "%Y-%m-%dT%H:%M:%S%z"]
 
 # "Name <address>"; which address is a good one is not decided here.
 _NAMED_ADDRESS = re.compile(r'\s*(?:"(?P<quoted>[^"]*)"|(?P<name>[^<"]*?))\s*<(?P<address>[^<>]+)>\s*')
@@ -95,6 +99,8 @@ def send(
     encoding: EncodingOption = "utf-8",
     email_column: EmailColumnOption = None,
     opted_out_rows: OptedOutOption = OptedOut.EXCLUDE,
+    not_before: Annotated[datetime | None, typer.Option(
+        formats=TIMES, metavar="TIME", help="Start no earlier, in local time, such as 2030-01-31T09:00, or with a zone.")] = None,
     approve_it: Annotated[bool, typer.Option("--approve", help="Approve it without asking.")] = False,
     fail_above: Annotated[float, typer.Option(
         min=0, max=100, metavar="PERCENT", help="End with 1 where more of them failed; by default where everybody did.")] = 100,
@@ -128,7 +134,8 @@ def send(
         account_id = await account_id_of(postroom, account)
         submission = Submission(
             account_id, actor(), content, duplicates=duplicates.value, unusable_addresses=unusable_addresses.value,
-            gateway=gateway, field_policy=field_policy.value, files=files)
+            gateway=gateway, field_policy=field_policy.value, files=files,
+            not_before=aware(not_before))
         choices = Choices(email_column, opted_out_rows.value)
         with opened_list(file, encoding=encoding, choices=choices) as rows, bounds_of(rows) as postroom.deployment.bounded:
             made = await submit(postroom.pool, postroom.deployment, submission, rows)

@@ -153,3 +153,13 @@ def table(*columns: str) -> Table:
     for column in columns:
         made.add_column(column.rstrip("#"), justify="right" if column.endswith("#") else "left", overflow="fold")
     return made
+
+
+def aware(moment: datetime | None) -> datetime | None:
+    """A time without a zone is meant in this machine's. Raises InvalidInput."""
+    if moment is None:
+        return None
+    try:
+        return moment.astimezone()
+    except (ValueError, OverflowError):
+        raise InvalidInput(f"The year {moment.year} is too far away.") from None

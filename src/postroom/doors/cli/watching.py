@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from postroom.domain.job import Status
+from postroom.domain.wording import duration
 from postroom.doors.cli.terminal import err, plain, table
 from postroom.doors.wiring import Postroom
 from postroom.flow.job.report import JobOverview, JobReport, report
@@ -90,14 +91,8 @@ def _counts(job: JobOverview) -> str:
 
 def _pace(now: JobReport) -> str:
     rate = f"{now.per_second:,.0f}/s" if now.per_second else ""
-    left = f"{_duration(now.seconds_left)} left" if now.seconds_left else ""
+    left = f"{duration(now.seconds_left)} left" if now.seconds_left else ""
     return "  ".join(part for part in (rate, left) if part)
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def print_accounting(console: Console, job: JobOverview) -> None:

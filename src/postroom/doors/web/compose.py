@@ -1,7 +1,7 @@
 """Send message: one form, from a list and a text to a job that waits at the gate, or only to a look at it.
 
-What is wrong is said at its field, and what was written stays. Files do not: no browser lets a page fill a file field, so they
-have to be chosen again.
+Nothing is sent by this form: its job waits at the gate however small it is. What is wrong is said at its field, and what was
+written stays, whatever hinders it. Files do not: no browser lets a page fill a file field, so they have to be chosen again.
 """
 
 from __future__ import annotations
@@ -12,23 +12,24 @@ import secrets
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from postroom.bounded.spool import keep, spool
 from postroom.domain.table import OPTED_OUT_ROWS, Choices
-from postroom.doors.door import AtDoor, Door, Number
+from postroom.doors.door import NUMBER_MAX, AtDoor, Door, Number
 from postroom.doors.uploads import RECIPIENTS, Parts, read_parts
 from postroom.doors.web.preview import seen
 from postroom.doors.web.rendering import account_page
-from postroom.doors.web.session import OPERATOR, AtEntrance, Session, SignedIn
-from postroom.errors import Fault, InvalidInput
+from postroom.doors.web.session import OPERATOR, AtEntrance, Forged, Session, SignedIn
+from postroom.errors import Conflict, Fault, InvalidInput, PostroomError, TooMany, Unavailable
 from postroom.flow.account.gateways import gateways
 from postroom.flow.audience.list_file import ListFile
 from postroom.flow.content.preparing import FILES_BYTES_MAX, FILES_MAX, Content, Submission, own_header
+from postroom.flow.job.report import content_of, gateway_of, report
 from postroom.flow.job.submit import IdempotencyKey, submit
 from postroom.flow.preview.look import framed, preview_draft
 
@@ -38,7 +39,13 @@ ENCODINGS = {"utf-8": "UTF-8, or as the file says", "cp1252": "Windows-1252 (Wes
 BODY_FORMATS = {"html": "HTML", "markdown": "Markdown", "mjml": "MJML"}
 FIELDS = ("subject", "preheader", "from_name", "from_address", "reply_to", "body_format", "body", "inline_css", "text", "headers",
           "source", "pasted", "encoding", "email_column", "duplicates", "unusable_addresses", "opted_out_rows", "field_policy",
-          "gateway", "not_before")
+          "gateway", "not_before", "like")
+# What a preview calls the places of what is wrong; the form has them on another page.
+FIELD_NAMES = {"subject": "Subject", "preheader": "Preheader", "from_name": "From: name", "from_address": "From: address",
+               "reply_to": "Reply to", "body": "Body", "text": "Plain text", "attachments": "Attachments", "recipients": "File",
+               "pasted": "Addresses", "email_column": "Column of the addresses", "gateway": "Gateway",
+               "not_before": "Not before"}
+STATUSES = {Conflict: 409, TooMany: 429, Unavailable: 503}
 FIELDS_SHOWN = 12  # of each of the first rows
 FILE_FIELDS = ("recipients", "attachments")
 # The draft's HTML is kept nowhere, so it comes within the page, and its frame inherits what the page may: no script, nothing
@@ -50,8 +57,11 @@ router = APIRouter(include_in_schema=False)
 
 
 @router.get("/accounts/{account_id}/send")
-async def show_form(door: AtDoor, session: SignedIn, account_id: Number) -> Response:
-    return await _form(door, session, account_id, {}, ())
+async def show_form(door: AtDoor, session: SignedIn, account_id: Number,
+                    like: Annotated[int | None, Query(ge=1, le=NUMBER_MAX)] = None) -> Response:
+    """Empty, or with all that was written for another job."""
+    fields = {} if like is None else await _fields_of(door, account_id, like)
+    return await _form(door, session, account_id, fields)
 
 
 @router.post("/accounts/{account_id}/send")
@@ -59,20 +69,27 @@ async def send(request: Request, door: AtDoor, sessions: AtEntrance, session: Si
     """A form that is sent twice makes one job: its key and what it says make the idempotency key."""
     async with read_parts(request, door.deployment.bounded, account_id) as parts:
         fields = _fields(parts)
-        sessions.check_form(request, session, fields.get("form_token", ""))
+        try:
+            sessions.check_form(request, session, fields.get("form_token", ""))
+        except Forged:
+            if not sessions.is_from_here(request):
+                raise
+            again = Conflict("You signed in again since this form was opened. Nothing was created: press the button once more.")
+            return await _form(door, session, account_id, fields, again)
         try:
             submission = _submission(account_id, fields, parts.files)
             key = _key(fields, parts)
             async with _rows(parts, fields) as rows:
                 job = await submit(door.pool, door.deployment, submission, rows, idempotency=key)
-        except InvalidInput as error:
-            return await _form(door, session, account_id, fields, error.faults)
+        except (InvalidInput, Conflict, TooMany, Unavailable) as error:
+            return await _form(door, session, account_id, fields, error)
     return RedirectResponse(f"/accounts/{account_id}/jobs/{job.id}", 303)
 
 
 @router.post("/accounts/{account_id}/send/preview")
 async def look(request: Request, door: AtDoor, sessions: AtEntrance, session: SignedIn, account_id: Number) -> Response:
-    """The first recipient's message, on a page of its own: the form stays on its page, with its files. Creates nothing."""
+    """The first recipient's message, on a page of its own: the form stays on its page, with its files, and there is no other one,
+    whatever is wrong. Creates nothing."""
     async with read_parts(request, door.deployment.bounded, account_id) as parts:
         fields = _fields(parts)
         sessions.check_form(request, session, fields.get("form_token", ""))
@@ -81,7 +98,8 @@ async def look(request: Request, door: AtDoor, sessions: AtEntrance, session: Si
             async with _rows(parts, fields) as rows:
                 shown = await preview_draft(door.pool, door.deployment, submission, rows, 1)
         except InvalidInput as error:
-            return await _form(door, session, account_id, fields, error.faults)
+            return await account_page(door, session, account_id, "draft_faults.html", status=422,
+                                      faults=[(FIELD_NAMES.get(_place_of(one), ""), one) for one in error.faults])
     answer = await account_page(door, session, account_id, "draft.html", html=await framed(shown),
                                 fields_max=FIELDS_SHOWN, **seen(shown))
     answer.headers["Content-Security-Policy"] = LOOK_POLICY
@@ -92,16 +110,32 @@ def _fields(parts: Parts) -> dict[str, str]:
     return {name: part.text() for name, part in parts.named.items() if name != RECIPIENTS}
 
 
+async def _fields_of(door: Door, account_id: int, job_id: int) -> dict[str, str]:
+    """What was written for a job, as the form has it. Raises NotFound."""
+    job, content = (await report(door.pool, account_id, job_id)).job, await content_of(door.pool, account_id, job_id)
+    body_format, body = next(((name, body) for name in BODY_FORMATS if (body := getattr(content, name))), ("", ""))
+    return {
+        "like": str(job_id), "source": "job",
+        "subject": content.subject, "preheader": content.preheader, "from_name": content.from_name,
+        "from_address": content.from_address, "reply_to": content.reply_to or "", "body_format": body_format, "body": body,
+        "text": content.text or "", "inline_css": "yes" if content.inline_css else "no", "duplicates": job.duplicates,
+        "unusable_addresses": job.unusable_addresses, "field_policy": job.field_policy,
+        "gateway": (await gateway_of(door.pool, account_id, job_id)).name,
+        "not_before": f"{job.not_before:%Y-%m-%dT%H:%M}" if job.not_before else ""}
+
+
 async def _form(door: Door, session: Session, account_id: int, fields: Mapping[str, str],
-                faults: tuple[Fault, ...]) -> Response:
+                error: PostroomError | None = None) -> Response:
+    """With what was written so far, and what is wrong with it."""
+    faults = error.faults if isinstance(error, InvalidInput) else () if error is None else (Fault(str(error)),)
     by_field: dict[str, list[Fault]] = defaultdict(list)
     for fault in faults:
         by_field[_place_of(fault)].append(fault)
     values: dict[str, Any] = {name: fields.get(name, "") for name in FIELDS}
     return await account_page(
-        door, session, account_id, "send.html", status=422 if faults else 200, values=values, faults=by_field,
-        fault_count=len(faults), gateways=await gateways(door.pool, account_id), encodings=ENCODINGS, body_formats=BODY_FORMATS,
-        files_max=FILES_MAX, files_mib_max=FILES_BYTES_MAX // 2**20,
+        door, session, account_id, "send.html", status=STATUSES.get(type(error), 422) if error else 200, values=values,
+        faults=by_field, fault_count=len(faults), gateways=await gateways(door.pool, account_id), encodings=ENCODINGS,
+        body_formats=BODY_FORMATS, files_max=FILES_MAX, files_mib_max=FILES_BYTES_MAX // 2**20, now=datetime.now(UTC),
         form_key=fields.get("form_key") or secrets.token_urlsafe(12))
 
 
@@ -132,7 +166,17 @@ def _submission(account_id: int, fields: Mapping[str, str], files: tuple[tuple[s
     return Submission(
         account_id, OPERATOR, content, duplicates=fields.get("duplicates") or "exclude",
         unusable_addresses=fields.get("unusable_addresses") or "exclude", gateway=fields.get("gateway") or None,
-        not_before=_not_before(fields.get("not_before")), field_policy=fields.get("field_policy") or "fail", files=files)
+        not_before=_not_before(fields.get("not_before")), field_policy=fields.get("field_policy") or "fail", files=files,
+        waits_at_gate=True, list_of=_like(fields) if fields.get("source") == "job" else None)
+
+
+def _like(fields: Mapping[str, str]) -> int:
+    """The job whose list it is."""
+    like = fields.get("like", "")
+    if not (like.isascii() and like.isdecimal() and int(like) <= NUMBER_MAX):
+        raise InvalidInput("The form does not say whose recipients are meant. Choose a file, or paste their addresses.",
+                           field="recipients")
+    return int(like)
 
 
 def _not_before(value: str | None) -> datetime | None:
@@ -146,14 +190,18 @@ def _not_before(value: str | None) -> datetime | None:
 
 @contextlib.asynccontextmanager
 async def _rows(parts: Parts, fields: Mapping[str, str]) -> AsyncIterator[ListFile | None]:
-    """The list, for as long as the block lasts; None for the contacts."""
+    """The list, for as long as the block lasts; None for the contacts, or for the list of another job."""
     opted_out_rows = fields.get("opted_out_rows") or OPTED_OUT_ROWS[0]
     if opted_out_rows not in OPTED_OUT_ROWS:
         raise InvalidInput(f'"opted_out_rows" is one of {", ".join(OPTED_OUT_ROWS)}.', field="opted_out_rows")
     choices = Choices(fields.get("email_column", "").strip() or None, opted_out_rows)
-    source = fields.get("source")
+    source = fields.get("source") or "file"
     listed = parts.named.get(RECIPIENTS)
-    if source == "contacts":
+    if listed is not None and listed.size and source != "file":
+        raise InvalidInput("A file is chosen as well. Send to it with “From a file”, or choose none.", field="recipients")
+    if fields.get("pasted", "").strip() and source != "pasted":
+        raise InvalidInput("Addresses are pasted as well. Send to them with “Pasted below”, or empty this field.", field="pasted")
+    if source in ("contacts", "job"):
         yield None
     elif source == "pasted":
         if not fields.get("pasted", "").strip():

@@ -6,26 +6,29 @@ The live part is an event stream. Each decision is a plain form, which works wit
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from postroom.domain.job import Status
-from postroom.domain.outcome import CLASSES, EVIDENCE_MEANINGS, Kind
+from postroom.domain.job import Status, needs_approval
+from postroom.domain.outcome import CLASSES, EVIDENCE_MEANINGS, UNSENT, Kind
 from postroom.doors.door import NUMBER_MAX, POSITION_MAX, AtDoor, Number, events
 from postroom.doors.shown import attempt_shown, job_shown, preflight_shown, recipient_shown
+from postroom.doors.web.receipts import AtReceipts, test_form
 from postroom.doors.web.rendering import account_page
 from postroom.doors.web.session import OPERATOR, AtEntrance, SentForm, SignedIn
 from postroom.errors import InvalidInput
+from postroom.flow.account.accounts import account_by_id
 from postroom.flow.job.approve import approve
-from postroom.flow.job.continuation import continue_the_rest
-from postroom.flow.job.finish import cancel
+from postroom.flow.job.continuation import can_continue_failed, continue_the_rest
+from postroom.flow.job.finish import cancel, cancel_at_gate
 from postroom.flow.job.pause import pause, resume
 from postroom.flow.job.report import (
     content_of,
     exclusion_page,
+    gateway_of,
     goes_on,
     history,
     outcomes_of,
@@ -83,15 +86,26 @@ async def show_history(door: AtDoor, session: SignedIn, account_id: Number, stat
 
 
 @router.get("/accounts/{account_id}/jobs/{job_id}")
-async def show_job(door: AtDoor, session: SignedIn, account_id: Number, job_id: Number) -> HTMLResponse:
-    """The approval gate while the job waits for it, from then on its progress and its result."""
+async def show_job(door: AtDoor, receipts: AtReceipts, session: SignedIn, account_id: Number, job_id: Number,
+                   tested: str | None = None) -> HTMLResponse:
+    """The gate while the job waits at it, from then on its progress and its result. `tested` is the key of a form of the gate
+    that sent a test."""
     told = await report(door.pool, account_id, job_id)
-    content = await content_of(door.pool, account_id, job_id)
-    moves = await trail(door.pool, account_id, job_id)
+    job, moves = told.job, await trail(door.pool, account_id, job_id)
     found = told.preflight or await preflight_of(door.pool, account_id, job_id)
-    name = "gate.html" if told.job.status is Status.PENDING_APPROVAL else "progress.html"
-    return await account_page(door, session, account_id, name, told=told, job=told.job, shown=job_shown(told),
-                              content=content, moves=moves, preflight=preflight_shown(found), reason_max=REASON_MAX)
+    shown: dict[str, Any] = {"told": told, "job": job, "shown": job_shown(told), "moves": moves,
+             "preflight": preflight_shown(found), "content": await content_of(door.pool, account_id, job_id),
+             "gateway": await gateway_of(door.pool, account_id, job_id)}
+    if job.status is not Status.PENDING_APPROVAL:
+        can_try_failed = told.rests["failed"] > 0 and await can_continue_failed(door.pool, account_id, job_id)
+        return await account_page(door, session, account_id, "progress.html", reason_max=REASON_MAX,
+                                  can_try_failed=can_try_failed, **shown)
+    threshold = (await account_by_id(door.pool, account_id)).approval_threshold
+    unsent = await recipient_page(door.pool, account_id, job_id, recipient_class=UNSENT, limit=1)
+    return await account_page(
+        door, session, account_id, "gate.html", is_large=needs_approval(job.recipient_count, threshold),
+        is_to_come=job.not_before is not None and job.not_before > datetime.now(UTC),
+        test_position=unsent[0].position if unsent else None, **test_form(receipts.of(session, tested, moves)), **shown)
 
 
 @router.get("/accounts/{account_id}/jobs/{job_id}/events")
@@ -156,6 +170,13 @@ async def cancel_job(door: AtDoor, form: SentForm, account_id: Number, job_id: N
     return _to_job(account_id, job_id)
 
 
+@router.post("/accounts/{account_id}/jobs/{job_id}/correction")
+async def correct_job(door: AtDoor, form: SentForm, account_id: Number, job_id: Number) -> RedirectResponse:
+    """From the gate back to the form with what was written; this job sends nothing any more."""
+    await cancel_at_gate(door.pool, account_id, job_id, by=OPERATOR, note="Changed before it was sent.")
+    return RedirectResponse(f"/accounts/{account_id}/send?like={job_id}", 303)
+
+
 @router.post("/accounts/{account_id}/jobs/{job_id}/pause")
 async def pause_job(door: AtDoor, form: SentForm, account_id: Number, job_id: Number) -> RedirectResponse:
     reason = form.get("reason", "").strip()
@@ -173,8 +194,9 @@ async def resume_job(door: AtDoor, form: SentForm, account_id: Number, job_id: N
 
 @router.post("/accounts/{account_id}/jobs/{job_id}/continuation")
 async def continue_job(door: AtDoor, form: SentForm, account_id: Number, job_id: Number) -> RedirectResponse:
-    """Leads to the new job. Whoever clicks twice is told which job it is."""
-    made = await continue_the_rest(door.pool, door.deployment, account_id, job_id, which=form.get("which", ""), by=OPERATOR)
+    """Leads to the new job, which waits at its gate. Whoever clicks twice is told which job it is."""
+    made = await continue_the_rest(door.pool, door.deployment, account_id, job_id, which=form.get("which", ""), by=OPERATOR,
+                                   waits_at_gate=True)
     return _to_job(account_id, made.id)
 
 
@@ -182,7 +204,7 @@ async def continue_job(door: AtDoor, form: SentForm, account_id: Number, job_id:
 async def settle_job(door: AtDoor, form: SentForm, account_id: Number, job_id: Number) -> RedirectResponse:
     """One recipient or all of them, as the button says; back to the page where it stood, which shows what came of it."""
     await settle(door.pool, door.deployment, account_id, job_id, form.get("decision", ""), by=OPERATOR,
-                 positions=_positions(form.get("position", "")))
+                 positions=_positions(form.get("position", "")), waits_at_gate=True)
     stood = {"state": Kind.UNCONFIRMED.value, "after": form.get("after") or 0}
     return RedirectResponse(f"/accounts/{account_id}/jobs/{job_id}/recipients?{urlencode(stood)}", 303)
 

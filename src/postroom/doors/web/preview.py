@@ -6,21 +6,25 @@ The page works without scripts.
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Sequence
+import secrets
 from typing import Annotated, Any
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from postroom.doors.door import NUMBER_MAX, AtDoor, Door, Number
 from postroom.doors.web.pages import PREVIEW_POLICY
+from postroom.doors.web.receipts import AtReceipts, Receipt, test_form
 from postroom.doors.web.rendering import account_page
 from postroom.doors.web.session import OPERATOR, SentForm, Session, SignedIn
 from postroom.errors import Conflict, Fault, InvalidInput
-from postroom.flow.job.report import report
+from postroom.flow.job.report import report, trail
+from postroom.flow.job.submit import IdempotencyKey
 from postroom.flow.preview.look import Preview, framed, preview
-from postroom.flow.preview.try_out import TESTS_PER_HOUR, TO_MAX, GatewayUnusable, Tried, send_test
+from postroom.flow.preview.try_out import GatewayUnusable, TriedBefore, send_test
 
 SOURCE_SHOWN_MAX = 100_000  # octets; all of it is in the file
 BETWEEN_ADDRESSES = re.compile(r"[\s,;]+")
@@ -30,8 +34,11 @@ Place = Annotated[int, Query(ge=1, le=NUMBER_MAX)]
 
 
 @router.get("/accounts/{account_id}/jobs/{job_id}/preview")
-async def show_preview(door: AtDoor, session: SignedIn, account_id: Number, job_id: Number, position: Place = 1) -> Response:
-    return await _page(door, session, account_id, job_id, position)
+async def show_preview(door: AtDoor, receipts: AtReceipts, session: SignedIn, account_id: Number, job_id: Number,
+                       position: Place = 1, tested: str | None = None) -> Response:
+    """`tested` is the key of a form that sent a test from here."""
+    receipt = receipts.of(session, tested, await trail(door.pool, account_id, job_id))
+    return await _page(door, session, account_id, job_id, position, receipt)
 
 
 @router.get("/accounts/{account_id}/jobs/{job_id}/recipients/{position}/message")
@@ -52,28 +59,37 @@ async def download_source(door: AtDoor, session: SignedIn, account_id: Number, j
 
 
 @router.post("/accounts/{account_id}/jobs/{job_id}/recipients/{position}/tests")
-async def send(door: AtDoor, session: SignedIn, form: SentForm, account_id: Number, job_id: Number, position: Number) -> Response:
-    """The answer is the page itself, with what the gateway said: what was said is not kept, so there is no page to lead to."""
-    to = form.get("to", "")
+async def send(door: AtDoor, receipts: AtReceipts, session: SignedIn, form: SentForm, account_id: Number, job_id: Number,
+               position: Number) -> Response:
+    """Leads back to where the form stood, so that a reload sends nothing; and the same form sends it once, however often it
+    comes. What is wrong with the addresses is answered here: nothing was sent, and nothing will be."""
+    to, key = form.get("to", ""), form.get("form_key") or secrets.token_urlsafe(12)
     addresses = [one for one in BETWEEN_ADDRESSES.split(to) if one]
+    asked = hashlib.sha256(f"{job_id} {position} {' '.join(addresses)}".encode(errors="replace"))
+    once = IdempotencyKey(f"test {key[:32]} {asked.hexdigest()}", asked.digest())
     try:
-        tried = await send_test(door.pool, door.deployment, account_id, job_id, position, addresses, by=OPERATOR)
+        tried = await send_test(door.pool, door.deployment, account_id, job_id, position, addresses, by=OPERATOR,
+                                idempotency=once)
     except InvalidInput as error:
-        return await _page(door, session, account_id, job_id, position, to=to, faults=error.faults, status=422)
-    except Conflict as error:
-        return await _page(door, session, account_id, job_id, position, to=to, faults=[Fault(str(error))], status=409)
-    except GatewayUnusable as error:
-        return await _page(door, session, account_id, job_id, position, to=to, faults=[Fault(str(error))], status=503)
-    return await _page(door, session, account_id, job_id, position, to=to, tried=tried)
+        return await _page(door, session, account_id, job_id, position, Receipt(to, faults=error.faults), status=422)
+    except TriedBefore:
+        pass  # what came of it is kept already, or is about to be
+    except (Conflict, GatewayUnusable) as error:
+        receipts.keep(session, key, Receipt(to, faults=[Fault(str(error))]))
+    else:
+        receipts.keep(session, key, Receipt(to, tried))
+    job = f"/accounts/{account_id}/jobs/{job_id}"
+    back = f"{job}?{urlencode({'tested': key})}" if form.get("back") == "job" else (
+        f"{job}/preview?{urlencode({'position': position, 'tested': key})}")
+    return RedirectResponse(f"{back}#test", 303)
 
 
-async def _page(door: Door, session: Session, account_id: int, job_id: int, position: int, *, to: str = "",
-                tried: Sequence[Tried] = (), faults: Sequence[Fault] = (), status: int = 200) -> Response:
+async def _page(door: Door, session: Session, account_id: int, job_id: int, position: int, receipt: Receipt | None = None, *,
+                status: int = 200) -> Response:
     job = (await report(door.pool, account_id, job_id)).job
     shown = await preview(door.pool, door.deployment, account_id, job_id, position)
-    return await account_page(
-        door, session, account_id, "preview.html", status=status, job=job, to=to, tried=tried, faults=faults, to_max=TO_MAX,
-        tests_per_hour=TESTS_PER_HOUR, **seen(shown))
+    return await account_page(door, session, account_id, "preview.html", status=status, job=job, **test_form(receipt),
+                              **seen(shown))
 
 
 def seen(shown: Preview) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +18,20 @@ from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from postroom.domain.job import Status
+from postroom.domain.wording import counted, duration
 from postroom.doors.api import problems
 from postroom.doors.door import Door
 from postroom.doors.invalid import sentence
 from postroom.doors.web.session import Forged, Session, SignInNeeded
 from postroom.errors import Conflict, InvalidInput, NotFound, PostroomError, TooMany, Unavailable
 from postroom.flow.account.accounts import account_by_id, all_accounts
+from postroom.flow.job.report import JobOverview, waits_for
 
 log = structlog.get_logger(__name__)
 
 STATIC = Path(__file__).parent / "static"
+CONDITIONS = {"gateway": "Waits for its gateway", "quota": "Waits for its gateway's quota", "journal": "Waits for a journal",
+              "worker": "No worker runs", "time": "Scheduled"}
 PAGE_HEADERS = {
     "Content-Security-Policy":
         "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -47,13 +51,9 @@ def _time(value: datetime) -> str:
     return f"{value:%Y-%m-%d %H:%M} UTC"
 
 
-def duration(seconds: float) -> str:
-    """Rounded as a person would say it."""
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    if seconds < 5400:
-        return f"{round(seconds / 60)} min"
-    return f"{seconds / 3600:.1f} h"
+def condition(job: JobOverview) -> str:
+    """What holds a job up, beside its status; "" where nothing does."""
+    return CONDITIONS.get(waits_for(job, datetime.now(UTC)) or "", "")
 
 
 def size(octets: int) -> str:
@@ -63,8 +63,8 @@ def size(octets: int) -> str:
 templates = Environment(
     loader=PackageLoader("postroom.doors.web"), autoescape=select_autoescape(default=True), undefined=StrictUndefined,
     trim_blocks=True, lstrip_blocks=True)
-templates.filters |= {"number": _number, "time": _time, "duration": duration, "size": size}
-templates.globals["Status"] = Status
+templates.filters |= {"number": _number, "time": _time, "duration": duration, "size": size, "condition": condition}
+templates.globals |= {"Status": Status, "counted": counted}
 
 
 def page(name: str, *, session: Session | None = None, status: int = 200, **shown: Any) -> HTMLResponse:
@@ -179,6 +179,8 @@ async def _http_error(request: Request, error: Exception) -> Response:
     if request.url.path.startswith("/api"):
         return problems.of_http(error)
     detail = "There is nothing at this address." if error.status_code == 404 else error.detail
+    if error.status_code == 413:
+        detail += " Go back in your browser: what you wrote is still there."
     return _trouble(request, error.status_code, detail)
 
 

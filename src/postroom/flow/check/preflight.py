@@ -28,6 +28,7 @@ from postroom.domain.preflight import (
     merged,
     told,
 )
+from postroom.domain.wording import counted
 from postroom.errors import Fault, InvalidInput
 from postroom.flow.account.deployment import Deployment, GatewayFacts
 from postroom.flow.content.outgoing import compile_job, decode_fields, files_of
@@ -126,7 +127,7 @@ async def of_a_small_job(conn: Connection, deployment: Deployment, stored: JobCo
         looks.append(await deployment.bounded.run(("check", stored.account_id), MESSAGE, _compile_and_look, stored, files, rows,
                                                    facts))
         after = rows[-1].position
-    found = Preflight(stored.field_policy, recipient_count, recipient_count, merged(looks, recipient_count))
+    found = Preflight(stored.field_policy, recipient_count, recipient_count, merged(looks))
     await ledger.look_no_more(conn)
     if found.refusing:
         raise InvalidInput(f"The send was not created: {refusal(found)}",
@@ -140,17 +141,13 @@ def _compile_and_look(stored: JobContent, files: dict[str, bytes], rows: Sequenc
 
 def refusal(found: Preflight) -> str:
     """Why a job cannot go out, as sentences."""
-    return " ".join(f"{told(one)}{f' ({_recipients(one.count)})' if one.count else ''}" for one in found.refusing)
+    return " ".join(told(one) + (f" ({counted(one.count, 'recipient')})" if one.count else "") for one in found.refusing)
 
 
 def _fault(finding: Finding) -> Fault:
     some = ", ".join(f"{one.address or 'no address'} (no. {one.position})" for one in finding.examples)
-    whom = f" {_recipients(finding.count)}, such as {some}." if some else ""
+    whom = f" {counted(finding.count, 'recipient')}, such as {some}." if some else ""
     return Fault(told(finding) + whom, "recipients" if some else None)
-
-
-def _recipients(count: int) -> str:
-    return "1 recipient" if count == 1 else f"{count:,} recipients"
 
 
 class Checks:

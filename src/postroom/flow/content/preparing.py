@@ -7,7 +7,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -38,6 +38,9 @@ FILES_MAX = attachment.FILES_MAX
 FILES_BYTES_MAX = attachment.TOTAL_MAX  # together
 HEADERS_MAX = own_headers.COUNT_MAX
 UNSUBSCRIBE_PATH = "/u/{token}"
+# A start that has passed is a slip, and would send at once. What is late by less comes of a clock, of a minute that has begun, or
+# of a long list on its way; no zone and no hour is mistaken by so little.
+LATE_AT_MOST = timedelta(minutes=5)
 MESSAGE = Work("The message", cpu_s=10, short_s=2)
 
 
@@ -46,7 +49,8 @@ class Submission:
     """What a person or a program asks for. `gateway` None: the account's first. `not_before`: an aware time.
 
     `files` are (name, octets); `content` says nothing of them. `field_policy` is one of FIELD_POLICIES (`domain/preflight.py`).
-    `continues` is the job whose `continued_class` this one sends (`flow/job/continuation.py`).
+    `continues` is the job whose `continued_class` this one sends (`flow/job/continuation.py`). With `waits_at_gate` the job waits
+    for its approval however few its recipients are. `list_of` is a job whose recipients are the list.
     """
 
     account_id: int
@@ -60,6 +64,8 @@ class Submission:
     files: tuple[tuple[str, bytes], ...] = ()
     continues: int | None = None
     continued_class: str | None = None
+    waits_at_gate: bool = False
+    list_of: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +98,12 @@ def _check_time(not_before: datetime) -> None:
     if not_before.tzinfo is None:
         raise InvalidInput('"not_before" needs a time zone, such as 2030-01-31T09:00:00+01:00.', field="not_before")
     try:
-        not_before.astimezone(UTC)
+        not_before = not_before.astimezone(UTC)
     except OverflowError:
         raise InvalidInput('"not_before" is not within the years 1 to 9999 in UTC.', field="not_before") from None
+    if (now := datetime.now(UTC)) - not_before > LATE_AT_MOST:
+        raise InvalidInput(f"{not_before:%Y-%m-%d %H:%M} UTC has passed: it is {now:%Y-%m-%d %H:%M} UTC now. Give a later time, "
+                           "or none to start as soon as possible.", field="not_before")
 
 
 def prepare(submission: Submission) -> Prepared:

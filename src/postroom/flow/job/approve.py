@@ -43,7 +43,7 @@ async def approve(pool: Pool, account_id: int, job_id: int, *, by: str, digest: 
 async def _was_checked(conn: Connection, account_id: int, job_id: int) -> None:
     """Raises Conflict. The database refuses the move as well (`an_approved_job_was_checked`)."""
     job = await jobs.view_job(conn, account_id, job_id)
-    found = await preflight.summary(conn, account_id, job_id, job.field_policy, job.recipient_count)
+    found = await preflight.summary(conn, account_id, job_id, job.field_policy)
     if not found.is_done:
         raise Conflict(f"Job {job_id} cannot be approved yet: {found.checked:,} of {found.to_check:,} recipients were checked so "
                        "far.", job_id=job_id)

@@ -24,8 +24,8 @@ RESTS = ("unsent", "failed")
 
 
 async def continue_the_rest(pool: Pool, deployment: Deployment, account_id: int, job_id: int, *, which: str, by: str,
-                            idempotency: IdempotencyKey | None = None) -> JobOverview:
-    """The new job; `which` is one of RESTS.
+                            waits_at_gate: bool = False, idempotency: IdempotencyKey | None = None) -> JobOverview:
+    """The new job; `which` is one of RESTS. With `waits_at_gate` it waits for its approval however small it is.
 
     Raises NotFound; InvalidInput, also where all of them were suppressed since; Conflict where the job is not over, has something
     in hand, has no such rest, or where that is continued already.
@@ -43,9 +43,16 @@ async def continue_the_rest(pool: Pool, deployment: Deployment, account_id: int,
         await jobs.lock_rest(conn, job_id)
         job = await jobs.view_job(conn, account_id, job_id)
         _must_be_over(job)
-        made = await job_of_rest(conn, deployment, job, message, which, by=by)
+        made = await job_of_rest(conn, deployment, job, message, which, by=by, waits_at_gate=waits_at_gate)
         await remember(conn, account_id, idempotency, made)
         return await jobs.view_job(conn, account_id, made)
+
+
+async def can_continue_failed(pool: Pool, account_id: int, job_id: int) -> bool:
+    """Whether trying a job's failed again can reach any of them: who has no usable address, was suppressed since or cannot be
+    written to with this message stays failed."""
+    async with pool.connection() as conn:
+        return await recipients.is_any_failed_worth_trying(conn, account_id, job_id)
 
 
 def _must_be_over(job: JobOverview) -> None:
@@ -70,7 +77,7 @@ async def message_of(pool: Pool, deployment: Deployment, account_id: int, job_id
 
 
 async def job_of_rest(conn: Connection, deployment: Deployment, job: JobOverview, message: tuple[Prepared, int], which: str, *,
-                      by: str, positions: Sequence[int] = ()) -> int:
+                      by: str, waits_at_gate: bool, positions: Sequence[int] = ()) -> int:
     """The number of a new job of a job's rest, in the caller's transaction; `message` is what `message_of` says of the job, and
     `positions` name the doubtful ones of "unconfirmed".
 
@@ -79,7 +86,7 @@ async def job_of_rest(conn: Connection, deployment: Deployment, job: JobOverview
     prepared, gateway_id = message
     submission = Submission(job.account_id, by, prepared.content, duplicates=job.duplicates,
                             unusable_addresses=job.unusable_addresses, field_policy=job.field_policy, continues=job.id,
-                            continued_class=which)
+                            continued_class=which, waits_at_gate=waits_at_gate)
     account = await accounts.hold_account(conn, job.account_id)
     gateway = next(one for one in await gateways.gateways_of_account(conn, job.account_id) if one.id == gateway_id)
     if await recipients.intake_of_rest(conn, job.account_id, job.id, which, positions) == 0:

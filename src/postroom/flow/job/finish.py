@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from postroom.domain.job import Status, origins
 from postroom.errors import Conflict, storable
 from postroom.flow.job.start import POSTROOM, start_next
@@ -20,10 +22,20 @@ async def cancel(pool: Pool, account_id: int, job_id: int, *, by: str, note: str
     """
     if note is not None:
         storable(note, "note")
+    return await _cancel(pool, account_id, job_id, origins("cancel"), by=by, note=note)
+
+
+async def cancel_at_gate(pool: Pool, account_id: int, job_id: int, *, by: str, note: str) -> JobOverview:
+    """The same, of a job that waits for its approval. Raises Conflict where somebody approved it meanwhile."""
+    return await _cancel(pool, account_id, job_id, (Status.PENDING_APPROVAL,), by=by, note=note)
+
+
+async def _cancel(pool: Pool, account_id: int, job_id: int, possible: Collection[Status], *, by: str,
+                  note: str | None) -> JobOverview:
     async with pool.connection() as conn, conn.transaction():
         await lock_account(conn, account_id)
         job = await jobs.lock_job(conn, account_id, job_id)
-        if job.status in origins("cancel"):
+        if job.status in possible:
             await _end(conn, account_id, job_id, job.status, Status.CANCELLED, by=by, reason=note)
         view = await jobs.view_job(conn, account_id, job_id)
         reach("flow.in_cancellation")

@@ -9,20 +9,23 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from math import inf
 
 from postroom.domain.job import QUEUE_SENTENCE, Status
 from postroom.domain.outcome import CLASSES, UNSENT, Kind
 from postroom.domain.pace import grown_to_per_s
 from postroom.domain.preflight import Preflight
+from postroom.domain.wording import counted, ended
 from postroom.errors import InvalidInput, storable
 from postroom.flow.content import outgoing
+from postroom.ledger.account import gateways
+from postroom.ledger.account.gateways import Gateway
 from postroom.ledger.check import preflight
 from postroom.ledger.content import contents
 from postroom.ledger.database.db import Connection
 from postroom.ledger.database.db import Pool as Pool
-from postroom.ledger.job import jobs, recipients
+from postroom.ledger.job import jobs, pauses, recipients
 from postroom.ledger.job.jobs import Ahead, Progress
 from postroom.ledger.job.jobs import Continuation as Continuation
 from postroom.ledger.job.jobs import JobEvent as JobEvent
@@ -50,8 +53,9 @@ class QueuePlace:
 
 @dataclass(frozen=True, slots=True)
 class JobReport:
-    """One job, whole. `sentence` is always true and answers "why is nothing moving?". `preflight` while it waits at the gate;
-    `continued_by` are the jobs that send its rest, `contradictions` what came to light against a person's word."""
+    """One job, whole. `sentence` is always true and answers "why is nothing moving?"; `per_second` is None while nothing does.
+    `preflight` while it waits at the gate; `continued_by` are the jobs that send its rest, `contradictions` what came to light
+    against a person's word."""
 
     job: JobOverview
     sentence: str
@@ -62,6 +66,7 @@ class JobReport:
     continued_by: tuple[Continuation, ...] = ()
     slowed_to_per_s: float | None = None  # all workers together, while the gateway is slowed
     contradictions: tuple[str, ...] = ()
+    waits_for: str | None = None  # what `waits_for` says
 
     @property
     def rests(self) -> dict[str, int]:
@@ -81,7 +86,8 @@ async def report(pool: Pool, account_id: int, job_id: int) -> JobReport:
         found = await _preflight(conn, job) if job.status is Status.PENDING_APPROVAL else None
         continued = await jobs.continuations(conn, account_id, [job_id])
         contradicted = await jobs.contradictions(conn, account_id, [job_id])
-    return _told(job, ahead, found, continued.get(job_id, ()), contradicted.get(job_id, ()))
+        paused_s = await pauses.seconds_paused(conn, account_id, job_id) if job.status is Status.SENDING else 0.0
+    return _told(job, ahead, found, continued.get(job_id, ()), contradicted.get(job_id, ()), paused_s)
 
 
 async def preflight_of(pool: Pool, account_id: int, job_id: int) -> Preflight:
@@ -91,19 +97,36 @@ async def preflight_of(pool: Pool, account_id: int, job_id: int) -> Preflight:
 
 
 async def _preflight(conn: Connection, job: JobOverview) -> Preflight:
-    return await preflight.summary(conn, job.account_id, job.id, job.field_policy, job.recipient_count)
+    return await preflight.summary(conn, job.account_id, job.id, job.field_policy)
 
 
 def _told(job: JobOverview, ahead: list[Ahead], found: Preflight | None, continued_by: tuple[Continuation, ...],
-          contradictions: tuple[str, ...]) -> JobReport:
+          contradictions: tuple[str, ...], paused_s: float) -> JobReport:
     now = datetime.now(UTC)
     queue = _place(job, ahead, now) if job.status is Status.QUEUED else None
-    done = job.recipient_count - job.unsent
-    rate = _per_second(done, job.started_at, job.ended_at or now)
     moves = job.status is Status.SENDING and job.paused_since is None and job.waits_for is None
+    rate = None
+    if moves or job.status.is_over:
+        rate = _per_second(job.recipient_count - job.unsent, job.started_at,
+                           (job.ended_at or now) - timedelta(seconds=paused_s))
     left = job.unsent / rate if rate and moves else None
     sentence = _paused_sentence(job, now) if job.paused_since is not None else _sentence(job, queue, found, now)
-    return JobReport(job, sentence, rate, left, queue, found, continued_by, _slowed_to_per_s(job, now), contradictions)
+    return JobReport(job, sentence, rate, left, queue, found, continued_by, _slowed_to_per_s(job, now),
+                     contradictions, waits_for(job, now))
+
+
+def waits_for(job: JobOverview, now: datetime) -> str | None:
+    """What holds a job up that looks as if it moved: its "gateway", the gateway's "quota", a dead worker's "journal", a "worker",
+    or its "time". None where nothing does; a pause is said by itself."""
+    if job.status is Status.SENDING and job.waits_for is not None:
+        return job.waits_for
+    is_for_workers = job.status is Status.SENDING or (
+        job.status is Status.PENDING_APPROVAL and job.checked < (job.to_check or 0))
+    if is_for_workers and not job.a_worker_runs:
+        return "worker"
+    if job.status is Status.QUEUED and job.not_before is not None and job.not_before > now:
+        return "time"
+    return None
 
 
 async def progress(pool: Pool, account_id: int, job_id: int) -> Progress:
@@ -148,15 +171,24 @@ async def reports(pool: Pool, account_id: int, *, status: Status | None = None, 
         found = {job.id: await _preflight(conn, job) for job in page if job.status is Status.PENDING_APPROVAL}
         continued = await jobs.continuations(conn, account_id, [job.id for job in page])
         contradicted = await jobs.contradictions(conn, account_id, [job.id for job in page])
+        paused_s = {job.id: await pauses.seconds_paused(conn, account_id, job.id)
+                    for job in page if job.status is Status.SENDING}
     before_it = {one.id: ahead[:place] for place, one in enumerate(ahead)}
     return [_told(job, before_it.get(job.id, ahead), found.get(job.id), continued.get(job.id, ()),
-                  contradicted.get(job.id, ())) for job in page]
+                  contradicted.get(job.id, ()), paused_s.get(job.id, 0.0)) for job in page]
 
 
 async def content_of(pool: Pool, account_id: int, job_id: int) -> Content:
     """The message as it was written, with its merge fields. Raises NotFound, also for another account's job."""
     async with pool.connection() as conn:
         return outgoing.content_of(await contents.job_content(conn, account_id, job_id))
+
+
+async def gateway_of(pool: Pool, account_id: int, job_id: int) -> Gateway:
+    """The server that the job is handed to. Raises NotFound, also for another account's job."""
+    async with pool.connection() as conn:
+        gateway_id = (await contents.job_content(conn, account_id, job_id)).gateway_id
+        return next(one for one in await gateways.gateways_of_account(conn, account_id) if one.id == gateway_id)
 
 
 async def trail(pool: Pool, account_id: int, job_id: int) -> list[JobEvent]:
@@ -226,10 +258,13 @@ def _per_second(done: int, since: datetime | None, until: datetime) -> float | N
 
 
 def _place(job: JobOverview, ahead: list[Ahead], now: datetime) -> QueuePlace:
-    """The estimate assumes that those before it go as fast as the active one goes now; without an active one there is none."""
+    """The estimate assumes that those before it go as fast as the active one goes now; without one that moves there is none, and
+    none for a job that somebody has to resume first."""
     assert job.queue_position is not None
     active = ahead[0] if ahead and ahead[0].status is Status.SENDING else None
     starts_in_s = None
+    if job.paused_since is not None or (active is not None and active.is_held_up):
+        return QueuePlace(job.queue_position, ahead[0] if ahead else None, None)
     if active is not None:
         rate = _per_second(active.recipient_count - active.unsent, active.started_at, now)
         starts_in_s = sum(one.unsent for one in ahead) / rate if rate else None
@@ -239,14 +274,14 @@ def _place(job: JobOverview, ahead: list[Ahead], now: datetime) -> QueuePlace:
 
 
 def _sentence(job: JobOverview, queue: QueuePlace | None, found: Preflight | None, now: datetime) -> str:
-    doubt = f" {job.unconfirmed:,} are unconfirmed: the gateway may have them." if job.unconfirmed else ""
+    doubt = f" {_doubt(job.unconfirmed)}" if job.unconfirmed else ""
     match job.status:
         case Status.PENDING_APPROVAL if job.checked < (job.to_check or 0):
             return _checking_sentence(job)
         case Status.PENDING_APPROVAL if found is not None and found.refusing:
             return "It cannot be approved as it is: see what was found when the message was checked. No emails have been sent."
         case Status.PENDING_APPROVAL:
-            return f"Waiting for a person to approve it: {job.recipient_count:,} recipients. No emails have been sent."
+            return f"Waiting for a person to approve it: {counted(job.recipient_count, 'recipient')}. No emails have been sent."
         case Status.QUEUED if job.not_before and job.not_before > now:
             return f"Scheduled: it does not start before {job.not_before:%Y-%m-%d %H:%M %Z}."
         case Status.QUEUED:
@@ -259,13 +294,26 @@ def _sentence(job: JobOverview, queue: QueuePlace | None, found: Preflight | Non
         case Status.CANCELLED:
             note = f" Note: {job.reason}" if job.reason else ""
             failed = f", {job.failed:,} had failed" if job.failed else ""
-            return f"{job.sent:,} had been sent before{failed}; {job.unsent:,} were not sent and stay unsent.{doubt}{note}"
+            return f"{job.sent:,} had been sent before{failed}; {_left(f'{job.unsent:,}', job.unsent)}{doubt}{note}"
         case Status.FAILED:
-            return f"Stopped: {job.reason} {job.unsent:,} recipients were not sent and stay unsent.{doubt}"
+            return f"Stopped: {ended(job.reason or '')} {_left(counted(job.unsent, 'recipient'), job.unsent)}{doubt}"
+
+
+def _doubt(unconfirmed: int) -> str:
+    them = "it" if unconfirmed == 1 else "them"
+    return f"{counted(unconfirmed, 'is', 'are')} unconfirmed: the gateway may have {them}."
+
+
+def _left(unsent: str, number: int) -> str:
+    return f"{unsent} was not sent and stays unsent." if number == 1 else f"{unsent} were not sent and stay unsent."
+
+
+def _waiting(job: JobOverview) -> str:
+    return f"{job.unsent:,} of {job.recipient_count:,} {'waits' if job.unsent == 1 else 'wait'}"
 
 
 def _checking_sentence(job: JobOverview) -> str:
-    so_far = f"{job.checked:,} of {job.to_check:,} recipients so far"
+    so_far = f"{job.checked:,} of {counted(job.to_check or 0, 'recipient')} so far"
     if not job.a_worker_runs:
         return f"No worker is running, so the check before the approval waits: {so_far}. Start one: postroom worker."
     return f"Checking the message for everyone before it can be approved: {so_far}. No emails have been sent."
@@ -274,9 +322,9 @@ def _checking_sentence(job: JobOverview) -> str:
 def _paused_sentence(job: JobOverview, now: datetime) -> str:
     assert job.paused_since is not None
     since = f"{job.paused_since:%H:%M %Z}" if job.paused_since.date() == now.date() else f"{job.paused_since:%Y-%m-%d %H:%M %Z}"
-    because = f": {job.paused_because.rstrip('. ')}." if job.paused_because else "."
+    because = f": {ended(job.paused_because)}" if job.paused_because else "."
     settling = " What workers had in hand is being settled." if job.in_hand else ""
-    return (f"Paused by {job.paused_by} since {since}{because} {job.unsent:,} of {job.recipient_count:,} wait; nothing is sent "
+    return (f"Paused by {job.paused_by} since {since}{because} {_waiting(job)}; nothing is sent "
             f"until somebody resumes it.{settling}")
 
 
@@ -287,7 +335,7 @@ def _sending_sentence(job: JobOverview, now: datetime) -> str:
         again = f"at {job.waits_until:%H:%M:%S %Z}" if job.waits_until > now else "now"
         return f"{job.waits_because} Trying again {again}; nobody is failed by this."
     if not job.a_worker_runs:
-        return f"No worker is running, so {job.unsent:,} of {job.recipient_count:,} wait. Start one: postroom worker."
+        return f"No worker is running, so {_waiting(job)}. Start one: postroom worker."
     if job.due_at and job.due_at > now:
         patience = f" Patience with them ends at {job.retries_until:%H:%M:%S %Z}." if job.retries_until else ""
         return f"Waiting until {job.due_at:%H:%M:%S %Z} to try {job.unsent:,} again that the gateway refused for now.{patience}"

@@ -48,10 +48,12 @@ class Settlement:
 
 
 async def settle(pool: Pool, deployment: Deployment, account_id: int, job_id: int, decision: str, *,
-                 positions: Sequence[int] | None = None, by: str, note: str | None = None,
+                 positions: Sequence[int] | None = None, by: str, note: str | None = None, waits_at_gate: bool = False,
                  idempotency: IdempotencyKey | None = None) -> Settlement:
     """All that are unconfirmed now, or those at `positions`: each of them or none. One transaction, so that a crash leaves either
-    all of it or nothing. Raises NotFound; InvalidInput naming each position that cannot be settled; Conflict where nobody can.
+    all of it or nothing. With `waits_at_gate` a job that sends them again waits for its approval however small it is.
+
+    Raises NotFound; InvalidInput naming each position that cannot be settled; Conflict where nobody can.
     """
     if decision not in DECISIONS:
         raise InvalidInput(f'A decision is one of {", ".join(DECISIONS)}, not "{decision}".', field="decision")
@@ -65,7 +67,8 @@ async def settle(pool: Pool, deployment: Deployment, account_id: int, job_id: in
             message = await message_of(pool, deployment, account_id, job_id)
 
     async def decide() -> Settlement:
-        return await _settle(pool, deployment, account_id, job_id, decision, message, positions, by, note, idempotency)
+        return await _settle(pool, deployment, account_id, job_id, decision, message, positions, by, note, waits_at_gate,
+                             idempotency)
 
     try:
         return await decide()
@@ -80,7 +83,7 @@ class _HasEnded(Exception):
 
 async def _settle(pool: Pool, deployment: Deployment, account_id: int, job_id: int, decision: str,
                   message: tuple[Prepared, int] | None, positions: Sequence[int] | None, by: str, note: str | None,
-                  idempotency: IdempotencyKey | None) -> Settlement:
+                  waits_at_gate: bool, idempotency: IdempotencyKey | None) -> Settlement:
     async with (deployment.freezing.taken(account_id, is_short=message is None), pool.connection() as conn,
                 conn.transaction()):
         if (known := await earlier_job(conn, account_id, idempotency)) is not None:
@@ -98,7 +101,7 @@ async def _settle(pool: Pool, deployment: Deployment, account_id: int, job_id: i
             raise _HasEnded
         else:
             view = await jobs.view_job(conn, account_id, job_id)
-            made = await job_of_rest(conn, deployment, view, message, "unconfirmed", by=by,
+            made = await job_of_rest(conn, deployment, view, message, "unconfirmed", by=by, waits_at_gate=waits_at_gate,
                                      positions=[one.position for one in doubted])
             kind, reply = Kind.FAILED, f"Sent again by a person's decision, in job {made}."
             reason = f"To be sent again in job {made}"

@@ -1,7 +1,8 @@
 """From a message and a list to a job: the list is frozen and counted in the transaction that creates it.
 
-Before that the message is prepared (`content/preparing`). A job below the threshold is checked for every recipient before it is
-created, because it starts by itself; a larger one is checked by the workers while it waits for its approval (`preflight`).
+Before that the message is prepared (`content/preparing`). A job below the account's threshold is checked for every recipient
+before it is created, because it starts by itself, unless it was asked to wait at the gate; a larger one is checked by the workers
+while it waits for its approval (`preflight`).
 """
 
 from __future__ import annotations
@@ -56,18 +57,19 @@ class IdempotencyKey:
 
 async def submit(pool: Pool, deployment: Deployment, submission: Submission, rows: Iterable[IncomingRow] | None, *,
                  idempotency: IdempotencyKey | None = None) -> JobOverview:
-    """Creates a job: pending approval from the account's threshold on, else queued and started when it is first.
+    """Creates a job: pending approval from the account's threshold on, or where the submission waits at the gate; else queued
+    and started when it is first.
 
-    `rows` None: all contacts of the account. All or nothing: with an error there is no job. Raises InvalidInput (content,
-    options, list unreadable, nobody left, a small job that its check refuses, an idempotency key used for something else),
-    NotFound, Conflict (key in use).
+    `rows` None: the list of another job where the submission names one, else all contacts of the account. All or nothing: with
+    an error there is no job. Raises InvalidInput (content, options, list unreadable, nobody left, a small job that its check
+    refuses, an idempotency key used for something else), NotFound, Conflict (key in use).
     """
     account_id = submission.account_id
-    prepared = await deployment.bounded.run(account_id, MESSAGE, prepare, submission)
-    if idempotency is not None:  # before a long list is read again
+    if idempotency is not None:  # before a long list is read again, and a time that was to come then is one that has passed
         async with pool.connection() as conn:
             if (known := await earlier_job(conn, account_id, idempotency)) is not None:
                 return await jobs.view_job(conn, account_id, known)
+    prepared = await deployment.bounded.run(account_id, MESSAGE, prepare, submission)
     reading = contextlib.nullcontext() if rows is None else read_through(deployment.bounded, account_id, rows)
     async with (reading as listed, deployment.freezing.taken(account_id, is_short=listed is not None and is_small(listed.file)),
                 pool.connection() as conn, conn.transaction()):
@@ -75,8 +77,8 @@ async def submit(pool: Pool, deployment: Deployment, submission: Submission, row
             return await jobs.view_job(conn, account_id, known)
         account = await accounts.hold_account(conn, account_id)
         gateway = await chosen_gateway(conn, submission)
-        await _take_in(conn, account.id, listed)
-        job_id = await freeze(conn, deployment, submission, prepared, account, gateway, listed.remarks if listed else ())
+        remarks = await _take_in(conn, submission, listed)
+        job_id = await freeze(conn, deployment, submission, prepared, account, gateway, remarks)
         await remember(conn, account.id, idempotency, job_id)
         return await jobs.view_job(conn, account.id, job_id)
 
@@ -114,11 +116,16 @@ async def remember(conn: Connection, account_id: int, idempotency: IdempotencyKe
         await jobs.remember_idempotency_key(conn, account_id, idempotency.key, idempotency.fingerprint, job_id)
 
 
-async def _take_in(conn: Connection, account_id: int, listed: Listed | None) -> None:
-    if listed is None:
-        await recipients.intake_from_contacts(conn, account_id)
-    else:
+async def _take_in(conn: Connection, submission: Submission, listed: Listed | None) -> tuple[str, ...]:
+    """What is remarked on the list."""
+    if listed is not None:
         await fill_intake(conn, await recipients.create_intake(conn), listed)
+        return listed.remarks
+    if submission.list_of is None:
+        await recipients.intake_from_contacts(conn, submission.account_id)
+        return ()
+    await recipients.intake_of_list(conn, submission.account_id, submission.list_of)
+    return (f"The list is that of job {submission.list_of}, without the rows that it left out.",)
 
 
 async def _nobody_left(conn: Connection, listing: Listing, remarks: Sequence[str]) -> InvalidInput:
@@ -132,32 +139,35 @@ async def _nobody_left(conn: Connection, listing: Listing, remarks: Sequence[str
 async def _create(conn: Connection, deployment: Deployment, submission: Submission, prepared: Prepared, account: Account,
                   gateway: Gateway, listing: Listing, list_digest: bytes, remarks: Sequence[str]) -> int:
     count = listing.recipient_count
-    waits = needs_approval(count, account.approval_threshold)
+    is_small = not needs_approval(count, account.approval_threshold)
+    threshold = 1 if submission.waits_at_gate else account.approval_threshold
+    waits = needs_approval(count, threshold)
     identity = identity_for(account, deployment.base_url)
     values = await message_columns(conn, submission, prepared, account, identity) | {
         "gateway_id": gateway.id, "by": submission.by, "not_before": submission.not_before,
         "continues": submission.continues, "continued_class": submission.continued_class,
         "status": Status.PENDING_APPROVAL if waits else Status.QUEUED, "subject": submission.content.subject,
         "duplicates": submission.duplicates, "unusable_addresses": submission.unusable_addresses, "recipient_count": count,
-        "approval_threshold": account.approval_threshold, "excluded_duplicates": listing.excluded.get("duplicate", 0),
+        "approval_threshold": threshold, "excluded_duplicates": listing.excluded.get("duplicate", 0),
         "excluded_unusable": listing.excluded.get("unusable", 0), "excluded_suppressed": listing.excluded.get("suppressed", 0),
         "lanes": min(gateway.connections, count)}
     whole = requirements.of_the_message(
         prepared, account, gateway, identity, has_keys=bool(values["dkim_keys"]), recipient_count=count)
     whole = replace(whole, findings=(*whole.findings, *(Finding(FindingKind.LIST_REMARK, one) for one in remarks)))
     values["digest"] = digest_of(values, list_digest)
-    if not waits:
+    if is_small:
         unsaved = unsaved_job(values, gateway)
         whole = await preflight.of_a_small_job(conn, deployment, unsaved, prepared.files, whole, recipient_count=count)
+    if not waits:
         await accounts.lock_account(conn, account.id)
     await attachments.keep(conn, account.id, prepared.files)
     job_id = await jobs.insert_job(conn, values)
     await recipients.freeze(conn, account.id, job_id)
-    await ledger.record_whole(conn, account.id, job_id, whole, policy=submission.field_policy, n=0 if waits else count)
-    if waits:
+    await ledger.record_whole(conn, account.id, job_id, whole, policy=submission.field_policy, n=count if is_small else 0)
+    if not is_small:
         chunks = await ledger.plan(conn, account.id, job_id)
         await engine.defer_checks(conn, account.id, job_id, min(preflight.LANES, chunks))
-    else:
+    elif not waits:
         await start_next(conn, account.id)
     return job_id
 

@@ -142,7 +142,8 @@ async def preview(pool: Pool, deployment: Deployment, account_id: int, job_id: i
 
 async def preview_draft(pool: Pool, deployment: Deployment, submission: Submission, rows: Iterable[IncomingRow] | None,
                         position: int) -> Preview:
-    """The message of the row at `position` of a list (None: of the account's contacts), before there is a job.
+    """The message of the row at `position` of a list (None: of another job's list where the submission names one, else of the
+    account's contacts), before there is a job.
 
     Reads no further than that row and the first few, and leaves nobody out. Raises InvalidInput for what `submit` would refuse of
     the message, template errors with line and column among it; NotFound.
@@ -151,7 +152,10 @@ async def preview_draft(pool: Pool, deployment: Deployment, submission: Submissi
     prepared = await deployment.bounded.run(account_id, MESSAGE, prepare, submission)
     async with pool.connection() as conn:
         stored = await draft(conn, deployment, submission, prepared)
-        if rows is None:
+        if rows is None and submission.list_of is not None:
+            row = await recipient_at(conn, account_id, submission.list_of, position)
+            read = _Read((row.address, row.fields))
+        elif rows is None:
             contact = await contacts.contact_at(conn, account_id, position)
             read = _Read(contact)
     if rows is not None:

@@ -6,7 +6,8 @@ trail says who tried it, and to how many, before the gateway hears of it; and af
 left unanswered, and how many were not sent. Where the process dies in between, the trail says only that it was tried.
 
 Promises: it goes out once, when somebody asks, at most one message an address, in one session and in the order of the
-addresses; what the gateway said of each is told. It is never tried again.
+addresses; what the gateway said of each is told. It is never tried again, and a request that says by its key that it is the same
+is not carried out.
 
 Fails, and nothing is sent: InvalidInput for addresses that cannot be used or that the account must not mail;
 `GatewayUnusable` where there is no session to be had; Conflict where the account had as many as it may within an hour.
@@ -27,6 +28,7 @@ from postroom.flow.account.deployment import Deployment, NotSetUp
 from postroom.flow.account.domains import OpenedKey
 from postroom.flow.content.outgoing import Writer, content_of, files_of, keys_of, made
 from postroom.flow.content.preparing import MESSAGE
+from postroom.flow.job.submit import IdempotencyKey, earlier_job, remember
 from postroom.flow.preview.look import recipient_at
 from postroom.gateway.replies import Phase, Reply, Verdict, classify
 from postroom.gateway.session import Deadlines, Envelope, GatewayError, Session, SessionLost, open_session
@@ -56,6 +58,10 @@ class GatewayUnusable(Unavailable):
     """There is no session with the job's gateway, and nothing was sent; the sentence is for the person who asked."""
 
 
+class TriedBefore(Conflict):
+    """The same request was carried out already, and nothing is sent again."""
+
+
 class Answer(StrEnum):
     """What became of one test message. Unknown: the gateway may have it; unsent: it was certainly not handed off."""
 
@@ -81,10 +87,10 @@ class Tried:
 
 
 async def send_test(pool: Pool, deployment: Deployment, account_id: int, job_id: int, position: int, to: Sequence[str], *,
-                    by: str) -> list[Tried]:
+                    by: str, idempotency: IdempotencyKey | None = None) -> list[Tried]:
     """Sends what the recipient at `position` gets to each address of `to`, whatever the job's status.
 
-    Raises InvalidInput, NotFound, Conflict, GatewayUnusable.
+    Raises InvalidInput, NotFound, TriedBefore, Conflict, GatewayUnusable.
     """
     addresses = _addresses(to)
     async with pool.connection() as conn:
@@ -102,7 +108,7 @@ async def send_test(pool: Pool, deployment: Deployment, account_id: int, job_id:
     except (GatewayError, NotSetUp) as error:
         raise GatewayUnusable(str(error)) from None
     try:
-        await _record_attempt(pool, account_id, job_id, len(addresses), by=by)
+        await _record_attempt(pool, account_id, job_id, len(addresses), by=by, idempotency=idempotency)
         sender = parse_address(content_of(stored).from_address).envelope
         tried = [await _try(session, sender, one, message, tail) for one, message in zip(addresses, messages, strict=True)]
     finally:
@@ -154,10 +160,14 @@ def _messages(stored: JobContent, files: Mapping[str, bytes], keys: Sequence[Ope
     return written, writer.message.tail
 
 
-async def _record_attempt(pool: Pool, account_id: int, job_id: int, count: int, *, by: str) -> None:
-    """Under the account's lock, or several at the same moment would each find room. Raises Conflict."""
+async def _record_attempt(pool: Pool, account_id: int, job_id: int, count: int, *, by: str,
+                          idempotency: IdempotencyKey | None) -> None:
+    """Under the account's lock, or several at the same moment would each find room. Raises TriedBefore, Conflict."""
     async with pool.connection() as conn, conn.transaction():
         await accounts.lock_account(conn, account_id)
+        if await earlier_job(conn, account_id, idempotency) is not None:
+            raise TriedBefore("This test was sent before, and is not sent again.", job_id=job_id)
+        await remember(conn, account_id, idempotency, job_id)
         go_on_at = await jobs.tests_go_on_at(conn, account_id, count, most=TESTS_PER_HOUR)
         if go_on_at is not None:
             raise Conflict(f"An account sends at most {TESTS_PER_HOUR} test messages an hour. It goes on after "

@@ -71,7 +71,7 @@ async def end(conn: Connection, account_id: int, job_id: int) -> None:
     await conn.execute(SQL.end_preflight, {"account_id": account_id, "job_id": job_id})
 
 
-async def summary(conn: Connection, account_id: int, job_id: int, policy: str, recipient_count: int) -> Preflight:
+async def summary(conn: Connection, account_id: int, job_id: int, policy: str) -> Preflight:
     """What all looks so far came to."""
     cursor = await conn.execute(SQL.preflight_rows, {"account_id": account_id, "job_id": job_id})
     rows = await cursor.fetchall()
@@ -80,7 +80,7 @@ async def summary(conn: Connection, account_id: int, job_id: int, policy: str, r
     if checked < to_check or any(look.is_too_slow for look in looks):
         # A field that no recipient has shows only when all were seen.
         looks = [Look(one.findings) for one in looks]
-    return Preflight(policy, to_check, checked, merged(looks, recipient_count))
+    return Preflight(policy, to_check, checked, merged(looks))
 
 
 async def jobs_to_check(conn: Connection) -> list[tuple[int, int, int]]:

@@ -107,6 +107,7 @@ class Ahead:
     started_at: datetime | None
     recipient_count: int
     unsent: int
+    is_held_up: bool  # paused, or waiting for what it needs
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "status", Status(self.status))

@@ -95,7 +95,9 @@ WHERE j.account_id = %(account_id)s AND j.id = %(job_id)s GROUP BY j.status, j.s
 -- name: ahead_in_queue
 -- What a queued job waits for: the active one first, then those before it.
 SELECT id, subject, status, started_at, recipient_count,
-       (SELECT sum(c.unsent)::integer FROM chunk c WHERE c.account_id = ahead.account_id AND c.job_id = ahead.id) AS unsent
+       (SELECT sum(c.unsent)::integer FROM chunk c WHERE c.account_id = ahead.account_id AND c.job_id = ahead.id) AS unsent,
+       EXISTS (SELECT FROM job_condition w WHERE w.account_id = ahead.account_id AND w.job_id = ahead.id
+               AND w.kind IN ('paused', 'journal', 'gateway', 'quota')) AS is_held_up
 FROM job ahead
 WHERE account_id = %(account_id)s
   AND (status = 'sending'

@@ -51,3 +51,9 @@ async def held(conn: Connection, doubt: str, *, by: str) -> list[HeldJob]:
     async with conn.cursor(row_factory=class_row(HeldJob)) as cursor:
         await cursor.execute(SQL.held, {"doubt": doubt, "by": by})
         return await cursor.fetchall()
+
+
+async def seconds_paused(conn: Connection, account_id: int, job_id: int) -> float:
+    """How long a job has been paused since it was started, without the pause that still lasts."""
+    row = await (await conn.execute(SQL.seconds_paused, {"account_id": account_id, "job_id": job_id})).fetchone()
+    return float(row[0]) if row else 0.0

@@ -4,7 +4,7 @@
 INSERT INTO job_condition (account_id, job_id, kind, reason, since, until, by)
 VALUES (%(account_id)s, %(job_id)s, 'paused', %(reason)s, clock_timestamp(), 'infinity', %(by)s)
 ON CONFLICT (account_id, job_id, kind) DO UPDATE
-SET reason = concat_ws('. ', nullif(rtrim(job_condition.reason, '. '), ''), excluded.reason)
+SET reason = concat_ws(' ', nullif(regexp_replace(rtrim(job_condition.reason), '([^.?!…])$', '\1.'), ''), excluded.reason)
 WHERE %(adds)s AND position(excluded.reason IN job_condition.reason) = 0
 RETURNING true
 
@@ -30,3 +30,10 @@ FROM job_condition c JOIN job j ON j.account_id = c.account_id AND j.id = c.job_
 WHERE c.kind = 'paused' AND (c.by = %(by)s OR position(%(doubt)s IN c.reason) > 0)
   AND j.status IN ('pending_approval', 'queued', 'sending')
 ORDER BY c.job_id
+
+-- name: seconds_paused
+-- What a job's speed is not measured over. Of several pauses before one resume each lasts until the next.
+SELECT coalesce(sum(extract(epoch FROM until - at)), 0)::double precision AS seconds FROM (
+    SELECT verb, at, lead(at) OVER (ORDER BY id) AS until, bool_or(verb = 'start') OVER (ORDER BY id) AS is_started
+    FROM job_event WHERE account_id = %(account_id)s AND job_id = %(job_id)s AND verb IN ('start', 'pause', 'resume')
+) moment WHERE verb = 'pause' AND is_started

@@ -124,6 +124,12 @@ async def intake_from_contacts(conn: Connection, account_id: int) -> None:
     await conn.execute(SQL.intake_from_contacts, {"account_id": account_id})
 
 
+async def intake_of_list(conn: Connection, account_id: int, job_id: int) -> None:
+    """Takes in the recipients of a job, whatever became of them."""
+    await conn.execute(SQL.create_intake)
+    await conn.execute(SQL.intake_of_list, {"account_id": account_id, "job_id": job_id})
+
+
 async def intake_of_rest(conn: Connection, account_id: int, job_id: int, which: str, positions: Sequence[int] = ()) -> int:
     """Takes in whom a job has left, and says how many: its unsent, its failed, or else those at `positions`. Who is in a job that
     continues it already is not left."""
@@ -133,6 +139,12 @@ async def intake_of_rest(conn: Connection, account_id: int, job_id: int, which: 
     query = {"unsent": SQL.intake_of_unsent, "failed": SQL.intake_of_failed}.get(which, SQL.intake_at)
     await conn.execute(SQL.create_intake)
     return (await conn.execute(query, {**job, "positions": list(positions)})).rowcount
+
+
+async def is_any_failed_worth_trying(conn: Connection, account_id: int, job_id: int) -> bool:
+    """Whether a job that continues with those that this one failed could send to any of them."""
+    row = await (await conn.execute(SQL.is_any_failed_worth_trying, {"account_id": account_id, "job_id": job_id})).fetchone()
+    return bool(row and row[0])
 
 
 async def draw_up(conn: Connection, account_id: int, *, duplicates: str, unusable_addresses: str) -> Listing:

@@ -17,6 +17,15 @@ COPY intake (row_no, address, address_key, problem, fields) FROM STDIN
 INSERT INTO intake (row_no, address, address_key, fields)
 SELECT row_number() OVER (ORDER BY id), address, address_key, fields FROM contact WHERE account_id = %(account_id)s
 
+-- name: intake_of_list
+-- The same from the list of a job, whole: what made an address unusable then does so again.
+INSERT INTO intake (row_no, address, address_key, problem, fields)
+SELECT r.row_no, r.address, r.address_key, CASE r.booked WHEN 'unusable' THEN o.reply END, r.fields
+FROM recipient r
+LEFT JOIN outcome o ON o.account_id = r.account_id AND o.job_id = r.job_id AND o.position = r.position AND o.attempt_no = 0
+    AND o.evidence = 'freeze'
+WHERE r.account_id = %(account_id)s AND r.job_id = %(job_id)s
+
 -- name: create_continued
 -- The rows of a job's list that jobs which continue it have taken in, sent or set apart: nobody is continued twice.
 CREATE TEMPORARY TABLE continued ON COMMIT DROP AS
@@ -65,6 +74,27 @@ CROSS JOIN LATERAL (
 ) last
 JOIN recipient r ON r.account_id = %(account_id)s AND r.job_id = %(job_id)s AND r.position = failed.position
 WHERE last.kind = 'failed' AND NOT EXISTS (SELECT FROM continued k WHERE k.row_no = r.row_no)
+
+-- name: is_any_failed_worth_trying
+-- Whether one of those can fare better: an address that nobody can use, one that is suppressed now, and a message that could not be
+-- made stay as they are. What a worker says alone, without a doubt before, is that it could not be made.
+SELECT EXISTS (
+    SELECT FROM outcome o
+    JOIN recipient r ON r.account_id = o.account_id AND r.job_id = o.job_id AND r.position = o.position
+    WHERE o.account_id = %(account_id)s AND o.job_id = %(job_id)s AND o.kind = 'failed' AND o.evidence NOT IN ('freeze', 'person')
+      AND NOT EXISTS (
+          SELECT FROM outcome later
+          WHERE later.account_id = o.account_id AND later.job_id = o.job_id AND later.position = o.position
+            AND (later.evidence = 'person' OR (later.attempt_no, later.evidence) > (o.attempt_no, o.evidence)))
+      AND (o.evidence <> 'worker' OR EXISTS (
+          SELECT FROM outcome doubt
+          WHERE doubt.account_id = o.account_id AND doubt.job_id = o.job_id AND doubt.position = o.position
+            AND doubt.attempt_no = o.attempt_no AND doubt.evidence < o.evidence))
+      AND NOT EXISTS (SELECT FROM suppression s WHERE s.account_id = o.account_id AND s.address_key = r.address_key)
+      AND NOT EXISTS (
+          SELECT FROM job k JOIN recipient taken ON taken.account_id = k.account_id AND taken.job_id = k.id
+          WHERE k.account_id = o.account_id AND k.continues = o.job_id AND taken.row_no = r.row_no)
+) AS is_any
 
 -- name: intake_at
 -- The same of those at these positions.

@@ -20,9 +20,11 @@ function put(name, text) {
 }
 
 function duration(seconds) {
-  if (seconds < 90) return `${Math.max(1, Math.round(seconds))} s`;
-  if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
-  return `${(seconds / 3600).toFixed(1)} h`;
+  for (const [unit, name, most] of [[1, "s", 90], [60, "min", 90], [3600, "h", 48]]) {
+    const rounded = Math.round(seconds / unit);
+    if (rounded < most) return `${Math.max(1, rounded)} ${name}`;
+  }
+  return `${Math.round(seconds / 86400)} days`;
 }
 
 function drawBar(job) {
@@ -55,10 +57,10 @@ function show(job) {
 
 // Whether the page on the screen is the server's page of this state, and only its numbers may be old.
 function isSamePage(job) {
-  const { status, waitsFor, checked, paused, alarm, contradictions } = main().dataset;
+  const { status, waitsFor, held, checked, paused, alarm, contradictions } = main().dataset;
   const isChecked = job.preflight === null ? undefined : String(job.preflight.checked >= job.preflight.to_check);
   return job.status === status && String(job.queue?.waits_for ?? "") === waitsFor && isChecked === checked &&
-    String(job.paused !== null) === paused && String(job.alarm !== null) === alarm &&
+    (job.waits_for ?? "") === held && String(job.paused !== null) === paused && String(job.alarm !== null) === alarm &&
     job.contradictions.join(" ") === contradictions;
 }
 
@@ -69,8 +71,44 @@ async function follow() {
   const next = new DOMParser().parseFromString(await answer.text(), "text/html");
   const fresh = next.getElementById("main");
   if (fresh === null) return;
+  const kept = inUse();
   main().replaceWith(document.adoptNode(fresh));
   document.title = next.title;
+  putBack(kept);
+}
+
+// A control, or what can be opened, by what stays the same from page to page: where it stands and what it is.
+function nameOf(element) {
+  const form = element.closest("form")?.getAttribute("action") ?? "";
+  const name = element.getAttribute("name") ?? element.getAttribute("href") ?? element.textContent.replace(/[0-9,]+/g, "#").trim();
+  return [form, element.tagName, element.id, name].join(" ");
+}
+
+const USABLE = "a[href], button, input, textarea, select, summary, [tabindex]";
+
+// What a person has in hand: where the focus is, what is written and not sent yet, what is open.
+function inUse() {
+  const focused = main().contains(document.activeElement) ? document.activeElement : null;
+  return {
+    hadFocus: focused !== null,
+    focus: focused && nameOf(focused),
+    selection: focused?.matches("textarea, input:not([type])") ? [focused.selectionStart, focused.selectionEnd] : null,
+    written: [...main().querySelectorAll("input:not([type=hidden]), textarea")]
+      .filter((one) => one.value !== one.defaultValue).map((one) => [nameOf(one), one.value]),
+    open: [...main().querySelectorAll("details[open] > summary")].map(nameOf),
+  };
+}
+
+function putBack({ hadFocus, focus, selection, written, open }) {
+  const places = new Map([...main().querySelectorAll(USABLE)].reverse().map((one) => [nameOf(one), one]));
+  for (const [name, value] of written) if (places.has(name)) places.get(name).value = value;
+  for (const name of open) places.get(name)?.parentElement.setAttribute("open", "");
+  if (!hadFocus) return;
+  // Where it was is gone: the content begins anew, and so does whoever reads it by keyboard.
+  const place = places.get(focus) ?? main();
+  if (place === main()) place.tabIndex = -1;
+  place.focus({ preventScroll: true });
+  if (selection !== null && place !== main()) place.setSelectionRange(...selection);
 }
 
 function lost(isLost) {
