@@ -35,6 +35,8 @@ log = structlog.get_logger(__name__)
 async def sweep(pool: Pool, *, give_up_s: float, lease_s: float, retry_base_s: float = RETRY_DELAY_BASE_S) -> None:
     """One round. Each repair is a transaction of its own, in the locking order of everybody else."""
     await _mend(_look_at_clock(pool))
+    # Before a lane is sent to see: whoever was refused before it was accepted would be taken for the one whom that was about.
+    await _mend(_answer_questions(pool, retry_base_s))
     async with pool.connection() as conn, conn.transaction():
         if not await windows.try_sweep_lock(conn):
             return
@@ -60,7 +62,6 @@ async def sweep(pool: Pool, *, give_up_s: float, lease_s: float, retry_base_s: f
         await _mend(_lose_window(pool, account_id, job_id, chunk_no))
     for account_id in idle:
         await _mend(start_idle_queue(pool, account_id))
-    await _mend(_answer_questions(pool, retry_base_s))
     await _mend(_give_up_retries(pool))
 
 
