@@ -279,7 +279,7 @@ def test_a_value_of_64_kib_is_taken() -> None:
 cell = st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters="\0"), max_size=20)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.tuples(cell, cell), max_size=8), st.sampled_from(",;\t"), st.sampled_from(["\r\n", "\n"]),
        st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]))
 def test_what_a_csv_writer_wrote_is_read_back(table: list[tuple[str, str]], delimiter: str, ending: str, encoding: str) -> None:
@@ -290,7 +290,7 @@ def test_what_a_csv_writer_wrote_is_read_back(table: list[tuple[str, str]], deli
     assert read == [IncomingRow(n, address, {"x": x}) for n, (address, x) in enumerate(table, start=2)]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=200), st.sampled_from(["utf-8", "cp1252", "utf-16"]))
 def test_any_bytes_are_read_or_refused_and_nothing_else(data: bytes, encoding: str) -> None:
     for read in (lambda stream: read_csv(stream, encoding=encoding), read_ndjson):
@@ -304,7 +304,7 @@ json_value = st.recursive(st.none() | st.booleans() | st.integers() | st.floats(
                           lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.one_of(json_value, st.fixed_dictionaries({"email": json_value, "fields": json_value})))
 def test_any_json_is_a_row_or_refused(value: object) -> None:
     try:
