@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck, settings
 from playwright.async_api import Browser, async_playwright
 from psycopg import sql
 
@@ -32,6 +33,10 @@ ABANDONED_AFTER_S = 600
 CHROMIUM_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
                   "--disable-component-update", "--disable-sync"]
 _numbers = itertools.count(1)
+
+# No test is about time: what is slow on a busy machine is not wrong.
+settings.register_profile("postroom", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("postroom")
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:

@@ -98,7 +98,7 @@ json_value = st.recursive(st.none() | st.booleans() | st.integers() | st.floats(
                           lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.one_of(json_value, st.fixed_dictionaries({"email": json_value, "fields": json_value})))
 def test_any_json_is_a_row_or_refused(value: object) -> None:
     try:

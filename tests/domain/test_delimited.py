@@ -217,7 +217,7 @@ def test_wrong_quotation_is_refused_with_its_row(line: bytes) -> None:
 cell = st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters="\0"), max_size=20)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.tuples(cell, cell), max_size=8), st.sampled_from(",;\t"), st.sampled_from(["\r\n", "\n"]),
        st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]))
 def test_what_a_csv_writer_wrote_is_read_back(table: list[tuple[str, str]], delimiter: str, ending: str, encoding: str) -> None:
@@ -229,7 +229,7 @@ def test_what_a_csv_writer_wrote_is_read_back(table: list[tuple[str, str]], deli
     assert [(row.row_no, row.address, row.fields) for row in read] == kept, "what holds nothing is no row"
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=200), st.sampled_from(["utf-8", "cp1252", "utf-16"]))
 def test_any_bytes_are_read_or_refused_and_nothing_else(data: bytes, encoding: str) -> None:
     for beginning in (b"email\n", b""):

@@ -92,7 +92,7 @@ def test_a_line_may_be_as_long_as_it_likes_and_an_item_may_not() -> None:
 name = st.text(st.characters(categories=["L"]), min_size=1, max_size=8)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(st.tuples(name, st.integers(0, 999)), min_size=1, max_size=20),
     st.lists(st.sampled_from([",", ";", "\n", ", ", " ;\r\n"])),

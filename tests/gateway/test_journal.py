@@ -399,7 +399,7 @@ def damage(path: Path, offset: int, octets: bytes) -> None:
         file.write(octets)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(offset=st.integers(0, HEADER_OCTETS + 6 * RECORD_OCTETS), octets=st.binary(min_size=1, max_size=200))
 def test_whatever_is_damaged_the_reader_tells_nothing_that_was_not_written(
         tmp_path: Path, left: Path, offset: int, octets: bytes) -> None:

@@ -824,7 +824,7 @@ async def converse(answers: list[tuple[bytes, bytes]], cuts: Callable[[bytes], l
     return window.told, wire.written, str(outcome)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     answers=strategies.lists(strategies.tuples(ANSWERS, DOTS), min_size=1, max_size=6),
     places=strategies.lists(strategies.integers(1, 120), max_size=40),

@@ -59,7 +59,7 @@ text = st.text(st.characters(blacklist_characters="\0"), max_size=20)
 value = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False) | text
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(address=text, fields=st.dictionaries(text, value, max_size=4))
 async def test_whatever_a_row_holds_comes_back_as_it_was_or_is_refused_by_name(
         pool: Pool, address: str, fields: dict[str, object]) -> None:

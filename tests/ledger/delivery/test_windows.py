@@ -917,7 +917,7 @@ async def status_of(at: Counter) -> Status | None:
         return await hold_status(conn, at.job.account_id, at.job.id)
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(draw=st.data(), steps=st.lists(st.tuples(st.integers(0, 1), st.sampled_from(STEPS)), min_size=10, max_size=40))
 async def test_in_any_order_the_counters_are_what_the_outcomes_say(
         desk: Desk, draw: st.DataObject, steps: list[tuple[int, str]]) -> None:

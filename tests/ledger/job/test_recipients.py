@@ -207,7 +207,7 @@ async def test_pages_of_the_ledger_follow_the_list_and_the_class(desk: Desk) -> 
 spelling = st.sampled_from(["a@x.example", "A@X.EXAMPLE", "b@x.example", "B@x.example", "gone@x.example", "bad", ""])
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(addresses=st.lists(spelling, max_size=12), duplicates=st.sampled_from(["exclude", "skip", "send"]),
        unusable=st.sampled_from(["exclude", "fail"]))
 async def test_every_row_is_listed_or_excluded_exactly_once(

@@ -92,7 +92,7 @@ def as_liquid_reads(source: str) -> tuple[set[int], set[int], set[int]]:
 @example("{% raw %}{{%- endraw -%}")
 @example("{% comment %}{% endcomment x %}{{ '{% endcomment %}' }}")
 @example("{% comment %}{% comment %}x{% endcomment %}y{% endcomment %}z")
-@settings(max_examples=1_000, deadline=None)
+@settings(max_examples=1_000)
 def test_in_what_can_be_parsed_all_that_is_live_is_masked_and_no_text_is(source: str) -> None:
     if not isinstance(merge.parse(source, LIQUID, "text"), BoundTemplate):
         return

@@ -156,7 +156,7 @@ def lines_of(part: bytes) -> list[bytes]:
 
 @given(names, st.binary(max_size=200), st.booleans())
 @example(NAMES[15], b"", False)
-@settings(max_examples=1_500, deadline=None)
+@settings(max_examples=1_500)
 def test_a_part_comes_back_from_the_standard_library(name: str, octets: bytes, inline: bool) -> None:
     described = replace(file(name, octets), content_id="abc@postroom" if inline else "")
     part = file_part.mime_part(described, octets)
@@ -186,7 +186,7 @@ while (my $part = <STDIN>) { chomp $part; my $m = Email::MIME->new($part);
 
 @given(st.lists(names, min_size=1, max_size=60))
 @example(NAMES)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_a_part_comes_back_from_perl(written: list[str]) -> None:
     octets = b"\xff\x01 body"
     parts = [file_part.mime_part(file(name, octets, content_id="a@postroom"), octets) for name in written]

@@ -70,7 +70,7 @@ def test_html_without_a_sheet_stays_as_it_was_written(html: str) -> None:
 @example("<table>{% for x in y %}<tr><td>{{ x }}{% endfor %}</table>")
 @example('<p {% if a %}class="b"{% endif %}>{% if a %}<div>{% else %}<div class="c">{% endif %}x</div>')
 @example("<table>{% if a %}a text that a parser moves{% endif %}<tr><td></table>")
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 def test_inlining_adds_styles_and_changes_nothing_else(html: str) -> None:
     made = html_of(SHEET + html)
     assert made.replace(' style="color: red"', "") == SHEET + html
@@ -98,7 +98,7 @@ on_one_line = outputs.filter(lambda piece: "\n" not in piece)
         max_size=5,
     )
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_liquid_comes_through_markdown(parts: list[str]) -> None:
     written = "\n\n".join(parts)
     made = MARKUP.findall(html_of(markdown=written))
@@ -128,7 +128,7 @@ def test_the_address_of_a_link_in_markdown_may_stand_far_from_it() -> None:
         max_size=4,
     )
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_liquid_comes_through_mjml(sections: list[str]) -> None:
     written = "<mjml><mj-body>" + "\n".join(sections) + "</mj-body></mjml>"
     assert MARKUP.findall(html_of(mjml=written)) == MARKUP.findall(written)

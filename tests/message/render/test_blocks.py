@@ -114,7 +114,7 @@ LIST = '{% assign list = a | append: ";x;<y>;x;é" | split: ";" %}'
 
 @example(source="{% unless a %}{{ a }}{% elsif a %} {% assign w = 1 %}{% endunless %}{{ w }}", recipients=[{"a": ""}], html=False)
 @given(source=templates, recipients=st.lists(people, min_size=1, max_size=4), html=st.booleans())
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 def test_blocks_print_what_liquid_prints_and_find_the_same_blanks(source: str, recipients: list[Fields], html: bool) -> None:
     both = Both(LIST + source, html=html)
     for fields in recipients * 2:

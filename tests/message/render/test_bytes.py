@@ -117,7 +117,7 @@ def test_everything_that_is_generated_comes_back_from_two_parsers_or_is_refused(
     distinct: set[int] = set()
     number = int(os.environ.get("POSTROOM_SEED") or random.randrange(2**32))
 
-    @settings(max_examples=ROUND, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=ROUND, database=None, suppress_health_check=list(HealthCheck))
     @given(letters)
     def comes_back(letter: Letter) -> None:
         distinct.update(map(hash, letter.values))

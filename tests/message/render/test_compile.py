@@ -88,7 +88,7 @@ def assert_sound(octets: bytes, planned: list[str] = PLANNED) -> None:
 @example(name="", link="", first="")
 @example(name="👩‍👩‍👧‍👦" * 10, link="." * 200, first="\r\n\r\n--=_\r\n")
 @example(name="مرحبا", link="สวัสดี", first="e\u0301\u0323" * 50)
-@settings(max_examples=1_500, deadline=None)
+@settings(max_examples=1_500)
 def test_any_values_come_back_and_nothing_else_does(name: str, link: str, first: str) -> None:
     octets = JOB.render("anna@example.com", 12, {"name": name, "link": link, "First name": first})
     assert_sound(octets)
@@ -101,7 +101,7 @@ def test_any_values_come_back_and_nothing_else_does(name: str, link: str, first:
 
 
 @given(value=st.none() | st.booleans() | st.integers() | st.floats() | header_text | any_text)
-@settings(max_examples=700, deadline=None)
+@settings(max_examples=700)
 def test_the_fast_and_the_rich_way_give_the_same_text(value: object) -> None:
     assume(not (isinstance(value, str) and value.isspace()))  # what a template assigns to a name of its own is no field
     fast, rich = (bodies(job.render("anna@example.com", 1, {"v": value})) for job in (SIMPLE, RICH))

@@ -177,7 +177,7 @@ def test_known_parser_differentials_are_refused() -> None:
 
 
 @given(st.text(max_size=40) | st.emails() | st.from_regex(r"[a-z.@\-xn ]{1,30}", fullmatch=True))
-@settings(max_examples=1_500, deadline=None)
+@settings(max_examples=1_500)
 def test_whatever_is_taken_is_stable_and_safe_on_the_wire(raw: str) -> None:
     try:
         found = parse_address(raw)
@@ -194,7 +194,7 @@ def test_whatever_is_taken_is_stable_and_safe_on_the_wire(raw: str) -> None:
 
 
 @given(st.text(max_size=30))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 def test_no_text_gets_past_envelope_unsafely(raw: str) -> None:
     try:
         octets = envelope(raw)

@@ -69,7 +69,7 @@ body_text = st.text(st.characters(exclude_categories=["Cs"]), max_size=300) | st
 
 
 @given(st.lists(st.tuples(header_text, header_text, body_text), min_size=20, max_size=40))
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 def test_an_independent_verifier_accepts_whatever_the_message_holds(drawn: list[tuple[str, str, str]]) -> None:
     messages = [message(quoted.piece(body + "\n"), Subject=unstructured("Subject", subject),
                         From=mailbox("From", name, b"news@club.example")) for subject, name, body in drawn]

@@ -55,7 +55,7 @@ def assert_well_formed(octets: bytes, first_column: int) -> None:
 @example("two  spaces")
 @example("é" * 200)
 @example("😀" * 60)
-@settings(max_examples=2_000, deadline=None)
+@settings(max_examples=2_000)
 def test_a_subject_comes_back_as_it_went_in(value: str) -> None:
     octets = headers.unstructured("Subject", value)
     assert_well_formed(octets, len("Subject: "))
@@ -65,7 +65,7 @@ def test_a_subject_comes_back_as_it_went_in(value: str) -> None:
 
 
 @given(values | words)
-@settings(max_examples=1_000, deadline=None)
+@settings(max_examples=1_000)
 def test_a_display_name_comes_back_and_the_address_is_the_only_one(name: str) -> None:
     octets = headers.mailbox("From", name, b"a@b.example")
     assert_well_formed(octets, len("From: "))

@@ -33,7 +33,7 @@ def normalised(text: str) -> str:
 @example(["a" * 75 + " \n", "a" * 76, "=" * 100, "é" * 100])
 @example(["x" * 74 + "\t\n", ("y" * 75 + ".") * 3])
 @example(["a" * 73 + " " * 10 + "\n" + "." * 200])
-@settings(max_examples=2_000, deadline=None)
+@settings(max_examples=2_000)
 def test_pieces_in_a_row_decode_to_their_texts_in_a_row(pieces: list[str]) -> None:
     octets = b"".join(quoted.piece(text) for text in pieces)
     assert lines_are_sound(octets)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from postroom.message.content import Content, Identity
@@ -227,7 +227,6 @@ DAMAGES = [b"\r", b"\n", b"\x00", b"\x7f", b"\xff", b"\r\n.", b"\n.\r\n", b"\r\n
 
 
 @given(st.integers(0, len(GOOD) - 1), st.sampled_from(DAMAGES))
-@settings(deadline=None)
 def test_damage_anywhere_is_seen(place: int, damage: bytes) -> None:
     damaged = GOOD[:place] + damage + GOOD[place:]
     with pytest.raises(Unrenderable):
