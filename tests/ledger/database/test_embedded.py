@@ -176,12 +176,19 @@ async def test_a_home_too_long_for_a_socket_gets_a_short_private_way_in_that_goe
     home = server_home / ("long" * 30)
     async with EmbeddedPostgres(home, durable=False) as server:
         link = way_in(server)
-        assert link.readlink() == server.data
+        assert link.readlink() == server.data / "postroom.socket"
         assert link.parent.stat().st_mode & 0o777 == 0o700
         assert await ask(server.url, "SELECT 1") == 1
         async with EmbeddedPostgres(home) as another:
             assert another.url == server.url
     assert not link.parent.exists()
+
+
+@pytest.mark.parametrize(("name", "told"), [("short", "{data}"), ("long" * 30, "postroom.socket")])
+async def test_a_server_calls_no_directory_its_own_that_could_be_somebody_elses(server_home: Path, name: str, told: str) -> None:
+    """A version before it removes the directory that a server names, unless that is its data, from wherever it stands itself."""
+    async with EmbeddedPostgres(server_home / name, durable=False) as server:
+        assert (server.data / "postmaster.pid").read_text().splitlines()[4] == told.format(data=server.data)
 
 
 async def test_what_cleans_the_temporary_directory_takes_no_server_away(server_home: Path) -> None:

@@ -9,8 +9,8 @@ Promises:
   take the database from the long-running one that came second.) A user is a shared flock, so a killed process is no
   longer one.
 - The server outlives a supervisor that is killed: it finishes its commits, and the next `start` adopts it.
-- Its socket is in its data directory. Where that path is too long for a socket's address, a link in a private directory below
-  /tmp leads there; what cleans /tmp may take it: the next `start` puts it back, and nobody who is connected notices.
+- Its socket is in its data directory, or in one therein. Where that path is too long for a socket's address, a link in a private
+  directory below /tmp leads there; what cleans /tmp may take it: the next `start` puts it back, and nobody connected notices.
 - A socket that is gone itself cannot be put back by anybody: the server is started again, and sessions are made anew.
 - A stale or zombie postmaster.pid is no running server; a half-made data directory is never used.
 - Run by root it becomes the owner of the data, or `user`, by default `postroom`, created if missing. Where that user
@@ -51,6 +51,7 @@ from postroom.ledger.database.embedded_place import (
 from postroom.ledger.database.system_user import SYSTEM_USER, SystemUser, run_as
 
 SOCKET_NAME = ".s.PGSQL.5432"
+SHORT_SOCKET_DIR = "postroom.socket"  # in the data directory
 SOCKET_PATH_BYTES_MAX = 103 if sys.platform == "darwin" else 107
 START_TIMEOUT_S = 600  # after a crash the server replays up to max_wal_size before it answers
 STOP_TIMEOUT_S = 60
@@ -60,7 +61,6 @@ LOG_TAIL_LINES = 12
 # wal_compression stays off: the wheel is built without lz4, and pglz costs more time than its bytes do.
 SETTINGS = {
     "listen_addresses": "",
-    "unix_socket_directories": ".",  # the data directory, in which the server stands: short, however long its path is
     "unix_socket_permissions": "0700",
     "max_connections": "200",
     "shared_buffers": "128MB",
@@ -281,11 +281,12 @@ class EmbeddedPostgres:
 
     async def _launch(self, binaries: Binaries) -> None:
         # Their number may be a zombie's or, after a reboot, a stranger's: PostgreSQL would take either for a server.
-        for lock in ("postmaster.pid", f"{SOCKET_NAME}.lock"):
+        for lock in ("postmaster.pid", f"{SOCKET_NAME}.lock", f"{SHORT_SOCKET_DIR}/{SOCKET_NAME}.lock"):
             (self.data / lock).unlink(missing_ok=True)
         await end_orphans(self.data)
         self._open_log()
         settings = SETTINGS | ({} if self._durable else UNSAFE_SETTINGS)
+        settings["unix_socket_directories"] = '"' + self._new_socket_dir().replace('"', '""') + '"'  # a list of identifiers
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         # The shell leaves the server to init, so that it is no child that dies with this process or stays as a zombie.
         # Not pg_ctl: it puts paths into a command line unquoted.
@@ -338,10 +339,21 @@ class EmbeddedPostgres:
         """Where clients find the running server's socket: they know it by its whole path, which has to fit into an address."""
         running = self._running()
         directory = (running and running.socket_dir) or self.data
-        path = os.fsencode(directory / SOCKET_NAME)
-        if len(path) <= SOCKET_PATH_BYTES_MAX and b"," not in path:  # libpq takes a comma for the end of a host
-            return directory
-        return self._socket_link.to(self.data, self._account)
+        return directory if _fits(directory) else self._socket_link.to(directory, self._account)
+
+    def _new_socket_dir(self) -> str:
+        """For a new server, which stands in its data directory: that, or, where its path is too long, one in it, by a short name.
+
+        Never `.`, which would do too: versions before this one remove the directory of a server that they stop, if it is not the
+        data directory, and would take that for the one in which they stand themselves.
+        """
+        if _fits(self.data):
+            return str(self.data)
+        directory = self.data / SHORT_SOCKET_DIR
+        directory.mkdir(mode=0o700, exist_ok=True)
+        if self._account:
+            self._account.own(directory)
+        return SHORT_SOCKET_DIR
 
     def _open_log(self) -> None:
         if self.log_path.exists() and self.log_path.stat().st_size > LOG_BYTES_MAX:
@@ -357,6 +369,12 @@ class EmbeddedPostgres:
                 return _tail(file.read().decode(errors="replace"))
         except OSError:
             return ""
+
+
+def _fits(directory: Path) -> bool:
+    """Whether clients can be told of a socket in it. libpq takes a comma for the end of a host."""
+    path = os.fsencode(directory / SOCKET_NAME)
+    return len(path) <= SOCKET_PATH_BYTES_MAX and b"," not in path
 
 
 def _write_secret(path: Path, secret: str) -> None:
