@@ -275,12 +275,12 @@ FORM = {"subject": "News", "from_address": "news@club.example", "text": "Hello",
 
 
 async def send(operator, account_id: int, recipients: bytes | None = None, page=None, files=(("", b""),), to: str = "send",
-               headers=None, **fields: str):
+               request_headers=None, **fields: str):
     """As a browser sends it: also where no file was chosen there is a part for it."""
     page = page or await operator.get(f"/accounts/{account_id}/send")
     hidden = dict(re.findall(r'name="(form_\w+)" value="([^"]+)"', page.text))
     parts = [(name, (None, value)) for name, value in {**FORM, **hidden, **fields}.items()]
-    return await operator.post(f"/accounts/{account_id}/{to}", headers=headers, files=[
+    return await operator.post(f"/accounts/{account_id}/{to}", headers=request_headers, files=[
         *parts, *(("attachment", file) for file in files), ("recipients", ("list.csv", recipients or b"", "text/csv"))])
 
 
@@ -397,7 +397,7 @@ async def test_the_form_too_is_refused_from_elsewhere(site):
     operator = await site.operator()
     answer = await send(operator, account_id, csv_of(100), form_token="0" * 64, text="A long letter")
     assert (answer.status_code, "You signed in again since" in answer.text, "A long letter" in answer.text) == (409, True, True)
-    assert (await send(operator, account_id, csv_of(100), headers={"Sec-Fetch-Site": "cross-site"})).status_code == 403
+    assert (await send(operator, account_id, csv_of(100), request_headers={"Sec-Fetch-Site": "cross-site"})).status_code == 403
     assert await history(site.pool, account_id) == []
 
 
