@@ -49,6 +49,7 @@ from postroom.ledger.database.embedded_place import (
 )
 
 SOCKET_NAME = ".s.PGSQL.5432"
+SHORT_PREFIX = "postroom-"  # of a directory of its own for the socket
 SOCKET_PATH_BYTES_MAX = 103 if sys.platform == "darwin" else 107
 START_TIMEOUT_S = 600  # after a crash the server replays up to max_wal_size before it answers
 STOP_TIMEOUT_S = 60
@@ -151,8 +152,8 @@ class EmbeddedPostgres:
             )
             if code != 0:
                 raise Unavailable(f"The embedded PostgreSQL in {self.data} did not stop: {words.strip()}")
-            if running.socket_dir and running.socket_dir != self.data:
-                shutil.rmtree(running.socket_dir, ignore_errors=True)
+            if running.socket_dir and running.socket_dir.name.startswith(SHORT_PREFIX):
+                shutil.rmtree(running.socket_dir, ignore_errors=True)  # no other: a server may name what is not ours
 
     # The steps of start, in their order.
 
@@ -331,7 +332,7 @@ class EmbeddedPostgres:
         if len(path) <= SOCKET_PATH_BYTES_MAX and b"," not in path:  # libpq takes a comma for the end of a host
             return self.data
         runtime = os.environ.get("XDG_RUNTIME_DIR") if self._account is None else None
-        short = Path(tempfile.mkdtemp(prefix="postroom-", dir=runtime or "/tmp"))  # noqa: S108 - made 0700 with a new name
+        short = Path(tempfile.mkdtemp(prefix=SHORT_PREFIX, dir=runtime or "/tmp"))  # noqa: S108 - made 0700 with a new name
         if self._account:
             self._account.own(short)
         return short
