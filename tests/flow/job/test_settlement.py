@@ -19,6 +19,7 @@ from postroom.flow.job.settlement import Settlement, settle
 from postroom.flow.job.submit import IdempotencyKey
 from postroom.ledger.delivery import windows
 from postroom.ledger.delivery.windows import Claim, Window
+from postroom.ledger.job import jobs
 from postroom.ledger.job.jobs import JobOverview
 from proofs.races import all_sent, at_once
 from stage import Stage
@@ -246,6 +247,17 @@ async def test_who_was_assumed_sent_and_never_got_it_is_unsent_and_continued_alo
     assert await rows_of(stage, await rest(stage, job, "unsent")) == [2, 3, 4]
     with pytest.raises(Conflict, match="continues what job"):
         await rest(stage, job, "unsent")
+
+
+async def test_what_came_to_light_under_a_version_before_is_told_in_its_words(stage: Stage) -> None:
+    job, held = await doubted(stage)
+    before = "What a person had settled of 3 was otherwise, as is known now: the list shows both."
+    async with stage.pool.connection() as conn:
+        for _ in range(2):
+            await jobs.record_event(conn, job.account_id, job.id, "contradict", by="postroom", reason=before)
+    await decide(stage, job, "assume_sent")
+    await comes_to_light(stage.pool, held, Kind.RELEASED)
+    assert (await report.report(stage.pool, job.account_id, job.id)).contradictions == (before, *told_of(unsent=3))
 
 
 async def test_in_a_completed_job_who_never_got_it_is_failed_and_continued_alone(stage: Stage) -> None:

@@ -237,6 +237,18 @@ async def test_a_server_whose_socket_was_removed_is_started_again_at_the_same_ad
         assert await ask(url, "SELECT 1") == 1
 
 
+async def test_what_a_server_calls_its_directory_is_not_removed_unless_we_made_it(
+        server_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "precious").touch()
+    monkeypatch.chdir(tmp_path)
+    async with EmbeddedPostgres(server_home, durable=False) as server:
+        pid_file = server.data / "postmaster.pid"
+        lines = pid_file.read_text().splitlines()
+        lines[4] = "."
+        pid_file.write_text("\n".join(lines) + "\n")
+    assert (tmp_path / "precious").exists()
+
+
 async def test_a_home_may_have_any_name(server_home: Path) -> None:
     async with EmbeddedPostgres(server_home / 'it\'s 100% ,ours & "žluť"', durable=False) as server:
         assert await ask(server.url, "SELECT 1") == 1

@@ -235,13 +235,15 @@ async def continuations(conn: Connection, account_id: int, job_ids: Sequence[int
 
 async def contradictions(conn: Connection, account_id: int, job_ids: Sequence[int]) -> dict[int, tuple[str, ...]]:
     """By job: what came to light against a person's word. Each window said its own; sentences that end alike are one here, with
-    the sum of their numbers."""
+    the sum of their numbers. What versions before wrote begins with no number, and stays as it is."""
     cursor = await conn.execute(SQL.contradictions, {"account_id": account_id, "job_ids": list(job_ids)})
     counts: dict[int, Counter[str]] = defaultdict(Counter)
     for job_id, told in await cursor.fetchall():
         number, _, words = told.partition(" ")
-        counts[job_id][words] += int(number.replace(",", ""))
-    return {job_id: tuple(f"{count:,} {words}" for words, count in found.items()) for job_id, found in counts.items()}
+        count = number.replace(",", "")
+        counts[job_id][words if count.isdecimal() else told] += int(count) if count.isdecimal() else 0
+    return {job_id: tuple(f"{count:,} {words}" if count else words for words, count in found.items())
+            for job_id, found in counts.items()}
 
 
 async def lock_rest(conn: Connection, job_id: int) -> None:
