@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 
 from postroom.domain.job import Status
+from postroom.flow.account import accounts
 from postroom.flow.job import report
 from postroom.flow.job.finish import cancel
 from postroom.gateway.sandbox.providers import REFUSALS, script_of
@@ -54,6 +55,7 @@ async def test_what_is_about_the_pace_slows_the_job_and_fails_nobody(stage: Stag
 async def test_what_is_about_them_leaves_nobody_waiting(stage: Stage, name: str) -> None:
     stage.sandbox.script = script_of(name)
     account = await stage.account()
+    await accounts.change_account(stage.pool, account, retry_attempts_max=3)  # a full mailbox is tried again
     async with stage.worker():
         job = await stage.started(account, COUNT)
         assert (await stage.over(account, job.id)).status is Status.COMPLETED

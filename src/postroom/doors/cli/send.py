@@ -14,6 +14,7 @@ import typer
 from postroom.domain.job import Status
 from postroom.domain.preflight import Preflight
 from postroom.domain.table import Choices
+from postroom.domain.wording import counted
 from postroom.doors.cli.jobs import EXCLUSIONS_SHOWN, print_exclusions, print_findings, print_remarks
 from postroom.doors.cli.listing import (
     STDIN,
@@ -145,7 +146,7 @@ def send(
 
     account_id, told, found, exclusions = with_postroom(make)
     job_id = told.job.id
-    err().print(f"Job {job_id}: {told.job.recipient_count:,} recipients.", style="bold")
+    err().print(f"Job {job_id}: {counted(told.job.recipient_count, 'recipient')}.", style="bold")
     print_remarks(err(), found)
     print_exclusions(err(), told, exclusions)
     if told.job.status is not Status.PENDING_APPROVAL:  # else they are shown where it is approved
