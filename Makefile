@@ -27,7 +27,7 @@ test: ## Everything that must pass: lint, types, the whole test suite (SHUFFLE=1
 	@tools/setup.sh dev
 	@$(bin)/ruff check .
 	@$(bin)/mypy
-	@$(bin)/pytest --numprocesses auto --maxprocesses 4 --dist worksteal \
+	@$(bin)/pytest --numprocesses 4 --dist worksteal \
 		$(if $(SHUFFLE)$(SEED),--random-order) $(if $(SEED),--random-order-seed $(SEED))
 
 alone: ## Each test function in a process of its own, in an hour or two (ONLY="tests/flow" some, JOBS=2 at once)

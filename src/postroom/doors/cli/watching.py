@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from postroom.domain.job import Status
-from postroom.domain.wording import duration
+from postroom.domain.wording import counted, duration
 from postroom.doors.cli.terminal import err, plain, table
 from postroom.doors.wiring import Postroom
 from postroom.flow.job.report import JobOverview, JobReport, report
@@ -106,5 +106,5 @@ def print_accounting(console: Console, job: JobOverview) -> None:
     accounting.add_section()
     total = job.sent + job.failed + job.skipped + job.unconfirmed + job.unsent
     sign = "=" if total == job.recipient_count else "≠"
-    accounting.add_row("Sum", f"{total:,}", f"{sign} {job.recipient_count:,} recipients", style="bold")
+    accounting.add_row("Sum", f"{total:,}", f"{sign} {counted(job.recipient_count, 'recipient')}", style="bold")
     console.print(accounting)
