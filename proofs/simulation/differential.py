@@ -10,6 +10,7 @@ import contextlib
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -32,7 +33,8 @@ CHUNKS = """SELECT chunk_no, next_position, sent, failed, skipped, unconfirmed, 
                    window_no, window_open, available_at IS NOT NULL FROM chunk WHERE job_id = %s ORDER BY chunk_no"""
 OUTCOMES = """SELECT position, attempt_no, kind::text, evidence::text, code, enhanced_code, reply FROM outcome WHERE job_id = %s
               ORDER BY position, attempt_no, outcome.evidence"""
-RETRIES = "SELECT chunk_no, position, attempt_no, refusals, alike, is_about_us FROM retry WHERE job_id = %s ORDER BY position"
+RETRIES = """SELECT chunk_no, position, attempt_no, refusals, alike, is_about_us, own FROM retry WHERE job_id = %s
+             ORDER BY position"""
 WINDOWS = """SELECT chunk_no, window_no, lease_epoch, owner, positions, attempts FROM hand_off_window WHERE job_id = %s
              ORDER BY chunk_no, window_no"""
 
@@ -78,12 +80,13 @@ class Side:
         return f"{owner} of {self.job_id}"
 
     def _turned(self, index: int, window: Window | None) -> Window | None:
-        """It booked what it had in hand, and has this now."""
+        """It booked what it had in hand, and has this now: who waited how long is each side's own affair, but not their order."""
         self.in_hand.pop(index, None)
-        if window is not None:
-            self.in_hand[index] = window
-            self.windows.append((self.claims[index], window))
-        return window
+        if window is None:
+            return None
+        self.in_hand[index] = window
+        self.windows.append((self.claims[index], window))
+        return replace(window, recipients=tuple(one._replace(due_for_s=0.0) for one in window.recipients))
 
     async def claim(self, owner: str) -> object:
         claim = await windows.claim_chunk(self.conn, self.account_id, self.job_id, owner=self._name(owner), lease_s=LEASE_S)
@@ -214,7 +217,7 @@ class Modelled(Side):
                   for c in tables.chunks_of(self.job_id)]
         outcomes = [(position, one.attempt_no, one.kind.value, one.evidence.value, one.code, one.enhanced_code, one.reply)
                     for (_, position), told in sorted(tables.outcome.items()) for one in sorted(told, key=lambda row: row.rank)]
-        retries = [(chunk_no, position, one.attempt_no, one.refusals, one.alike, one.is_about_us)
+        retries = [(chunk_no, position, one.attempt_no, one.refusals, one.alike, one.is_about_us, one.own)
                    for (_, chunk_no, position), one in sorted(tables.retry.items(), key=lambda item: item[0][2])]
         windows = [(chunk_no, window_no, one.lease_epoch, one.owner, [position for position, _ in one.attempts],
                     [attempt for _, attempt in one.attempts]) for (_, chunk_no, window_no), one in sorted(tables.window.items())]
@@ -283,7 +286,7 @@ def _outcome(position: int, attempt_no: int, kind: Kind, later: bool, refusals: 
     code = {Kind.SENT: 250, Kind.FAILED: 550, Kind.REFUSED: 450}.get(kind)
     delay_s = (LATER_S if later else 0.0) if kind in (Kind.REFUSED, Kind.RELEASED) else None
     return Outcome(position, attempt_no, kind, evidence, code, "4.2.1" if kind is Kind.REFUSED else None, 'so "it\\" said, {ä}',
-                   delay_s, refusals + (kind is Kind.REFUSED), alike if kind is Kind.REFUSED else None)
+                   delay_s, refusals + (kind is Kind.REFUSED), alike if kind is Kind.REFUSED else None, own=alike)
 
 
 async def differ(conn: Any, account_id: int, job_id: int, seed: int, steps: int) -> str | None:

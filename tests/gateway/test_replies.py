@@ -164,7 +164,11 @@ def judge(phase: Phase, said: str) -> Verdict:
         ((Phase.MAIL, Phase.DATA, Phase.DOT), "552 too big", Verdict.MESSAGE_REFUSED),
         ((Phase.MAIL, Phase.DATA, Phase.DOT), "550 5.3.4 too big", Verdict.MESSAGE_REFUSED),
         ((Phase.MAIL, Phase.DATA, Phase.DOT), "550 5.6.7 no letters outside ASCII", Verdict.MESSAGE_REFUSED),
-        ((Phase.RCPT,), "552 too many recipients", Verdict.RETRY),
+        ((Phase.MAIL, Phase.DATA, Phase.DOT), "552 5.2.3 too long", Verdict.MESSAGE_REFUSED),
+        ((Phase.RCPT,), "552 too many recipients", Verdict.RECIPIENT_PUT_OFF),
+        ((Phase.RCPT,), "552 5.2.2 mailbox full", Verdict.RETRY),
+        (TRANSACTION, "552 5.4.5 Daily user sending limit exceeded", Verdict.GATEWAY_FAULT),
+        (TRANSACTION, "552 5.7.28 flood", Verdict.GATEWAY_FAULT),
         ((Phase.DATA, Phase.DOT), "552 5.2.2 mailbox full", Verdict.RECIPIENT_FAILED),
         (TRANSACTION, "550 5.7.26 unauthenticated", Verdict.JOB_FAULT),
         (TRANSACTION, "550 5.7.27 spf", Verdict.JOB_FAULT),
@@ -176,10 +180,14 @@ def judge(phase: Phase, said: str) -> Verdict:
         (TRANSACTION, "454 Throttling failure: Maximum sending rate exceeded", Verdict.THROTTLED),
         ((Phase.RCPT, Phase.DATA, Phase.DOT), "450 4.2.1 mailbox busy", Verdict.RETRY),
         ((Phase.RCPT,), "452 4.2.2 mailbox full", Verdict.RETRY),
-        ((Phase.RCPT,), "451 4.1.1 cannot verify", Verdict.RETRY),
-        ((Phase.RCPT, Phase.DATA, Phase.DOT), "499 what", Verdict.RETRY),
+        ((Phase.RCPT,), "451 4.1.1 cannot verify", Verdict.RECIPIENT_PUT_OFF),
+        ((Phase.RCPT, Phase.DATA, Phase.DOT), "499 what", Verdict.RECIPIENT_PUT_OFF),
+        (TRANSACTION, "432 4.3.2 too many connections", Verdict.THROTTLED),
         ((Phase.MAIL,), "499 what", Verdict.THROTTLED),
-        ((Phase.MAIL, Phase.RCPT, Phase.DATA), "503 5.5.1 nested MAIL", Verdict.RETRY),
+        ((Phase.MAIL,), "450 4.1.0 sender", Verdict.THROTTLED),
+        ((Phase.MAIL,), "452 4.2.2 over quota", Verdict.THROTTLED),
+        ((Phase.MAIL,), "503 5.5.4 send AUTH command first", Verdict.THROTTLED),
+        ((Phase.RCPT, Phase.DATA), "503 5.5.1 nested MAIL", Verdict.RECIPIENT_PUT_OFF),
         ((Phase.RCPT, Phase.DATA, Phase.DOT), "550 5.1.1 unknown", Verdict.RECIPIENT_FAILED),
         ((Phase.RCPT,), "550 no", Verdict.RECIPIENT_REFUSED),
         ((Phase.RCPT,), "556 5.1.10 null MX", Verdict.RECIPIENT_FAILED),
@@ -231,13 +239,13 @@ CELLS = {
     (Phase.MAIL, "550 sender"): Verdict.GATEWAY_FAULT, (Phase.MAIL, "553 sender"): Verdict.GATEWAY_FAULT,
     (Phase.MAIL, "552 too large"): Verdict.MESSAGE_REFUSED,
     (Phase.RCPT, "250 ok"): Verdict.ACCEPTED, (Phase.RCPT, "421 bye"): Verdict.THROTTLED,
-    (Phase.RCPT, "452 4.2.2 full"): Verdict.RETRY, (Phase.RCPT, "552 too many"): Verdict.RETRY,
+    (Phase.RCPT, "452 4.2.2 full"): Verdict.RETRY, (Phase.RCPT, "552 too many"): Verdict.RECIPIENT_PUT_OFF,
     (Phase.RCPT, "550 5.1.1 unknown"): Verdict.RECIPIENT_FAILED, (Phase.RCPT, "550 5.2.1 disabled"): Verdict.RECIPIENT_FAILED,
     (Phase.RCPT, "550 5.7.1 policy"): Verdict.RECIPIENT_REFUSED,
     (Phase.DATA, "354 go"): Verdict.ACCEPTED, (Phase.DATA, "421 bye"): Verdict.THROTTLED,
     (Phase.DATA, "451 later"): Verdict.THROTTLED, (Phase.DATA, "454 Throttling failure"): Verdict.THROTTLED,
     (Phase.DATA, "550 5.1.1 unknown"): Verdict.RECIPIENT_FAILED, (Phase.DATA, "554 no"): Verdict.MESSAGE_REFUSED,
-    (Phase.DATA, "503 no valid recipients"): Verdict.RETRY,
+    (Phase.DATA, "503 no valid recipients"): Verdict.RECIPIENT_PUT_OFF,
     (Phase.DOT, "250 queued"): Verdict.ACCEPTED, (Phase.DOT, "421 bye"): Verdict.THROTTLED,
     (Phase.DOT, "451 4.2.1 busy"): Verdict.RETRY, (Phase.DOT, "451 4.7.1 later"): Verdict.THROTTLED,
     (Phase.DOT, "550 5.2.2 full"): Verdict.RECIPIENT_FAILED, (Phase.DOT, "554 5.7.1 spam"): Verdict.MESSAGE_REFUSED,
@@ -257,7 +265,7 @@ def test_every_refusal_has_a_verdict_and_no_temporary_one_fails_anybody(phase: P
         verdict = classify(phase, Reply(code, "", ""))
         assert verdict is not Verdict.ACCEPTED
         if code < 500:
-            assert verdict in (Verdict.RETRY, Verdict.THROTTLED)
+            assert verdict in (Verdict.RETRY, Verdict.RECIPIENT_PUT_OFF, Verdict.THROTTLED)
 
 
 def test_what_answers_nothing_is_never_rounded_to_a_yes_or_no():

@@ -98,6 +98,50 @@ async def test_whoever_is_refused_among_others_who_are_accepted_fails_with_the_g
     assert all("5.7.1 We do not want your mail" in (told.reply or "") for told in sides.told.values() if told.kind == "failed")
 
 
+ONLY_TO_ONE = [Refusal("rcpt", 501, "malformed address"), Refusal("rcpt", 550, "5.7.25 the host of that address said: no PTR"),
+               Refusal("dot", 550, "5.7.3 authentication required to send to this group"),
+               Refusal("dot", 550, "5.7.26 unauthenticated"), Refusal("rcpt", 503, "not now")]
+
+
+@pytest.mark.parametrize("refusal", ONLY_TO_ONE)
+async def test_what_is_said_to_one_while_others_are_accepted_is_about_that_one_whatever_it_sounds_like(
+        stage: Stage, refusal: Refusal) -> None:
+    stage.sandbox.script = Script(refuse={"person7@list.example": refusal})
+    account = await stage.account(connections=1)
+    await accounts.change_account(stage.pool, account, retry_attempts_max=3)
+    async with stage.worker():
+        job = await stage.started(account, 20)
+        assert (await stage.over(account, job.id)).status is Status.COMPLETED
+    sides = await stage.sides(account, job.id)
+    assert sides.counts == (19, 1, 0, 0, 0)
+    assert [refusal.text in (told.reply or "") for told in sides.told.values() if told.kind == "failed"] == [True]
+
+
+@pytest.mark.parametrize("refusal", [Refusal("rcpt", 421, "4.7.0 not now"), Refusal("dot", 451, "4.7.1 try later"),
+                                     Refusal("rcpt", 452, "4.3.1 no space")])
+async def test_one_whom_the_gateway_puts_off_for_ever_ends_with_the_jobs_tail_whatever_it_says(
+        stage: Stage, refusal: Refusal) -> None:
+    stage.sandbox.script = Script(refuse={"person7@list.example": refusal})
+    account = await stage.account(connections=1)
+    await accounts.change_account(stage.pool, account, retry_tail_s=2)
+    async with stage.worker():
+        job = await stage.started(account, 20)
+        assert (await stage.over(account, job.id)).status is Status.COMPLETED
+    assert (await stage.sides(account, job.id)).counts == (19, 1, 0, 0, 0)
+
+
+async def test_addresses_in_front_that_are_refused_keep_nobody_behind_them_from_getting_it(stage: Stage) -> None:
+    dead = range(1, 13)
+    stage.sandbox.script = Script(refuse={f"person{n}@list.example": Refusal("rcpt", 550, "Unrouteable address") for n in dead})
+    account = await stage.account(connections=1)
+    async with stage.worker():
+        job = await stage.started(account, 20)
+        await stage.until_accepted(8)
+        await cancel(stage.pool, account, job.id, by="boss")
+        await stage.over(account, job.id)
+    assert (await stage.sides(account, job.id)).counts[0] == 8
+
+
 @pytest.mark.parametrize("count", [1, 4])
 async def test_a_few_of_whom_nothing_else_is_known_fail_at_their_second_refusal(stage: Stage, count: int) -> None:
     stage.sandbox.script = Script(rcpt=Answer(permanent=1.0, permanent_reply="550 We do not want your mail"))

@@ -29,9 +29,11 @@ def forget_tails(tables: Tables, now: float, given: Parameters) -> Rows:
 
 def has_few_left(tables: Tables, now: float, given: Parameters) -> Rows:
     chunks = tables.chunks_of(given["job_id"])
-    unsent = sum(chunk.unsent for chunk in chunks)
+    unsent, accepted = sum(chunk.unsent for chunk in chunks), max(chunk.accepted_after for chunk in chunks)
     had_turns = all(chunk.unsent == 0 or chunk.next_position >= chunk.first_position + chunk.n for chunk in chunks)
-    return [(had_turns and unsent <= 10 and unsent < sum(chunk.sent for chunk in chunks),)]
+    about_them = all(any(one.kind is Kind.REFUSED and one.at <= accepted for one in tables.outcome.get((key[0], key[2]), ()))
+                     for key in tables.retry if key[0] == given["job_id"])
+    return [(had_turns and unsent <= 10 and unsent < sum(chunk.sent for chunk in chunks), about_them)]
 
 
 def note_tails(tables: Tables, now: float, given: Parameters) -> Rows:

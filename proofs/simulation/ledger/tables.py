@@ -97,6 +97,7 @@ class Retry(NamedTuple):
     alike: int | None = None
     refused_at: float = -inf
     is_about_us: bool = False
+    own: int | None = None
 
 
 class Condition(NamedTuple):

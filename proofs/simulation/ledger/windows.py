@@ -55,7 +55,10 @@ def claim_chunk(tables: Tables, now: float, given: Parameters) -> Rows:
     if not free:
         return []
     probed = (job_id, "gateway") in tables.condition
-    before = min(free, key=lambda chunk: (probed and chunk.next_position >= chunk.first_position + chunk.n, chunk.chunk_no))
+    def turn(chunk: Chunk) -> tuple[bool, float, int]:
+        is_last = probed and chunk.next_position >= chunk.first_position + chunk.n
+        return is_last, (chunk.available_at or -inf) if is_last else 0.0, chunk.chunk_no
+    before = min(free, key=turn)
     chunk = before._replace(lease_epoch=before.lease_epoch + 1, owner=given["owner"], available_at=None,
                             lease_until=now + given["lease_s"])
     tables.put(chunk)
@@ -113,12 +116,12 @@ def _since(tables: Tables, job_id: int, position: int, now: float) -> float:
 
 
 def book_retries(tables: Tables, now: float, given: Parameters) -> Rows:
-    columns = [array(given[name]) for name in ("positions", "attempts", "delays_s", "refusals", "alike")]
-    for p, a, d, f, k in zip(*columns, strict=True):
+    columns = [array(given[name]) for name in ("positions", "attempts", "delays_s", "refusals", "alike", "own")]
+    for p, a, d, f, k, o in zip(*columns, strict=True):
         position = int(p)
         tables.retry[int(given["job_id"]), int(given["chunk_no"]), position] = Retry(
             int(a) + 1, int(f), now + float(d), _since(tables, given["job_id"], position, now),
-            None if k is None else int(k), -inf if k is None else now)
+            None if k is None else int(k), -inf if k is None else now, own=None if o is None else int(o))
     return []
 
 
@@ -135,10 +138,11 @@ def take_due_retries(tables: Tables, now: float, given: Parameters) -> Rows:
                  key=lambda key: (tables.retry[key].not_before, key))[:given["size"]]
     row = refused_in_a_row(tables, given["job_id"])
 
-    def was_refused(alike: int | None) -> bool:
-        return alike is not None and row[alike] < given["alike_max"] and row.total() < given["row_max"]
-    return [(key[2], retry.attempt_no, retry.refusals, was_refused(retry.alike)) for key in due
-            if (retry := tables.retry.pop(key))]
+    def was_refused(one: Retry) -> bool:
+        return (one.alike is not None and not one.is_about_us
+                and row[one.alike] < given["alike_max"] and row.total() < given["row_max"])
+    return [(key[2], one.attempt_no, one.refusals, was_refused(one), one.own, now - one.not_before) for key in due
+            if (one := tables.retry.pop(key))]
 
 
 def recipients_at(tables: Tables, now: float, given: Parameters) -> Rows:

@@ -85,9 +85,10 @@ class Contradiction(NamedTuple):
 class Outcome(NamedTuple):
     """One attempt's result for one recipient. `code` and `enhanced_code` are the gateway's, `reply` its words or ours.
 
-    `retry_in_s`, `refusals` and `alike` stand only where the recipient stays unsent: when it is due again, how many temporary
-    refusals count against it, and, where it was refused for good and nobody can tell yet whether that is about the recipient, the
-    number of all refusals like this one.
+    The rest stands only where the recipient stays unsent. `retry_in_s`: when it is due again; negative where it has been for so
+    long. `refusals`: how many temporary ones count against it. `alike`: where it was refused for good and nobody can tell yet
+    whether that is about the recipient, the number of all refusals like this one. `own`: the number of such a refusal as it met
+    alone, while whoever came right behind was accepted.
     """
 
     position: int
@@ -100,3 +101,4 @@ class Outcome(NamedTuple):
     retry_in_s: float | None = None
     refusals: int = 0
     alike: int | None = None
+    own: int | None = None

@@ -66,6 +66,7 @@ class Verdict(Enum):
 
     ACCEPTED = "accepted"
     RETRY = "retry"  # a temporary refusal of this recipient, who stays unsent
+    RECIPIENT_PUT_OFF = "recipient_put_off"  # the same; but five alike in a row are about us, and mean a slower pace
     THROTTLED = "throttled"  # the gateway asks for a slower pace: nobody is failed, this recipient stays unsent
     RECIPIENT_FAILED = "recipient_failed"
     RECIPIENT_REFUSED = "recipient_refused"  # for good; whether it is about this recipient or about us is open
@@ -107,8 +108,11 @@ MAIL, RCPT, DATA, DOT = (frozenset({phase}) for phase in (Phase.MAIL, Phase.RCPT
 
 # "4.1" stands for every code that begins so. X.1 and X.2 speak of the address and of the mailbox, X.6 of the content, and
 # 5.3.4 of its size (RFC 3463). Of the permanent ones some are used for much else, so only these are certain (5.1.10: RFC 7505).
-ABOUT_THE_MAILBOX_FOR_NOW: Final = _words("4.1 4.2")
-ABOUT_THE_MAILBOX: Final = _words("5.1.1-6 5.1.10 5.2.1-4")
+ABOUT_THE_MAILBOX_FOR_NOW: Final = _words("4.2")
+ABOUT_THE_ADDRESS_FOR_NOW: Final = _words("4.1")
+ABOUT_THE_MAILBOX: Final = _words("5.1.1-6 5.1.10 5.2.1-2 5.2.4")
+# The system (4.3: Microsoft's 432 4.3.2 for too many connections) and policy (4.7), whatever the code.
+ABOUT_THE_PACE: Final = _words("4.3 4.7")
 ABOUT_THE_MESSAGE: Final = _words("5.3.4 5.6")
 ABOUT_THE_SENDER: Final = _words("4.1.7-8 5.1.7-8")
 # What we said is not what it wants to hear: a name at EHLO, mostly, which Postfix refuses as late as at RCPT.
@@ -132,18 +136,22 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(SETTING_UP, _codes("5xx"), None, Verdict.GATEWAY_FAULT),  # 554 greeting, 535 credentials
     # Temporary: nobody is failed. Who is it about, the recipient or the gateway?
     Rule(TRANSACTION, _codes("4xx"), ABOUT_THE_SENDER, Verdict.GATEWAY_FAULT),
-    Rule(TRANSACTION, _codes("4xx"), ABOUT_THE_MAILBOX_FOR_NOW, Verdict.RETRY),
-    Rule(TRANSACTION, _codes("450 451 452 454"), None, Verdict.THROTTLED),
     Rule(MAIL, _codes("4xx"), None, Verdict.THROTTLED),  # no recipient was named yet
-    Rule(TRANSACTION, _codes("4xx"), None, Verdict.RETRY),
-    # RFC 5321 section 4.5.3.1.10: 552 to RCPT means "too many recipients" and is temporary.
-    Rule(RCPT, _codes("552"), None, Verdict.RETRY),
-    # "Bad sequence of commands" speaks of our conversation, not of the recipient: a fresh one will do.
-    Rule(MAIL | RCPT | DATA, _codes("503"), None, Verdict.RETRY),
+    Rule(TRANSACTION, _codes("4xx"), ABOUT_THE_MAILBOX_FOR_NOW, Verdict.RETRY),
+    Rule(TRANSACTION, _codes("4xx"), ABOUT_THE_ADDRESS_FOR_NOW, Verdict.RECIPIENT_PUT_OFF),
+    Rule(TRANSACTION, _codes("450 451 452 454"), None, Verdict.THROTTLED),
+    Rule(TRANSACTION, _codes("4xx"), ABOUT_THE_PACE, Verdict.THROTTLED),
+    Rule(TRANSACTION, _codes("4xx"), None, Verdict.RECIPIENT_PUT_OFF),
     # Permanent, but no recipient's fault.
     Rule(TRANSACTION, _codes("530 534 535 538"), None, Verdict.GATEWAY_FAULT),
     Rule(TRANSACTION, _codes("5xx"), ABOUT_AUTHENTICATION_OF_THE_MAIL, Verdict.JOB_FAULT),
     Rule(TRANSACTION, _codes("5xx"), ABOUT_THE_SENDER | ABOUT_THE_ACCOUNT, Verdict.GATEWAY_FAULT),
+    # RFC 5321 section 4.5.3.1.10: 552 to RCPT means "too many recipients" and is temporary. So is a full mailbox there.
+    Rule(RCPT, _codes("552"), ABOUT_THE_MAILBOX, Verdict.RETRY),
+    Rule(RCPT, _codes("552"), None, Verdict.RECIPIENT_PUT_OFF),
+    # "Bad sequence of commands" speaks of our conversation, not of the recipient: a fresh one will do, unless a login was meant.
+    Rule(MAIL, _codes("503"), None, Verdict.THROTTLED),
+    Rule(RCPT | DATA, _codes("503"), None, Verdict.RECIPIENT_PUT_OFF),
     Rule(MAIL, _codes("552"), None, Verdict.MESSAGE_REFUSED),  # it is too large
     Rule(MAIL, _codes("5xx"), ABOUT_THE_MESSAGE, Verdict.MESSAGE_REFUSED),
     Rule(MAIL, _codes("5xx"), None, Verdict.GATEWAY_FAULT),  # the sender is refused

@@ -30,8 +30,10 @@ KEY = WindowKey(1, 1, 0, 1)
 SourceOf = Callable[..., WindowSource]
 
 
-def in_hand(position: int, *, name: str = "Ann", refusals: int = 0, attempt_no: int = 1, was_refused: bool = False) -> InHand:
-    return InHand(position, attempt_no, f"person{position}@list.example", f'{{"name": "{name}"}}', refusals, was_refused)
+def in_hand(position: int, *, name: str = "Ann", refusals: int = 0, attempt_no: int = 1, was_refused: bool = False,
+            own: int | None = None, due_for_s: float = 0.0) -> InHand:
+    return InHand(position, attempt_no, f"person{position}@list.example", f'{{"name": "{name}"}}', refusals, was_refused, own,
+                  due_for_s)
 
 
 @pytest.fixture
@@ -163,7 +165,6 @@ def test_many_refusals_in_a_row_are_about_us_though_no_two_are_alike(source_of: 
 @pytest.mark.parametrize(("phase", "reply", "verdict"), [
     (Phase.DOT, Reply(454, "4.7.0", "4.7.0 Throttling failure"), Verdict.THROTTLED),
     (Phase.MAIL, Reply(550, "5.7.1", "5.7.1 Sender refused"), Verdict.GATEWAY_FAULT),
-    (Phase.DOT, Reply(550, "5.7.26", "5.7.26 Unauthenticated sender"), Verdict.JOB_FAULT),
 ])
 def test_what_is_no_recipients_fault_never_counts_against_one_and_ends_the_window(
         source_of: SourceOf, phase: Phase, reply: Reply, verdict: Verdict) -> None:
@@ -174,6 +175,109 @@ def test_what_is_no_recipients_fault_never_counts_against_one_and_ends_the_windo
     assert (first.kind, first.refusals) == (Kind.REFUSED, ATTEMPTS_MAX - 1)
     assert (second.kind, second.refusals, second.retry_in_s) == (Kind.RELEASED, 4, 0)
     assert source.trouble == (phase, verdict, reply)
+
+
+FAULTS = [(Phase.RCPT, Reply(501, "", "malformed address <person{n}@list.example>"), Verdict.GATEWAY_FAULT),
+          (Phase.DOT, Reply(550, "5.4.5", "5.4.5 Daily limit of {n}0 exceeded"), Verdict.GATEWAY_FAULT),
+          (Phase.DOT, Reply(550, "5.7.26", "5.7.26 Unauthenticated sender"), Verdict.JOB_FAULT)]
+
+
+@pytest.mark.parametrize(("phase", "reply", "verdict"), FAULTS)
+def test_a_fault_that_two_in_a_row_meet_ends_the_window_and_counts_against_neither(
+        source_of: SourceOf, phase: Phase, reply: Reply, verdict: Verdict) -> None:
+    source = source_of(*[in_hand(position, refusals=ATTEMPTS_MAX - 1) for position in (1, 2, 3)])
+    source.replied(begun(source), phase, said_to(1, reply))
+    source.replied(begun(source), phase, said_to(2, reply))
+    assert source.next() is None
+    assert [(one.kind, one.refusals, one.own) for one in source.outcomes()] == [
+        (Kind.REFUSED, ATTEMPTS_MAX - 1, None)] * 2 + [(Kind.RELEASED, ATTEMPTS_MAX - 1, None)]
+    assert source.trouble == (phase, verdict, said_to(1, reply))
+
+
+@pytest.mark.parametrize(("phase", "reply", "verdict"), FAULTS)
+def test_a_fault_that_only_the_last_of_a_window_meets_is_one(
+        source_of: SourceOf, phase: Phase, reply: Reply, verdict: Verdict) -> None:
+    source = source_of(in_hand(1))
+    source.replied(begun(source), phase, reply)
+    assert source.next() is None
+    assert source.trouble == (phase, verdict, reply)
+
+
+@pytest.mark.parametrize(("phase", "reply"), [fault[:2] for fault in FAULTS[:2]])
+def test_a_fault_that_one_meets_while_the_next_is_accepted_is_that_ones_own_and_fails_it_at_the_second_time(
+        source_of: SourceOf, phase: Phase, reply: Reply) -> None:
+    source = source_of(in_hand(1, refusals=2), in_hand(2))
+    source.replied(begun(source), phase, said_to(1, reply))
+    source.replied(begun(source), Phase.DOT, Reply(250, "", "Ok"))
+    first, _ = source.outcomes()
+    assert (first.kind, first.refusals, source.trouble) == (Kind.REFUSED, 3, None)
+    source = source_of(in_hand(1, refusals=3, own=first.own), in_hand(2))
+    source.replied(begun(source), phase, said_to(1, reply))
+    alone, _ = source.outcomes()
+    assert (alone.kind, alone.refusals, alone.own, source.trouble) == (Kind.REFUSED, 4, first.own, None)
+    source.replied(begun(source), Phase.DOT, Reply(250, "", "Ok"))
+    first, _ = source.outcomes()
+    assert first.kind is Kind.FAILED
+
+
+def test_a_message_that_one_is_refused_while_the_next_is_accepted_is_no_fault_of_the_job(source_of: SourceOf) -> None:
+    source = source_of(in_hand(1), in_hand(2))
+    source.replied(begun(source), Phase.DOT, Reply(550, "5.7.26", "5.7.26 Unauthenticated sender"))
+    source.replied(begun(source), Phase.DOT, Reply(250, "", "Ok"))
+    assert [one.kind for one in source.outcomes()] == [Kind.FAILED, Kind.SENT]
+    assert source.trouble is None
+
+
+PUT_OFF = [(Phase.RCPT, Reply(450, "4.1.2", "4.1.2 <person{n}@list.example>: Domain not found")),
+           (Phase.RCPT, Reply(503, "", "This mail server requires authentication")),
+           (Phase.RCPT, Reply(552, "", "too many recipients"))]
+
+
+@pytest.mark.parametrize(("phase", "reply"), PUT_OFF)
+def test_a_few_who_are_put_off_alike_in_a_row_are_not_what_it_is_about(
+        source_of: SourceOf, phase: Phase, reply: Reply) -> None:
+    source = source_of(*[in_hand(position) for position in range(1, 7)])
+    for position in range(1, 6):
+        assert source.trouble is None
+        source.replied(begun(source), phase, said_to(position, reply))
+    assert source.next() is None
+    assert [one.refusals for one in source.outcomes()] == [1] * 4 + [0] * 2
+    assert source.trouble == (phase, Verdict.THROTTLED, said_to(5, reply))
+
+
+def test_full_mailboxes_in_a_row_are_about_each_of_them(source_of: SourceOf) -> None:
+    source = source_of(*[in_hand(position) for position in range(1, 11)])
+    for _ in range(10):
+        source.replied(begun(source), Phase.RCPT, Reply(452, "4.2.2", "4.2.2 Mailbox full"))
+    assert ({one.refusals for one in source.outcomes()}, source.trouble) == ({1}, None)
+
+
+def test_whoever_was_put_off_while_others_were_accepted_is_no_part_of_a_row(source_of: SourceOf) -> None:
+    phase, reply = PUT_OFF[0]
+    source = source_of(*[in_hand(position) for position in range(1, 5)])
+    for position in range(1, 4):
+        source.replied(begun(source), phase, said_to(position, reply))
+    source.replied(begun(source), Phase.DOT, Reply(250, "", "Ok"))
+    own = source.outcomes()[0].own
+    source = source_of(*[in_hand(position, refusals=1, own=own) for position in range(1, 11)])
+    for position in range(1, 11):
+        source.replied(begun(source), phase, said_to(position, reply))
+    assert ({one.refusals for one in source.outcomes()}, source.trouble) == ({2}, None)
+
+
+def test_a_second_refusal_that_fails_one_makes_no_row_of_those_who_come_behind(source_of: SourceOf) -> None:
+    row = Row()
+    source = source_of(*[in_hand(position, attempt_no=2, was_refused=True) for position in range(1, 7)], in_hand(7), row=row)
+    for _ in range(7):
+        source.replied(begun(source), Phase.RCPT, Reply(550, "", "Unrouteable address"))
+    assert [one.kind for one in source.outcomes()] == [Kind.FAILED] * 6 + [Kind.REFUSED]
+    assert source.trouble is None
+
+
+def test_whoever_goes_back_untouched_keeps_the_place_and_what_is_known_of_the_refusals(source_of: SourceOf) -> None:
+    source = source_of(in_hand(1, refusals=2, own=7, due_for_s=12.5))
+    (one,) = source.outcomes()
+    assert (one.kind, one.retry_in_s, one.refusals, one.own) == (Kind.RELEASED, -12.5, 2, 7)
 
 
 def test_a_connection_lost_after_the_dot_is_doubt_and_the_others_are_certain(source_of: SourceOf) -> None:

@@ -35,9 +35,11 @@ async def hand_off(desk: Desk, job: JobOverview, refusals: int, *, kind: Kind = 
             assert claim is not None
             window = await windows.turn_window(conn, claim, [], 50)
             assert window is not None
-            said = (Evidence.REPLY, 450, "4.2.1", "4.2.1 busy") if kind is Kind.REFUSED else (Evidence.WORKER, None, None, None)
+            said = {Kind.REFUSED: (Evidence.REPLY, 450, "4.2.1", "4.2.1 busy"), Kind.SENT: (Evidence.REPLY, 250, None, "Ok")}.get(
+                kind, (Evidence.WORKER, None, None, None))
             await windows.turn_window(conn, claim, [
-                Outcome(one.position, one.attempt_no, kind, *said, 3_600.0, refusals) for one in window.recipients], 0)
+                Outcome(one.position, one.attempt_no, kind, *said, None if kind is Kind.SENT else 3_600.0, refusals)
+                for one in window.recipients], 0)
             await windows.release_chunk(conn, claim)
 
 
@@ -223,3 +225,21 @@ async def test_while_the_gateway_is_probed_who_never_had_a_turn_goes_before_who_
     async with desk.pool.connection() as conn:
         await jobs.set_condition(conn, job.account_id, job.id, "gateway", reason="Busy.", delay_s=0)
     assert await claimed() == 1
+
+
+@pytest.mark.parametrize(("refused", "few", "about_them"), [(1, True, True), (2, False, False)])
+async def test_a_few_are_left_whom_the_gateway_refused_before_it_accepted_others(
+        desk: Desk, refused: int, few: bool, about_them: bool) -> None:
+    job = await started(desk, 8)  # four chunks of two
+    await hand_off(desk, job, 0, chunks=refused)
+    await hand_off(desk, job, 0, kind=Kind.SENT, chunks=4 - refused)
+    async with desk.pool.connection() as conn:
+        assert await retries.has_few_left(conn, job.account_id, job.id) == (few, about_them)
+
+
+async def test_whether_it_is_about_a_few_is_not_known_where_nobody_was_accepted_since(desk: Desk) -> None:
+    job = await started(desk, 8)
+    await hand_off(desk, job, 0, kind=Kind.SENT, chunks=3)
+    await hand_off(desk, job, 0)
+    async with desk.pool.connection() as conn:
+        assert await retries.has_few_left(conn, job.account_id, job.id) == (True, False)

@@ -196,6 +196,47 @@ async def test_nothing_is_claimed_of_a_paused_job(desk: Desk) -> None:
     assert await at.claim(), "other conditions are for the sweeper"
 
 
+async def test_while_the_gateway_is_probed_a_chunk_is_claimed_in_which_somebody_fresh_is_left_then_one_that_waits_longest(
+        desk: Desk) -> None:
+    at = await counter(desk, 4)
+    await desk.query("INSERT INTO job_condition (account_id, job_id, kind, reason, until) "
+                     "VALUES (%s, %s, 'gateway', 'Wait.', now()) RETURNING 1", at.job.account_id, at.job.id)
+    claimed = []
+    for _ in range(9):
+        claim = await at.claim()
+        assert claim is not None
+        claimed.append(claim.chunk_no)
+        window = await at.turn(claim, [], 1) or await at.retries(claim, [], 1)
+        assert window is not None
+        await at.turn(claim, outcomes(window, Kind.REFUSED), 0)
+        await at.release(claim)
+    assert claimed == [0, 1, 2, 3, 0, 1, 2, 3, 0]
+
+
+async def test_whoever_went_back_untouched_comes_before_whoever_was_asked_however_often(desk: Desk) -> None:
+    at = await one_chunk(desk, 4)
+    claim, window = await at.opened(4)
+    asked = []
+    for _ in range(6):
+        first, *others = window.recipients
+        asked.append(first.position)
+        booked = [outcome(first, Kind.REFUSED, retry_in_s=0.001),
+                  *(outcome(one, Kind.RELEASED, Evidence.WORKER, retry_in_s=-one.due_for_s) for one in others)]
+        await at.turn(claim, booked, 0)
+        await asyncio.sleep(0.002)
+        window = await at.retries(claim, [])
+        assert window is not None
+    assert asked == [1, 2, 3, 4, 1, 2]
+
+
+async def test_what_one_met_alone_is_known_when_it_is_asked_again(desk: Desk) -> None:
+    at = await one_chunk(desk, 1)
+    claim, window = await at.opened(1)
+    again = await at.retries(claim, outcomes(window, Kind.REFUSED, own=-7))
+    assert again is not None
+    assert [one.own for one in again.recipients] == [-7]
+
+
 async def test_nothing_is_claimed_in_a_database_that_is_older_than_the_worker_knows(desk: Desk) -> None:
     at = await counter(desk, 3)
     await desk.query("UPDATE installation SET beat = 7 RETURNING 1")

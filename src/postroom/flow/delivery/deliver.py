@@ -250,7 +250,7 @@ class Deliveries:
         claim, said = work.lease.claim, f"“{reply}”."
         if verdict is Verdict.THROTTLED and (
                 not await self.paces.throttled(work.outgoing.gateway_id, reply)
-                or (may_be_about_the_recipient(phase, reply) and await self._is_about_few(claim))):
+                or (phase is not Phase.MAIL and await self._is_about_few(work, phase, reply))):
             return  # the next window asks the slower pace
         work.troubled = True
         if verdict is Verdict.JOB_FAULT:
@@ -261,13 +261,15 @@ class Deliveries:
         else:
             await self._wait_for_gateway(claim, refusing(str(reply)))
 
-    async def _is_about_few(self, claim: Claim) -> bool:
-        """Whether a few are all that is left of a job, so that it does not wait: its tail has to end."""
+    async def _is_about_few(self, work: Work, phase: Phase, reply: Reply) -> bool:
+        """Whether a few are all that is left of a job, and it is about them, so that it does not wait: its tail has to end."""
+        claim = work.lease.claim
+        await self._books.book(work)  # whoever was in hand is one of them
         async with self.pool.connection() as conn:
-            few = await retries.has_few_left(conn, claim.account_id, claim.job_id)
-            if few:
+            few, about_them = await retries.has_few_left(conn, claim.account_id, claim.job_id)
+            if is_so := about_them or (few and may_be_about_the_recipient(phase, reply)):
                 await jobs.clear_conditions(conn, claim.account_id, claim.job_id)
-        return few
+        return is_so
 
     async def _wait_for_gateway(self, claim: Claim, reason: str | Exception) -> None:
         self.outgoing_jobs.forget(claim.job_id)  # credentials may be changed meanwhile

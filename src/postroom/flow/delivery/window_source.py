@@ -10,6 +10,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from postroom.domain.outcome import Evidence, Kind, Outcome
 from postroom.domain.pace import ALIKE_MAX, REFUSED_IN_A_ROW_MAX, retry_delay_s
@@ -23,23 +24,38 @@ from postroom.message.wire.address import envelope as envelope_of
 from postroom.message.wire.headers import Unrenderable
 from postroom.points import reach
 
+# What answers that do not tell whom they are about mean, when nothing else comes.
+IN_A_ROW = {Verdict.RECIPIENT_REFUSED: Verdict.GATEWAY_FAULT, Verdict.MESSAGE_REFUSED: Verdict.JOB_FAULT,
+            Verdict.RECIPIENT_PUT_OFF: Verdict.THROTTLED}
+FOR_GOOD = (Verdict.RECIPIENT_REFUSED, Verdict.MESSAGE_REFUSED)
+
 
 @dataclass(slots=True)
 class Row:
-    """Recipients of one job that were refused for good since this process had one accepted, by answers that do not tell whom they
-    are about: by likeness. When nothing else comes it is not about them, and a hundred thousand copies of it would ruin the
+    """Recipients of one job that were refused since this process had one accepted, by answers that do not tell whom they are
+    about: by likeness. When nothing else comes it is not about them, and a hundred thousand copies of it would ruin the
     account's reputation."""
 
     positions: dict[int, set[int]] = field(default_factory=dict)
 
-    def is_long_with(self, position: int, alike: int) -> bool:
-        """Whether it is about us with this one more."""
+    def add(self, position: int, alike: int) -> None:
         self.positions.setdefault(alike, set()).add(position)
-        return len(self.positions[alike]) >= ALIKE_MAX or sum(map(len, self.positions.values())) >= REFUSED_IN_A_ROW_MAX
+
+    def is_long(self, alike: int) -> bool:
+        """Whether answers like this one are about us."""
+        return len(self.positions.get(alike, ())) >= ALIKE_MAX or sum(map(len, self.positions.values())) >= REFUSED_IN_A_ROW_MAX
 
     def ends(self) -> None:
         """The gateway accepted one."""
         self.positions.clear()
+
+
+class Refused(NamedTuple):
+    """One that stays unsent: what its refusal was taken for, and the number of those alike."""
+
+    one: InHand
+    verdict: Verdict
+    alike: int
 
 
 class WindowSource:
@@ -47,8 +63,8 @@ class WindowSource:
 
     `may_go_on` is asked before each message and again before its content: False from a cancel or a lost lease on. `takes_utf8`
     and `size_max` are what the session's gateway says that it can take. `trouble` is the reply that made it stop early
-    (throttling, or a fault of the gateway or the job), with its phase and verdict. `is_heard`: it answered about a recipient,
-    be it no.
+    (throttling, or a fault of the gateway or the job), with its phase and verdict. A fault that was said of a recipient stops it
+    at the second in a row: the first may be about that one alone. `is_heard`: it answered about a recipient, be it no.
     """
 
     def __init__(self, window: Window, outgoing: OutgoingJob, may_go_on: Callable[[], bool], *, journal: Journal, intent: Intent,
@@ -66,7 +82,8 @@ class WindowSource:
         self._prepared: dict[int, Envelope | Outcome] = {}
         self._is_suspect = True
         self._outcomes: dict[int, Outcome] = {}
-        self._in_question: list[int] = []  # positions that were refused for good; whom that was about is open
+        self._refused: list[Refused] = []  # since it accepted one; whom that was about is open
+        self._is_stopped = False
         self.accepted = 0
         self.is_heard = False
         self.trouble: tuple[Phase, Verdict, Reply] | None = None
@@ -79,7 +96,7 @@ class WindowSource:
             self._prepared[one.position] = self._made(one)
 
     def next(self) -> Envelope | None:
-        while self.trouble is None and self._may_go_on():
+        while not self._is_stopped and self._may_go_on():
             one = next(self._waiting, None)
             if one is None:
                 return None
@@ -140,14 +157,11 @@ class WindowSource:
 
     def _judged(self, one: InHand, phase: Phase, reply: Reply) -> Outcome:
         """What this answer makes of the recipient, and of the window."""
-        verdict = classify(phase, reply)
+        verdict = said = classify(phase, reply)
         alike = None
-        if verdict in (Verdict.RECIPIENT_REFUSED, Verdict.MESSAGE_REFUSED):
+        if verdict is not Verdict.ACCEPTED:
             alike = likeness(phase, reply, one.address)
-            if self._row.is_long_with(one.position, alike):
-                verdict = Verdict.GATEWAY_FAULT if verdict is Verdict.RECIPIENT_REFUSED else Verdict.JOB_FAULT
-            elif one.was_refused:
-                verdict = Verdict.RECIPIENT_FAILED
+            verdict = self._weighed(one, verdict, alike)
         self.is_heard |= verdict in (Verdict.ACCEPTED, Verdict.RETRY, Verdict.RECIPIENT_FAILED)
         refusals, retry_in_s = 0, None
         if verdict is Verdict.ACCEPTED:
@@ -161,20 +175,50 @@ class WindowSource:
         else:
             # Still unsent. Only a refusal of this very recipient counts against it; slowing down and faults do not.
             refusals = one.refusals + (verdict is Verdict.RETRY)
-            kind, retry_in_s = Kind.REFUSED, retry_delay_s(max(1, refusals), random.random(), self._retry_base_s)  # noqa: S311
-            if verdict in (Verdict.RECIPIENT_REFUSED, Verdict.MESSAGE_REFUSED):
-                self._in_question.append(one.position)
+            kind, retry_in_s = Kind.REFUSED, self._delay_s(refusals)
+            if verdict in FOR_GOOD:
                 retry_in_s = self._retry_base_s  # time for others to be accepted meanwhile
             elif verdict is not Verdict.RETRY:
+                self._is_stopped = self._is_stopped or not (
+                    self.trouble is None and verdict in (Verdict.GATEWAY_FAULT, Verdict.JOB_FAULT) and phase is not Phase.MAIL)
                 self.trouble = self.trouble or (phase, verdict, reply)
+            if alike is not None:
+                self._refused.append(Refused(one, verdict, alike))
         return Outcome(one.position, one.attempt_no, kind, Evidence.REPLY, reply.code, reply.enhanced or None, reply.text,
-                       retry_in_s, refusals, alike if kind is Kind.REFUSED else None)
+                       retry_in_s, refusals, alike if kind is Kind.REFUSED and said in FOR_GOOD else None, one.own)
+
+    def _weighed(self, one: InHand, verdict: Verdict, alike: int) -> Verdict:
+        """What the refusals around it make of this one."""
+        if one.own == alike:
+            return Verdict.RETRY
+        if verdict not in IN_A_ROW:
+            return verdict
+        is_second = one.was_refused and verdict in FOR_GOOD
+        if not is_second:
+            self._row.add(one.position, alike)
+        if self._row.is_long(alike):
+            return IN_A_ROW[verdict]
+        if is_second:
+            return Verdict.RECIPIENT_FAILED
+        return Verdict.RETRY if verdict is Verdict.RECIPIENT_PUT_OFF else verdict
 
     def _was_about_them(self) -> None:
         """On the same connection it accepts somebody after it refused these."""
-        for position in self._in_question:
-            self._outcomes[position] = self._outcomes[position]._replace(kind=Kind.FAILED, retry_in_s=None, alike=None)
-        self._in_question.clear()
+        for one, verdict, alike in self._refused:
+            outcome = self._outcomes[one.position]
+            refusals, is_for_good = one.refusals + 1, outcome.code is not None and outcome.code >= 500
+            is_last = (outcome.alike is not None or verdict is Verdict.JOB_FAULT or (is_for_good and one.own == alike)
+                       or refusals >= self._outgoing.retry_attempts_max)
+            if verdict is not Verdict.THROTTLED:
+                self._outcomes[one.position] = (
+                    outcome._replace(kind=Kind.FAILED, retry_in_s=None, alike=None) if is_last else
+                    outcome._replace(refusals=refusals, retry_in_s=self._delay_s(refusals), own=alike))
+        self._refused.clear()
+        if not self._is_stopped:
+            self.trouble = None
+
+    def _delay_s(self, refusals: int) -> float:
+        return retry_delay_s(max(1, refusals), random.random(), self._retry_base_s)  # noqa: S311 - jitter
 
     def lost(self, envelope: Envelope, detail: str) -> None:
         one: InHand = envelope.token[0]  # type: ignore[index]
@@ -182,8 +226,8 @@ class WindowSource:
                                                reply=f"No answer to the end of the message: {detail}.")
 
     def outcomes(self) -> list[Outcome]:
-        """What became of each. One that was not handed off goes back to unsent, and that is certain."""
+        """What became of each. One that was not handed off goes back to unsent, which is certain, and keeps its place."""
         known = self._outcomes
         return [known.get(one.position) or Outcome(one.position, one.attempt_no, Kind.RELEASED, Evidence.WORKER,
-                                                   retry_in_s=0, refusals=one.refusals)
+                                                   retry_in_s=-one.due_for_s, refusals=one.refusals, own=one.own)
                 for one in self._recipients]

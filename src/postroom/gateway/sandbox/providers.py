@@ -26,6 +26,7 @@ REFUSALS: Final[dict[str, Refusal]] = {
     "gmail-daily-limit": Refusal("mail", "550 5.4.5 Daily user sending limit exceeded. For more information on Gmail sending "
                                          "limits go to https://support.google.com/a/answer/166852", "us"),
     "gmail-daily-limit-at-rcpt": Refusal("rcpt", "550 5.4.5 Daily user sending limit exceeded", "us"),
+    "gmail-daily-limit-of-old": Refusal("rcpt", "552 5.4.5 Daily sending quota exceeded", "us"),
     "gmail-relay-daily-limit": Refusal("rcpt", "550 5.7.1 Daily SMTP relay limit exceeded for customer.", "us"),
     "gmail-credentials": Refusal("auth", "535 5.7.8 Username and Password not accepted", "us"),
     "gmail-application-password": Refusal("auth", "534 5.7.9 Application-specific password required", "us"),
@@ -54,6 +55,7 @@ REFUSALS: Final[dict[str, Refusal]] = {
                                                       "from this IP", "us"),
     "microsoft-unregistered-domain": Refusal("rcpt", "550 5.7.750 Service unavailable. Client blocked from sending from "
                                                      "unregistered domains", "us"),
+    "microsoft-too-many-connections": Refusal("dot", "432 4.3.2 STOREDRV.ClientSubmit; sender thread limit exceeded", "pace"),
     "microsoft-throttled": Refusal("mail", "451 4.7.500 Server busy. Please try again later", "pace"),
     "microsoft-login": Refusal("auth", "535 5.7.3 Authentication unsuccessful", "us"),
     "microsoft-login-disabled": Refusal("auth", "535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is "
@@ -87,6 +89,8 @@ REFUSALS: Final[dict[str, Refusal]] = {
     "postfix-unknown": Refusal("rcpt", "550 5.1.1 <someone@list.example>: Recipient address rejected: User unknown in "
                                        "virtual mailbox table", "them"),
     "postfix-too-large": Refusal("dot", "552 5.3.4 Error: message file too big", "message"),
+    "postfix-no-name-server": Refusal("rcpt", "450 4.1.2 <someone@list.example>: Recipient address rejected: Domain not "
+                                              "found", "pace"),
     # Others
     "exim-relay": Refusal("rcpt", "550 relay not permitted", "us"),
     "exim-sender-verify": Refusal("rcpt", "550 Sender verify failed", "us"),
@@ -105,6 +109,9 @@ REFUSALS: Final[dict[str, Refusal]] = {
     "ionos-limit": Refusal("rcpt", "550 Requested action not taken: mail limit exceeded", "us"),
     "ovh-limit": Refusal("rcpt", "550 5.7.1 Too many messages sent, try again in an hour", "us"),
     "gmx-sender": Refusal("mail", "550 Requested action not taken: mailbox unavailable, sender address is not allowed", "us"),
+    "qq-login": Refusal("mail", "503 Error: need EHLO and AUTH first !", "pace"),
+    "mailenable-login": Refusal("rcpt", "503 This mail server requires authentication when attempting to send to a non-local "
+                                        "e-mail address. Please check your mail client settings", "pace"),
     "proofpoint-blocked": Refusal("connect", "554 Blocked - see https://ipcheck.proofpoint.com/?ip=192.0.2.1", "us"),
 }
 

@@ -440,6 +440,7 @@ CREATE TABLE retry (
     alike       integer,               -- it was refused for good, and whom that is about is open: the number of all refusals alike
     refused_at  timestamptz,
     is_about_us boolean NOT NULL DEFAULT false,  -- no question any more: it is tried again, whoever is accepted
+    own         integer,               -- the number of a refusal that it met alone: whoever came right behind was accepted
     PRIMARY KEY (account_id, job_id, chunk_no, position),
     CONSTRAINT a_question_has_a_time CHECK ((alike IS NULL) = (refused_at IS NULL))
 );

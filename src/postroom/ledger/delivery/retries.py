@@ -76,10 +76,12 @@ async def answer(conn: Connection, account_id: int, job_id: int) -> Refused:
     return Refused(account_id, job_id, failed, about_us)
 
 
-async def has_few_left(conn: Connection, account_id: int, job_id: int) -> bool:
-    """Whether a job is near its end: nothing but the retries of at most ten, fewer than were sent."""
+async def has_few_left(conn: Connection, account_id: int, job_id: int) -> tuple[bool, bool]:
+    """Whether a job is near its end: nothing but the retries of at most ten, fewer than were sent. And whether the gateway has
+    accepted others after it refused each of these, so that it is about them."""
     row = await (await conn.execute(SQL.has_few_left, {"account_id": account_id, "job_id": job_id})).fetchone()
-    return bool(row and row[0])
+    few, about_them = row or (False, False)
+    return bool(few), bool(few and about_them)
 
 
 async def _give_up(conn: Connection, account_id: int, job_id: int, deadline_s: int, *, is_late: bool,

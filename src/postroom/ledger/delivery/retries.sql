@@ -7,8 +7,13 @@ WHERE t.kind = 'retries' AND j.account_id = t.account_id AND j.id = t.job_id
         AND w.kind IN ('paused', 'journal', 'gateway', 'quota')))
 
 -- name: has_few_left
--- Whether everybody had a turn and at most ten are left, fewer than were sent.
-SELECT bool_and(unsent = 0 OR next_position >= first_position + n) AND sum(unsent) <= 10 AND sum(unsent) < sum(sent)
+-- Whether everybody had a turn and at most ten are left, fewer than were sent; and whether others were accepted after each of
+-- those was refused.
+SELECT bool_and(unsent = 0 OR next_position >= first_position + n) AND sum(unsent) <= 10 AND sum(unsent) < sum(sent),
+       NOT EXISTS (
+           SELECT FROM retry r WHERE r.account_id = %(account_id)s AND r.job_id = %(job_id)s AND NOT EXISTS (
+               SELECT FROM outcome o WHERE o.account_id = r.account_id AND o.job_id = r.job_id AND o.position = r.position
+                 AND o.kind = 'refused' AND o.at <= max(accepted_after)))
 FROM chunk WHERE account_id = %(account_id)s AND job_id = %(job_id)s
 
 -- name: note_tails

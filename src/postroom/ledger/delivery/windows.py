@@ -50,7 +50,7 @@ class Claim:
 
 class InHand(NamedTuple):
     """A recipient of an open window. `fields` is JSON; `refusals` are the temporary ones it has had; `was_refused`: for good, and
-    few others with it."""
+    few others with it. `own` is an outcome's; `due_for_s`: how long it has waited for its turn."""
 
     position: int
     attempt_no: int
@@ -58,6 +58,8 @@ class InHand(NamedTuple):
     fields: str
     refusals: int
     was_refused: bool = False
+    own: int | None = None
+    due_for_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +156,7 @@ async def _turn(conn: Connection, claim: Claim, outcomes: Sequence[Outcome], siz
 
 
 async def turn_to_retries(conn: Connection, claim: Claim, outcomes: Sequence[Outcome], size: int) -> Window | None:
-    """The same for recipients that had a window before and whose time has come. Raises LeaseLost."""
+    """The same for recipients that had a window before and whose time has come, who waits longest first. Raises LeaseLost."""
     async with conn.transaction():
         await turn_window(conn, claim, outcomes, 0)
         due = {row[0]: row[1:] for row in await (await conn.execute(SQL.take_due_retries, {
@@ -166,8 +168,9 @@ async def turn_to_retries(conn: Connection, claim: Claim, outcomes: Sequence[Out
                    for position, _, _, suppressed in rows if suppressed is not None]
         if skipped:
             await turn_window(conn, claim, skipped, 0)
-        taken = tuple(InHand(position, due[position][0], address, fields, *due[position][1:])
-                      for position, address, fields, suppressed in rows if suppressed is None)
+        taken = sorted((InHand(position, due[position][0], address, fields, *due[position][1:])
+                        for position, address, fields, suppressed in rows if suppressed is None),
+                       key=lambda one: (-one.due_for_s, one.position))
         if not taken:
             return None
         row = await (await conn.execute(SQL.open_retry_window, {
@@ -177,7 +180,7 @@ async def turn_to_retries(conn: Connection, claim: Claim, outcomes: Sequence[Out
         reach("ledger.in_retry_window")
     claim.window_no = row[0]
     reach("ledger.after_retry_window")
-    return Window(claim.window_no, taken)
+    return Window(claim.window_no, tuple(taken))
 
 
 async def release_chunk(conn: Connection, claim: Claim) -> None:
@@ -316,6 +319,7 @@ def _retry_columns(outcomes: Sequence[Outcome]) -> dict[str, str]:
         "delays_s": _literal(["NULL" if one.retry_in_s is None else repr(one.retry_in_s) for one in outcomes]),
         "refusals": _literal([str(one.refusals) for one in outcomes]),
         "alike": _literal(["NULL" if one.alike is None else str(one.alike) for one in outcomes]),
+        "own": _literal(["NULL" if one.own is None else str(one.own) for one in outcomes]),
     }
 
 

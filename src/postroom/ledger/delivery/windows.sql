@@ -1,8 +1,8 @@
 -- name: claim_chunk
 -- A worker's right to a chunk, with a new epoch that fences whoever had it before. SKIP LOCKED lets claims pass each other.
 -- None of a paused job, none from a database that is older than the worker knows (it was restored from a backup), and none while
--- the roll of workers is called after a fail-over. While the gateway is probed, those first in which somebody fresh is left: one
--- whom it puts off for ever must not be all that it is ever asked for.
+-- the roll of workers is called after a fail-over. While the gateway is probed, those first in which somebody fresh is left, then
+-- those in which somebody waits longest: one whom it puts off for ever must not be all that it is ever asked for.
 WITH candidate AS (
     SELECT chunk_no, window_open AS was_open FROM chunk
     WHERE account_id = %(account_id)s AND job_id = %(job_id)s AND unsent > 0
@@ -10,8 +10,9 @@ WITH candidate AS (
       AND (available_at IS NULL OR available_at <= clock_timestamp())
       AND (SELECT beat >= %(beat)s AND coalesce(timeline = server_timeline(), true) FROM installation)
       AND NOT EXISTS (SELECT FROM job_condition WHERE account_id = %(account_id)s AND job_id = %(job_id)s AND kind = 'paused')
-    ORDER BY next_position >= first_position + n
-             AND EXISTS (SELECT FROM job_condition WHERE account_id = %(account_id)s AND job_id = %(job_id)s AND kind = 'gateway'),
+    ORDER BY CASE WHEN next_position >= first_position + n AND EXISTS (
+                 SELECT FROM job_condition WHERE account_id = %(account_id)s AND job_id = %(job_id)s AND kind = 'gateway')
+             THEN coalesce(available_at, '-infinity') END NULLS FIRST,
              chunk_no
     LIMIT 1 FOR UPDATE SKIP LOCKED
 )
@@ -92,28 +93,30 @@ FROM held LEFT JOIN fresh ON fresh.suppressed IS NULL
 
 -- name: book_retries
 -- Who stays unsent after a window is due again later. Apart from turn_window, because few windows need it and each target
--- of an INSERT costs that statement whether it gets rows or not. It remembers the first refusal: patience runs from there.
-INSERT INTO retry (account_id, job_id, chunk_no, position, attempt_no, refusals, not_before, since, alike, refused_at)
-SELECT %(account_id)s, %(job_id)s, %(chunk_no)s, p, a + 1, f, clock_timestamp() + make_interval(secs => d),
+-- of an INSERT costs that statement whether it gets rows or not. It remembers the first refusal: patience runs from there. By one
+-- moment for all, so that they keep their order.
+INSERT INTO retry (account_id, job_id, chunk_no, position, attempt_no, refusals, not_before, since, alike, refused_at, own)
+SELECT %(account_id)s, %(job_id)s, %(chunk_no)s, p, a + 1, f, statement_timestamp() + make_interval(secs => d),
        coalesce(patient_since((SELECT min(at) FROM outcome o WHERE o.account_id = %(account_id)s AND o.job_id = %(job_id)s
                                AND o.position = p AND o.kind = 'refused')), clock_timestamp()),
-       k, CASE WHEN k IS NOT NULL THEN clock_timestamp() END
+       k, CASE WHEN k IS NOT NULL THEN clock_timestamp() END, o
 FROM unnest(%(positions)s::integer[], %(attempts)s::smallint[], %(delays_s)s::double precision[],
-            %(refusals)s::smallint[], %(alike)s::integer[]) AS again(p, a, d, f, k)
+            %(refusals)s::smallint[], %(alike)s::integer[], %(own)s::integer[]) AS again(p, a, d, f, k, o)
 
 -- name: take_due_retries
 -- Those of this chunk whose time has come, first come first; they go into the next window. Whether one was refused for good before,
--- and is no part of a long row of such: then the next refusal is the last.
+-- and that is no part of a long row of such, nor was of one: then the next refusal is the last.
 DELETE FROM retry d WHERE (account_id, job_id, chunk_no, position) IN (
     SELECT account_id, job_id, chunk_no, position FROM retry
     WHERE account_id = %(account_id)s AND job_id = %(job_id)s AND chunk_no = %(chunk_no)s
       AND not_before <= clock_timestamp()
     ORDER BY not_before, position LIMIT %(size)s)
-RETURNING position, attempt_no, refusals, alike IS NOT NULL AND (
+RETURNING position, attempt_no, refusals, alike IS NOT NULL AND NOT is_about_us AND (
     SELECT count(*) FILTER (WHERE r.alike = d.alike) < %(alike_max)s AND count(*) < %(row_max)s
     FROM retry r WHERE r.account_id = d.account_id AND r.job_id = d.job_id AND r.alike IS NOT NULL
       AND r.refused_at > (SELECT coalesce(max(accepted_before), '-infinity') FROM chunk c
-                          WHERE c.account_id = d.account_id AND c.job_id = d.job_id)) AS was_refused
+                          WHERE c.account_id = d.account_id AND c.job_id = d.job_id)) AS was_refused,
+          own, extract(epoch FROM statement_timestamp() - not_before)::double precision AS due_for_s
 
 -- name: recipients_at
 -- What became of them since the freeze. By a list of positions: joined to the statement above, the planner read the whole
