@@ -18,14 +18,17 @@ from difflib import get_close_matches
 from itertools import accumulate, chain
 from typing import Any, TextIO
 
-from liquid import BoundTemplate, Environment, RenderContext, Token
+from liquid import BoundTemplate, Environment, Mode, RenderContext, Token
 from liquid.builtin.expressions import LoopExpression
 from liquid.builtin.expressions.primitive import Blank, Empty, FalseLiteral, IntegerLiteral, Nil, RangeLiteral, TrueLiteral
 from liquid.builtin.output import OutputNode
 from liquid.builtin.tags.assign_tag import AssignNode
+from liquid.builtin.tags.case_tag import CaseNode, CaseTag, MultiExpressionBlockNode
 from liquid.builtin.tags.cycle_tag import CycleNode
 from liquid.exceptions import LiquidError, LiquidSyntaxError
 from liquid.expression import Expression
+from liquid.stream import TokenStream
+from liquid.token import TOKEN_EOF
 
 from postroom.errors import Fault
 from postroom.message.liquid.expressions import Filtered, each, field_of, paths, printed, read_our_way
@@ -46,6 +49,13 @@ ALONE_MAX = 200  # of those in a message; what is more counts as steps of the me
 
 _ELSEWHERE = {"upper": "upcase", "lower": "downcase", "title": "capitalize", "length": "size", "trim": "strip", "e": "escape",
               "striptags": "strip_html", "format": "date"}
+# What the library says of a tag, in words for who wrote it.
+_TOLD = {"expected content, found expression": "nothing stands behind the name of this tag",
+         "found an 'else' tag expression, did you mean 'elsif'?": 'an "else" takes no condition: "elsif" may be meant',
+         **dict.fromkeys(("expected tag endif, found tag", "expected tag endunless, found tag"),
+                         'an "else" is the last branch: "elsif" stands before it'),
+         **dict.fromkeys(("unexpected tag 'elseif'", "unexpected tag 'elif'", "unexpected tag 'elsif'"),
+                         'there is no such tag here: "elsif", within "if" and "unless", may be meant')}
 _WORDS = (Blank, Empty, FalseLiteral, Nil, TrueLiteral)
 _NAME_IN_OUTPUT = re.compile(r"\{\{-?\s*(?:fields\.)?([^\s|{}\"'\[\]:](?:[^|{}\"'\[\]:]*[^\s|{}\"'\[\]:-])?)")
 _OPERATOR = r"(?!(?:and|or|contains|in|limit|offset|reversed|cols)\b)"
@@ -116,6 +126,23 @@ def printed_field(expression: object) -> str:
 _NODES = {"output": _Output, "echo": _Output, "assign": _Assign, "cycle": _Cycle}
 
 
+class _CaseTag(CaseTag):
+    """Reads all of a `when`, and one `else` behind the last of them: the library leaves out what it does not expect."""
+
+    def parse(self, stream: TokenStream) -> CaseNode:
+        node: CaseNode = super().parse(stream)
+        for block in node.blocks[:-1]:
+            if not isinstance(block, MultiExpressionBlockNode):
+                raise LiquidSyntaxError('an "else" is the last branch: "when" stands before it', token=block.token)
+        return node
+
+    def _parse_when_expression(self, stream: TokenStream) -> list[Expression]:
+        values = super()._parse_when_expression(stream)
+        if stream.current.kind != TOKEN_EOF:
+            raise LiquidSyntaxError('a "when" takes values, with a comma or "or" between them', token=stream.current)
+        return values
+
+
 class _Bounded(Environment):
     """python-liquid's environment, with limits, and expressions of our own in what it reads."""
 
@@ -137,6 +164,9 @@ def environment(now: datetime, *, html: bool) -> Environment:
     made = _Bounded(autoescape=html, strict_filters=True, globals={"now": now, "today": now})
     for tag in ("include", "render"):
         del made.tags[tag]
+    for tag in ("if", "unless"):
+        made.tags[tag].mode = Mode.STRICT  # or it leaves out the condition of an "else", and every branch behind it
+    made.tags["case"] = _CaseTag(made)
     for tag, node_class in _NODES.items():
         made.tags[tag].node_class = node_class  # type: ignore[attr-defined]
     bound(made, now)
@@ -157,7 +187,8 @@ def parse(source: str, env: Environment, field: str) -> BoundTemplate | list[Fau
         token = getattr(error, "token", None)
         index = token.start_index if token else None
         message = str(error.message) if isinstance(error, LiquidError) else "it is nested too deeply"
-        return [fault(field, source, index, message.strip().rstrip(".") + _column_meant(source, index))]
+        told = _TOLD.get(message) or message.strip().rstrip(".") + _column_meant(source, index)
+        return [fault(field, source, index, told)]
     analysis = template.analyze(include_partials=False)
     faults = [
         fault(field, source, span.index, f'there is no filter named "{name}"{_meant(name, env)}')
