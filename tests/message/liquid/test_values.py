@@ -92,7 +92,7 @@ def test_wherever_a_number_is_needed_a_value_in_doubt_is_none(part: str, source:
 
 @pytest.mark.parametrize(("value", "reason"), [
     ("12345678901234567.25", "too large a number to have decimals"), (1e22, "too large a number to have decimals"),
-    ("9" * 1_300, "more than 1,233 digits"), (True, "stands where a number is needed"),
+    ("9" * 1_300, "more than 1,233 digits"), (True, '"true" is not read as a number'),
 ])  # fmt: skip
 def test_what_would_not_come_out_exactly_is_no_number_either(value: object, reason: str) -> None:
     assert reason in refusal("{{ n | times: 1 }}", n=value)
@@ -171,6 +171,57 @@ def test_a_text_that_is_a_number_is_compared_as_one(part: str, condition: str, h
 def test_what_has_no_order_is_not_put_in_one(left: object, right: object) -> None:
     for sign in ("<", ">", "<=", ">="):
         assert f'in "a {sign} b"' in refusal(f"{{% if a {sign} b %}}x{{% endif %}}", a=left, b=right)
+
+
+TRUE_AND_FALSE = [(True, False), ("true", "false"), ("TRUE", "FALSE"), ("True", "False")]
+
+
+@pytest.mark.parametrize("source", [
+    "{% if paid %}yes{% else %}no{% endif %}", "{% unless paid %}no{% else %}yes{% endunless %}",
+    "{% if paid == true %}yes{% else %}no{% endif %}", "{% if paid != false %}yes{% else %}no{% endif %}",
+    "{% if paid == 'true' %}yes{% else %}no{% endif %}", "{% if false == paid %}no{% else %}yes{% endif %}",
+    "{% case paid %}{% when true %}yes{% when false %}no{% endcase %}", "{% if paid and name %}yes{% else %}no{% endif %}",
+    "{% case paid %}{% when 'TRUE' %}yes{% else %}no{% endcase %}", "{% if paid or gone %}yes{% else %}no{% endif %}",
+    "{% if paid == yes %}yes{% else %}no{% endif %}", "{% assign p = paid %}{% if p %}yes{% else %}no{% endif %}",
+    "{% assign l = 'TRUE,x' | split: ',' %}{% if l contains paid %}yes{% else %}no{% endif %}",
+    "{% for i in (1..1) %}{% if paid %}yes{% else %}no{% endif %}{% endfor %}",
+])  # fmt: skip
+def test_true_and_false_are_the_same_through_each_door(part: str, source: str) -> None:
+    message = job(source, part)
+    for true, false in TRUE_AND_FALSE * 2:
+        for paid, printed in ((true, "yes"), (false, "no")):
+            fields = {"paid": paid, "name": "Ann", "yes": "True"}
+            assert body(message.render("ann@list.example", 1, fields)) == printed, paid
+
+
+@pytest.mark.parametrize("source", ["{{ paid }}", "{{ paid | default: 'x' }}", "{{ paid | append: '' }}"])
+def test_true_and_false_are_printed_as_they_are_written(part: str, source: str) -> None:
+    assert [made(source, part, paid=paid) for paid in (True, False, "true", "FALSE")] == ["true", "false", "true", "FALSE"]
+
+
+@pytest.mark.parametrize("value", ["yes", "WAHR", "1", 1, "0", "x"])
+def test_what_says_neither_true_nor_false_is_not_taken_for_either(part: str, value: object) -> None:
+    for source in ("{% if paid == true %}x{% endif %}", "{% if paid != false %}x{% endif %}",
+                   "{% case paid %}{% when true %}x{% endcase %}"):
+        assert f'"{value}" is neither true nor false' in refusal(source, part, paid=value)
+
+
+def test_a_blank_is_neither_true_nor_false() -> None:
+    source = "{% if paid == true %}yes{% elsif paid == false %}no{% else %}blank{% endif %}"
+    assert [made(source, paid=paid) for paid in ("", " ", None)] == ["blank"] * 3
+
+
+@pytest.mark.parametrize("condition", ["today == day", "day == now", "day != today", "now > day", "day <= today"])
+def test_the_moment_of_sending_is_compared_with_no_text(part: str, condition: str) -> None:
+    reason = refusal(f"{{% if {condition} %}}x{{% endif %}}", part, day="2026-06-05")
+    assert "{% assign day = today | date: '%Y-%m-%d' %}" in reason
+    as_it_says = "{% assign d = today | date: '%Y-%m-%d' %}{% if d == day %}today{% endif %}"
+    assert made(as_it_says, part, day="2026-06-05") == "today"
+
+
+@pytest.mark.parametrize("blank", ["", None])
+def test_nothing_contains_a_blank(part: str, blank: object) -> None:
+    assert made("{% if name contains topic %}x{% else %}y{% endif %}", part, name="Ann", topic=blank) == "y"
 
 
 def test_a_case_of_numbers_reads_texts() -> None:
