@@ -239,7 +239,7 @@ def _date_filter(now: datetime) -> Callable[..., str]:
         elif value in ("now", "today"):
             moment = now
         else:
-            moment = dates.read(text_of(value), now.year)
+            moment = dates.read(text_of(value))
         if moment is None and not is_blank(value):
             raise NotADay(text_of(value))
         if moment is None or not isinstance(layout, str):
