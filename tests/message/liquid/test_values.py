@@ -145,6 +145,83 @@ def test_numbers_are_rounded_and_printed_as_people_do(source: str, printed: str)
     assert made(source) == printed
 
 
+# -- blanks ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("filters", [
+    "replace: nick, 'x'", "replace_first: nick, 'x'", "replace_last: nick, 'x'", "remove: nick", "remove_first: nick",
+    "remove_last: nick", "split: nick | join: '-'", "split: 'n' | join: nick", "replace: nick, 'x' | append: '!'",
+    "date: nick | append: '!'",
+])  # fmt: skip
+@pytest.mark.parametrize("value", ["", " ", None])
+def test_a_filter_that_needs_its_argument_does_nothing_by_a_blank_one(part: str, filters: str, value: object) -> None:
+    for source in (f"{{{{ name | {filters} }}}}", f"{{% assign x = name | {filters} %}}{{{{ x }}}}",
+                   "{% assign mine = nick %}{{ name | # }}".replace("#", filters.replace("nick", "mine"))):
+        assert refusal(source, part, name="Anna", nick=value) == 'The field "nick" is blank.'
+        assert made(source.replace("}}", "| default: 'none' }}", 1) if "{{ name" in source else "none", part, name="Anna",
+                    nick=value) == "none"
+
+
+def test_an_empty_argument_that_is_written_in_the_template_is_meant(part: str) -> None:
+    assert made("{{ name | split: '' | join: '-' }}", part, name="Ann") == "A-n-n"
+    assert made("{% assign by = ' ' %}{{ name | split: by | last }}", part, name="Ann Lee") == "Lee"
+    assert made("{{ name | replace: 'n', nick }}", part, name="Ann", nick="") == "A"
+
+
+def test_a_blank_that_a_cycle_prints_is_a_blank_field(part: str) -> None:
+    source = "{% for i in (1..2) %}{% cycle 'x', nick %}{% endfor %}"
+    assert refusal(source, part, nick="") == 'The field "nick" is blank.'
+    assert made(source, part, nick="y") == "xy"
+    assert made("{% cycle 'x', nick %}", part, nick="") == "x"
+    assert made("{% for i in (1..2) %}{% cycle 'x', '' %}{% endfor %}", part) == "x"
+
+
+@pytest.mark.parametrize(("source", "name"), [
+    ("{{ account.nmae }}", "account.nmae"), ("{% echo account.phone | upcase %}", "account.phone"),
+    ("{% assign x = account.phone %}{{ x }}", "account.phone"), ("{{ name | remove: account.phone }}", "account.phone"),
+    ("{% for i in (1..2) %}{{ account.phone }}{% endfor %}", "account.phone"),
+    ("{% if name %}{{ account.phone }}{% endif %}", "account.phone"), ("{{ account['my site'] }}", "account.my site"),
+])
+def test_what_the_account_has_not_is_a_blank_field_where_it_is_printed(part: str, source: str, name: str) -> None:
+    assert refusal(source, part, name="Ann") == f'The field "{name}" is blank.'
+
+
+@pytest.mark.parametrize(("source", "printed"), [
+    ("{{ account.phone | default: 'none' }}", "none"), ("{% if account.phone %}{{ account.phone }}{% endif %}.", "."),
+    ("{{ account.name }}", "Harbour"), ("{{ name | append: account.name }}", "AnnHarbour"),
+    ("{% assign account = 'x' | split: ',' %}{{ account.first }}", "x"),
+])
+def test_what_the_account_may_lack_is_asked_for(part: str, source: str, printed: str) -> None:
+    assert made(source, part, name="Ann") == printed
+
+
+# -- parts of a value --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", [
+    "name.first", "name[0]", "name.last", "fields.name.town", "name[key]", "account.name.first", "email.domain", "now.year",
+    "number.first",
+])
+def test_a_value_has_no_parts(part: str, path: str) -> None:
+    for source in (f"{{{{ {path} }}}}", f"{{% if {path} == 'A' %}}x{{% endif %}}"):
+        assert "a part is named of what has none" in refusal(source, part, name="Ann", key="x", number=7)
+
+
+@pytest.mark.parametrize("filters", ["first", "last", "find: 'n'", "find_index: 'n'", "has: 'n'"])
+def test_no_part_is_found_in_a_text(part: str, filters: str) -> None:
+    assert '"Ann" is no list or object' in refusal(f"{{{{ name | {filters} }}}}", part, name="Ann")
+    assert refusal(f"{{{{ name | {filters} }}}}", part, name="") == 'The field "name" is blank.'
+
+
+@pytest.mark.parametrize(("source", "printed"), [
+    ("{{ name.size }}{{ name | split: ' ' | first }}{{ name | slice: 0 }}", "7AnnA"),
+    ("{% assign l = name | split: ' ' %}{{ l.first }}{{ l[1] }}{{ l.size }}{{ l | last }}", "AnnLee2Lee"),
+    ("{% for pair in fields %}{{ pair[0] }}{{ pair.last }}{% endfor %}", "nameAnn Lee"),
+])
+def test_lists_and_objects_have_parts(part: str, source: str, printed: str) -> None:
+    assert made(source, part, name="Ann Lee") == printed
+
+
 # -- comparisons -------------------------------------------------------------------------------------------------------
 
 
@@ -287,6 +364,20 @@ def test_a_date_in_the_template_itself_is_noted_for_everybody() -> None:
     for position in (1, 2):
         assert body(message.render("ann@list.example", position, {})) == "09/03/2026"
         assert message.unread == ["'09/03/2026'"]
+
+
+@pytest.mark.parametrize(("layout", "instead"), [
+    ("dd.MM.yyyy", "%d.%m.%Y"), ("d. MMMM yyyy HH:mm", "%d. %B %Y %H:%M"), ("mm/dd/yyyy", "%m/%d/%Y"), ("d.m.Y", "%d.%m.%Y"),
+    ("F j, Y", "%B %-d, %Y"), ("DD/MM/YY", "%d/%m/%y"), ("short", "%d.%m.%Y"), ("", "%d.%m.%Y"), ("%q", "%d.%m.%Y"),
+    ("%%d", "%d.%m.%Y"),
+])
+def test_a_date_s_format_that_names_no_part_of_it_says_what_to_write(layout: str, instead: str) -> None:
+    for source in (f"{{{{ until | date: '{layout}' }}}}", f"{{% assign d = until | date: '{layout}' %}}"):
+        with pytest.raises(InvalidInput) as refused:
+            job(source)
+        assert f"line 1, column {source.index(layout + chr(39)) + (not layout)}: " in str(refused.value)
+        assert str(refused.value).endswith(f'write it as "{instead}".')
+    assert "is no format of a date" in refusal("{{ until | date: how }}", until="2026-03-09", how=layout or "x")
 
 
 # -- names -------------------------------------------------------------------------------------------------------------

@@ -38,7 +38,7 @@ from liquid.builtin.tags.case_tag import _AnyExpression
 from liquid.expression import Expression
 from liquid.stringify import to_liquid_string
 
-from postroom.message.liquid.filters import NotADay
+from postroom.message.liquid.filters import NEEDING_THEIR_ARGUMENT, NotADay
 from postroom.message.liquid.reserved import RESERVED
 from postroom.message.liquid.steps import Context
 from postroom.message.liquid.values import NOTHING, Unusable, is_blank, number_of, text_of, truth_of
@@ -76,13 +76,21 @@ def paths(expression: Expression) -> list[Path]:
 
 
 def field_of(expression: object) -> str:
-    """Return the name of the field that a path leads to, or "" where it leads elsewhere."""
+    """Return the name of the field that a path leads to, the recipient's or the account's, or "" where it leads elsewhere."""
     match expression.path if isinstance(expression, Path) else []:
         case ["fields", str(name), *_]:
             return str(name)
+        case ["account", str(name), *_]:
+            return f"account.{name}"
         case [str(name), *_] if name not in RESERVED:
             return str(name)
     return ""
+
+
+def behind(path: Path, context: Context) -> list[str]:
+    """Return the names of the watched fields that a blank path leads to, also by a name that the template made of them."""
+    names = context.made_of_blanks.get(str(path.path[0]), [field_of(path)])
+    return [name for name in names if name in context.watched]
 
 
 def printed(expression: object, value: object, context: RenderContext) -> str:
@@ -95,7 +103,8 @@ def printed(expression: object, value: object, context: RenderContext) -> str:
 
 
 class Filtered(FilteredExpression):
-    """A value and its filters. What is reckoned from a blank stays blank, whatever follows but a default."""
+    """A value and its filters. What is reckoned from a blank stays blank, whatever follows but a default, and so does what a
+    filter makes by a blank field that it cannot do without."""
 
     __slots__ = ()
 
@@ -107,6 +116,9 @@ class Filtered(FilteredExpression):
         for one in self.filters or ():
             if value is NOTHING and one.name != "default":
                 continue
+            if one.name in NEEDING_THEIR_ARGUMENT and one.args and _is_blank_field(one.args[0].value, context):
+                value = NOTHING
+                continue
             try:
                 value = one.evaluate(value, context)
             except Unusable as error:
@@ -116,6 +128,11 @@ class Filtered(FilteredExpression):
                 if isinstance(context, Context):
                     context.unread.append(field_of(self.left) or str(self.left))
         return value
+
+
+def _is_blank_field(argument: Expression, context: RenderContext) -> bool:
+    return (isinstance(argument, Path) and isinstance(context, Context) and is_blank(argument.evaluate(context))
+            and bool(behind(argument, context)))
 
 
 def holds(value: object) -> bool:

@@ -140,7 +140,7 @@ class Compiled:
         the recipient. Raises `Unrenderable` (and `AddressRefused` for an address that was never validated).
         """
         found: set[str] = set() if blanks is None else blanks
-        if True in (values := fields.values()) or False in values:  # 1 and 0 too
+        if True in fields.values() or False in fields.values():  # 1 and 0 too
             fields = {name: _TRUTHS[value] if isinstance(value, bool) else value for name, value in fields.items()}
         self._steps.begin()
         self.unread.clear()
