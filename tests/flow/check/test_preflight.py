@@ -275,6 +275,14 @@ async def test_what_the_account_requires_of_every_message_is_required(stage: Sta
     assert [b"Harbour 1, Oslo" in one for one in stage.sandbox.contents] == [True, True], "it is a field of the account"
 
 
+async def test_a_field_that_the_account_has_not_is_blank_for_everybody(stage: Stage) -> None:
+    account = await stage.account(threshold=1)
+    content = replace(CONTENT, html=None, text="Hi {{ name }}\n{{ account.name }}, {{ account.postal_adress }}\n")
+    preflight = await found(stage, account, (await stage.checked(account, 2, content=content)).id)
+    assert [(one.kind, one.about, one.count) for one in preflight.refusing] == [
+        (FindingKind.BLANK_FIELD, "account.postal_adress", 2)]
+
+
 @pytest.mark.parametrize(("content", "lacks"), [
     (replace(CONTENT, html="<p>{{ unsubscribe_url }} {{ account.postal_address }}</p>"), "text"),
     (replace(CONTENT, text="{{ unsubscribe_url }} {{ account.postal_address }}\n"), "HTML")])

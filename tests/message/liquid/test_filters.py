@@ -65,7 +65,7 @@ def test_what_cannot_be_read_as_a_date_stays_as_it_is() -> None:
 
 
 @pytest.mark.parametrize(("layout", "text"), [
-    ("%s", "1780632182"), ("%-s|%_s|%10s|%Es", "|".join(["1780632182"] * 4)), ("%%s", "%s"), ("%%%s", "%1780632182"),
+    ("%s", "1780632182"), ("%-s|%_s|%10s|%Es", "|".join(["1780632182"] * 4)), ("%%s %Y", "%s 2026"), ("%%%s", "%1780632182"),
     ("%d.%-m.%Y", "05.6.2026"),
 ])
 def test_seconds_of_the_epoch_are_the_moments_own(layout: str, text: str) -> None:

@@ -119,6 +119,35 @@ def test_so_does_a_name_with_any_other_sign(name: str) -> None:
     assert message.endswith(f'; for a column "{name}" write {{{{ fields["{name}"] }}}}.')
 
 
+@pytest.mark.parametrize(("source", "column", "told"), [
+    ("{% if n == 'one' %}1{%- else if n == 'two' %}2{% endif %}", 30, 'takes no condition: "elsif" may be meant'),
+    ("{% if n %}1{% else n == 'two' %}2{% endif %}", 20, 'takes no condition: "elsif" may be meant'),
+    ("{% unless n %}1{% else if m %}2{% endunless %}", 24, 'takes no condition: "elsif" may be meant'),
+    ("{% if n %}1{% elseif m %}2{% endif %}", 15, '"elsif", within "if" and "unless", may be meant'),
+    ("{% if n %}1{% else %}2{% else %}3{% endif %}", 26, "is the last branch"),
+    ("{% unless n %}1{% else %}2{% elsif m %}3{% endunless %}", 30, "is the last branch"),
+    ("{% case n %}{% when 1 %}1{% else %}2{% else %}3{% endcase %}", 40, "is the last branch"),
+    ("{% case n %}{% else %}2{% when 1 %}1{% endcase %}", 27, "is the last branch"),
+    ("{% case n %}{% when 1 %}1{% else if m %}2{% endcase %}", 34, "nothing stands behind the name"),
+    ("{% case n %}{% when 1 and 2 %}1{% endcase %}", 23, "takes values, with a comma"),
+    ("{% case n %}{% when n > 3 %}1{% endcase %}", 23, "takes values, with a comma"),
+    ("{% case n %}{% when 1, > 3 %}1{% endcase %}", 24, "takes values, with a comma"),
+])  # fmt: skip
+def test_no_branch_and_no_condition_is_left_out_unsaid(source: str, column: int, told: str) -> None:
+    [(_, message)] = faults(html=None, text=source)
+    assert f"line 1, column {column}: " in message
+    assert told in message
+    assert "for a column" not in message
+
+
+@pytest.mark.parametrize("source", [
+    "{% if n %}1{% elsif m %}2{% else %}3{% endif %}", "{% unless n %}1{% elsif m %}2{% else %}3{% endunless %}",
+    "{% case n %}\n{% when 1, 2 or 3 %}1{% when '4' %}2{% else %}3{% endcase %}", "{% for x in n %}1{% else %}2{% endfor %}",
+])
+def test_branches_that_are_all_read_pass(source: str) -> None:
+    check(replace(GOOD, text=source))
+
+
 @pytest.mark.parametrize("source", ["{{ a | }}", "{{ 'x y' z }}", "{% if a == %}{% endif %}", "{{ {{ a }} }}", "{% nope %}"])
 def test_what_is_no_name_is_called_none(source: str) -> None:
     assert "for a column" not in faults(html=None, text=source)[0][1]

@@ -92,7 +92,7 @@ def test_wherever_a_number_is_needed_a_value_in_doubt_is_none(part: str, source:
 
 @pytest.mark.parametrize(("value", "reason"), [
     ("12345678901234567.25", "too large a number to have decimals"), (1e22, "too large a number to have decimals"),
-    ("9" * 1_300, "more than 1,233 digits"), (True, "stands where a number is needed"),
+    ("9" * 1_300, "more than 1,233 digits"), (True, '"true" is not read as a number'),
 ])  # fmt: skip
 def test_what_would_not_come_out_exactly_is_no_number_either(value: object, reason: str) -> None:
     assert reason in refusal("{{ n | times: 1 }}", n=value)
@@ -145,6 +145,83 @@ def test_numbers_are_rounded_and_printed_as_people_do(source: str, printed: str)
     assert made(source) == printed
 
 
+# -- blanks ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("filters", [
+    "replace: nick, 'x'", "replace_first: nick, 'x'", "replace_last: nick, 'x'", "remove: nick", "remove_first: nick",
+    "remove_last: nick", "split: nick | join: '-'", "split: 'n' | join: nick", "replace: nick, 'x' | append: '!'",
+    "date: nick | append: '!'",
+])  # fmt: skip
+@pytest.mark.parametrize("value", ["", " ", None])
+def test_a_filter_that_needs_its_argument_does_nothing_by_a_blank_one(part: str, filters: str, value: object) -> None:
+    for source in (f"{{{{ name | {filters} }}}}", f"{{% assign x = name | {filters} %}}{{{{ x }}}}",
+                   "{% assign mine = nick %}{{ name | # }}".replace("#", filters.replace("nick", "mine"))):
+        assert refusal(source, part, name="Anna", nick=value) == 'The field "nick" is blank.'
+        assert made(source.replace("}}", "| default: 'none' }}", 1) if "{{ name" in source else "none", part, name="Anna",
+                    nick=value) == "none"
+
+
+def test_an_empty_argument_that_is_written_in_the_template_is_meant(part: str) -> None:
+    assert made("{{ name | split: '' | join: '-' }}", part, name="Ann") == "A-n-n"
+    assert made("{% assign by = ' ' %}{{ name | split: by | last }}", part, name="Ann Lee") == "Lee"
+    assert made("{{ name | replace: 'n', nick }}", part, name="Ann", nick="") == "A"
+
+
+def test_a_blank_that_a_cycle_prints_is_a_blank_field(part: str) -> None:
+    source = "{% for i in (1..2) %}{% cycle 'x', nick %}{% endfor %}"
+    assert refusal(source, part, nick="") == 'The field "nick" is blank.'
+    assert made(source, part, nick="y") == "xy"
+    assert made("{% cycle 'x', nick %}", part, nick="") == "x"
+    assert made("{% for i in (1..2) %}{% cycle 'x', '' %}{% endfor %}", part) == "x"
+
+
+@pytest.mark.parametrize(("source", "name"), [
+    ("{{ account.nmae }}", "account.nmae"), ("{% echo account.phone | upcase %}", "account.phone"),
+    ("{% assign x = account.phone %}{{ x }}", "account.phone"), ("{{ name | remove: account.phone }}", "account.phone"),
+    ("{% for i in (1..2) %}{{ account.phone }}{% endfor %}", "account.phone"),
+    ("{% if name %}{{ account.phone }}{% endif %}", "account.phone"), ("{{ account['my site'] }}", "account.my site"),
+])
+def test_what_the_account_has_not_is_a_blank_field_where_it_is_printed(part: str, source: str, name: str) -> None:
+    assert refusal(source, part, name="Ann") == f'The field "{name}" is blank.'
+
+
+@pytest.mark.parametrize(("source", "printed"), [
+    ("{{ account.phone | default: 'none' }}", "none"), ("{% if account.phone %}{{ account.phone }}{% endif %}.", "."),
+    ("{{ account.name }}", "Harbour"), ("{{ name | append: account.name }}", "AnnHarbour"),
+    ("{% assign account = 'x' | split: ',' %}{{ account.first }}", "x"),
+])
+def test_what_the_account_may_lack_is_asked_for(part: str, source: str, printed: str) -> None:
+    assert made(source, part, name="Ann") == printed
+
+
+# -- parts of a value --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", [
+    "name.first", "name[0]", "name.last", "fields.name.town", "name[key]", "account.name.first", "email.domain", "now.year",
+    "number.first",
+])
+def test_a_value_has_no_parts(part: str, path: str) -> None:
+    for source in (f"{{{{ {path} }}}}", f"{{% if {path} == 'A' %}}x{{% endif %}}"):
+        assert "a part is named of what has none" in refusal(source, part, name="Ann", key="x", number=7)
+
+
+@pytest.mark.parametrize("filters", ["first", "last", "find: 'n'", "find_index: 'n'", "has: 'n'"])
+def test_no_part_is_found_in_a_text(part: str, filters: str) -> None:
+    assert '"Ann" is no list or object' in refusal(f"{{{{ name | {filters} }}}}", part, name="Ann")
+    assert refusal(f"{{{{ name | {filters} }}}}", part, name="") == 'The field "name" is blank.'
+
+
+@pytest.mark.parametrize(("source", "printed"), [
+    ("{{ name.size }}{{ name | split: ' ' | first }}{{ name | slice: 0 }}", "7AnnA"),
+    ("{% assign l = name | split: ' ' %}{{ l.first }}{{ l[1] }}{{ l.size }}{{ l | last }}", "AnnLee2Lee"),
+    ("{% for pair in fields %}{{ pair[0] }}{{ pair.last }}{% endfor %}", "nameAnn Lee"),
+])
+def test_lists_and_objects_have_parts(part: str, source: str, printed: str) -> None:
+    assert made(source, part, name="Ann Lee") == printed
+
+
 # -- comparisons -------------------------------------------------------------------------------------------------------
 
 
@@ -171,6 +248,57 @@ def test_a_text_that_is_a_number_is_compared_as_one(part: str, condition: str, h
 def test_what_has_no_order_is_not_put_in_one(left: object, right: object) -> None:
     for sign in ("<", ">", "<=", ">="):
         assert f'in "a {sign} b"' in refusal(f"{{% if a {sign} b %}}x{{% endif %}}", a=left, b=right)
+
+
+TRUE_AND_FALSE = [(True, False), ("true", "false"), ("TRUE", "FALSE"), ("True", "False")]
+
+
+@pytest.mark.parametrize("source", [
+    "{% if paid %}yes{% else %}no{% endif %}", "{% unless paid %}no{% else %}yes{% endunless %}",
+    "{% if paid == true %}yes{% else %}no{% endif %}", "{% if paid != false %}yes{% else %}no{% endif %}",
+    "{% if paid == 'true' %}yes{% else %}no{% endif %}", "{% if false == paid %}no{% else %}yes{% endif %}",
+    "{% case paid %}{% when true %}yes{% when false %}no{% endcase %}", "{% if paid and name %}yes{% else %}no{% endif %}",
+    "{% case paid %}{% when 'TRUE' %}yes{% else %}no{% endcase %}", "{% if paid or gone %}yes{% else %}no{% endif %}",
+    "{% if paid == yes %}yes{% else %}no{% endif %}", "{% assign p = paid %}{% if p %}yes{% else %}no{% endif %}",
+    "{% assign l = 'TRUE,x' | split: ',' %}{% if l contains paid %}yes{% else %}no{% endif %}",
+    "{% for i in (1..1) %}{% if paid %}yes{% else %}no{% endif %}{% endfor %}",
+])  # fmt: skip
+def test_true_and_false_are_the_same_through_each_door(part: str, source: str) -> None:
+    message = job(source, part)
+    for true, false in TRUE_AND_FALSE * 2:
+        for paid, printed in ((true, "yes"), (false, "no")):
+            fields = {"paid": paid, "name": "Ann", "yes": "True"}
+            assert body(message.render("ann@list.example", 1, fields)) == printed, paid
+
+
+@pytest.mark.parametrize("source", ["{{ paid }}", "{{ paid | default: 'x' }}", "{{ paid | append: '' }}"])
+def test_true_and_false_are_printed_as_they_are_written(part: str, source: str) -> None:
+    assert [made(source, part, paid=paid) for paid in (True, False, "true", "FALSE")] == ["true", "false", "true", "FALSE"]
+
+
+@pytest.mark.parametrize("value", ["yes", "WAHR", "1", 1, "0", "x"])
+def test_what_says_neither_true_nor_false_is_not_taken_for_either(part: str, value: object) -> None:
+    for source in ("{% if paid == true %}x{% endif %}", "{% if paid != false %}x{% endif %}",
+                   "{% case paid %}{% when true %}x{% endcase %}"):
+        assert f'"{value}" is neither true nor false' in refusal(source, part, paid=value)
+
+
+def test_a_blank_is_neither_true_nor_false() -> None:
+    source = "{% if paid == true %}yes{% elsif paid == false %}no{% else %}blank{% endif %}"
+    assert [made(source, paid=paid) for paid in ("", " ", None)] == ["blank"] * 3
+
+
+@pytest.mark.parametrize("condition", ["today == day", "day == now", "day != today", "now > day", "day <= today"])
+def test_the_moment_of_sending_is_compared_with_no_text(part: str, condition: str) -> None:
+    reason = refusal(f"{{% if {condition} %}}x{{% endif %}}", part, day="2026-06-05")
+    assert "{% assign day = today | date: '%Y-%m-%d' %}" in reason
+    as_it_says = "{% assign d = today | date: '%Y-%m-%d' %}{% if d == day %}today{% endif %}"
+    assert made(as_it_says, part, day="2026-06-05") == "today"
+
+
+@pytest.mark.parametrize("blank", ["", None])
+def test_nothing_contains_a_blank(part: str, blank: object) -> None:
+    assert made("{% if name contains topic %}x{% else %}y{% endif %}", part, name="Ann", topic=blank) == "y"
 
 
 def test_a_case_of_numbers_reads_texts() -> None:
@@ -236,6 +364,20 @@ def test_a_date_in_the_template_itself_is_noted_for_everybody() -> None:
     for position in (1, 2):
         assert body(message.render("ann@list.example", position, {})) == "09/03/2026"
         assert message.unread == ["'09/03/2026'"]
+
+
+@pytest.mark.parametrize(("layout", "instead"), [
+    ("dd.MM.yyyy", "%d.%m.%Y"), ("d. MMMM yyyy HH:mm", "%d. %B %Y %H:%M"), ("mm/dd/yyyy", "%m/%d/%Y"), ("d.m.Y", "%d.%m.%Y"),
+    ("F j, Y", "%B %-d, %Y"), ("DD/MM/YY", "%d/%m/%y"), ("short", "%d.%m.%Y"), ("", "%d.%m.%Y"), ("%q", "%d.%m.%Y"),
+    ("%%d", "%d.%m.%Y"),
+])
+def test_a_date_s_format_that_names_no_part_of_it_says_what_to_write(layout: str, instead: str) -> None:
+    for source in (f"{{{{ until | date: '{layout}' }}}}", f"{{% assign d = until | date: '{layout}' %}}"):
+        with pytest.raises(InvalidInput) as refused:
+            job(source)
+        assert f"line 1, column {source.index(layout + chr(39)) + (not layout)}: " in str(refused.value)
+        assert str(refused.value).endswith(f'write it as "{instead}".')
+    assert "is no format of a date" in refusal("{{ until | date: how }}", until="2026-03-09", how=layout or "x")
 
 
 # -- names -------------------------------------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ _STATELESS = (ContentNode, CommentNode, OutputNode, IfNode, UnlessNode, CaseNode
 
 
 def constant(expression: Expression | None, evaluator: Evaluator) -> str | None:
-    """Return what an output prints for everyone, or None if that depends on the recipient."""
+    """Return what an output prints for everyone, or None if that depends on the recipient, or is a blank to be noted."""
     if not isinstance(expression, Filtered) or _recipient_paths(expression):
         return None
     unread = len(evaluator.unread)
@@ -39,7 +39,8 @@ def constant(expression: Expression | None, evaluator: Evaluator) -> str | None:
         printed = evaluator.printed(expression, value)
     except Exception:
         return None  # then it fails for every recipient, and says there how
-    return printed if len(evaluator.unread) == unread else None
+    is_noted = len(evaluator.unread) > unread or (not printed.strip() and paths(expression))
+    return None if is_noted else printed
 
 
 def only_field(expression: Expression | None) -> tuple[str, ...] | None:
@@ -49,8 +50,8 @@ def only_field(expression: Expression | None) -> tuple[str, ...] | None:
     """
     if not isinstance(expression, FilteredExpression):
         return None
-    paths = _recipient_paths(expression)
-    return _whole_field(paths[0]) if len(paths) == 1 and paths[0] is expression.left else None
+    every = paths(expression)
+    return _whole_field(every[0]) if len(every) == 1 and every[0] is expression.left else None
 
 
 def gives_value_itself(expression: FilteredExpression) -> bool:

@@ -2,7 +2,8 @@
 
 A comparison with a number reads the other side as one: all values of a CSV file are texts, and the library would compare "9" and
 "10" by their letters, and find no text equal to a number. What cannot be read fails its recipient rather than choose a branch. A
-blank is equal to no number, and neither less nor more than anything.
+blank is equal to no number, and neither less nor more than anything. Likewise with true and false, which is why a condition on
+a field alone does not hold for the text "false".
 
 A value that `date` does not read is printed as it is, and its field is noted with the context.
 
@@ -13,30 +14,34 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from typing import Any
 
 from liquid import RenderContext, Token
 from liquid.ast import Node
-from liquid.builtin.expressions import FilteredExpression, LoopExpression, Path
+from liquid.builtin.expressions import BooleanExpression, FilteredExpression, LoopExpression, Path
 from liquid.builtin.expressions.logical import (
     ContainsExpression,
     EqExpression,
     GeExpression,
     GtExpression,
     LeExpression,
+    LogicalAndExpression,
+    LogicalOrExpression,
     LtExpression,
     NeExpression,
     _contains,
     _eq,
+    is_truthy,
 )
 from liquid.builtin.tags.case_tag import _AnyExpression
 from liquid.expression import Expression
 from liquid.stringify import to_liquid_string
 
-from postroom.message.liquid.filters import NotADay
+from postroom.message.liquid.filters import NEEDING_THEIR_ARGUMENT, NotADay
 from postroom.message.liquid.reserved import RESERVED
 from postroom.message.liquid.steps import Context
-from postroom.message.liquid.values import NOTHING, Unusable, is_blank, number_of, text_of
+from postroom.message.liquid.values import NOTHING, Unusable, is_blank, number_of, text_of, truth_of
 
 _HAS_A_DIGIT = re.compile(r"[0-9]")
 _ORDERED_AS_TEXT = re.compile(r"(?!\W*[0-9])|[0-9]{4}-[0-9]{2}-[0-9]{2}(?![0-9])")  # words, and days with the year first
@@ -71,13 +76,21 @@ def paths(expression: Expression) -> list[Path]:
 
 
 def field_of(expression: object) -> str:
-    """Return the name of the field that a path leads to, or "" where it leads elsewhere."""
+    """Return the name of the field that a path leads to, the recipient's or the account's, or "" where it leads elsewhere."""
     match expression.path if isinstance(expression, Path) else []:
         case ["fields", str(name), *_]:
             return str(name)
+        case ["account", str(name), *_]:
+            return f"account.{name}"
         case [str(name), *_] if name not in RESERVED:
             return str(name)
     return ""
+
+
+def behind(path: Path, context: Context) -> list[str]:
+    """Return the names of the watched fields that a blank path leads to, also by a name that the template made of them."""
+    names = context.made_of_blanks.get(str(path.path[0]), [field_of(path)])
+    return [name for name in names if name in context.watched]
 
 
 def printed(expression: object, value: object, context: RenderContext) -> str:
@@ -90,7 +103,8 @@ def printed(expression: object, value: object, context: RenderContext) -> str:
 
 
 class Filtered(FilteredExpression):
-    """A value and its filters. What is reckoned from a blank stays blank, whatever follows but a default."""
+    """A value and its filters. What is reckoned from a blank stays blank, whatever follows but a default, and so does what a
+    filter makes by a blank field that it cannot do without."""
 
     __slots__ = ()
 
@@ -101,6 +115,9 @@ class Filtered(FilteredExpression):
         """Return what the filters make of a value."""
         for one in self.filters or ():
             if value is NOTHING and one.name != "default":
+                continue
+            if one.name in NEEDING_THEIR_ARGUMENT and one.args and _is_blank_field(one.args[0].value, context):
+                value = NOTHING
                 continue
             try:
                 value = one.evaluate(value, context)
@@ -113,13 +130,44 @@ class Filtered(FilteredExpression):
         return value
 
 
-def _comparing(comparison: type[Expression], holds: Callable[[object, object], bool]) -> type[Expression]:
+def _is_blank_field(argument: Expression, context: RenderContext) -> bool:
+    return (isinstance(argument, Path) and isinstance(context, Context) and is_blank(argument.evaluate(context))
+            and bool(behind(argument, context)))
+
+
+def holds(value: object) -> bool:
+    """Whether a condition holds that is no more than a value."""
+    return truth_of(value) is not False and is_truthy(value)
+
+
+class _Condition(BooleanExpression):
+    __slots__ = ()
+
+    def evaluate(self, context: RenderContext) -> bool:
+        return holds(self.expression.evaluate(context))
+
+
+class _And(LogicalAndExpression):
+    __slots__ = ()
+
+    def evaluate(self, context: RenderContext) -> bool:
+        return holds(self.left.evaluate(context)) and holds(self.right.evaluate(context))
+
+
+class _Or(LogicalOrExpression):
+    __slots__ = ()
+
+    def evaluate(self, context: RenderContext) -> bool:
+        return holds(self.left.evaluate(context)) or holds(self.right.evaluate(context))
+
+
+def _comparing(comparison: type[Expression], are_so: Callable[[object, object], bool]) -> type[Expression]:
     class Comparison(comparison):  # type: ignore[misc, valid-type]
         __slots__ = ()
 
         def evaluate(self, context: RenderContext) -> bool:
             try:
-                return holds(self.left.evaluate(context), self.right.evaluate(context))
+                return are_so(self.left.evaluate(context), self.right.evaluate(context))
             except Unusable as error:
                 raise error.at(self) from None
 
@@ -154,11 +202,20 @@ class _Loop(LoopExpression):
 
 
 def _is_equal(left: object, right: object) -> bool:
+    if (truth := truth_of(left)) is not None and (other := truth_of(right)) is not None:
+        return truth is other
     if isinstance(left, str) and isinstance(right, str):
         return left == right
-    for number, text in ((left, right), (right, left)):
-        if type(number) in (int, float) and isinstance(text, str):
-            return _HAS_A_DIGIT.search(text) is not None and number_of(text) == number
+    for one, value in ((left, right), (right, left)):
+        if is_blank(value) or not isinstance(value, str | int | float):
+            continue
+        match one:
+            case bool():
+                raise Unusable("{} is neither true nor false", value)
+            case int() | float() if isinstance(value, str):
+                return _HAS_A_DIGIT.search(value) is not None and number_of(value) == one
+            case datetime():
+                raise _of_the_moment()
     return _eq(left, right)
 
 
@@ -166,6 +223,8 @@ def _order(left: object, right: object) -> int | None:
     """Return whether the left side is less (-1), the same or more; None if one is blank."""
     if is_blank(left) or is_blank(right):
         return None
+    if isinstance(left, datetime) is not isinstance(right, datetime):
+        raise _of_the_moment()
     if isinstance(left, str) and isinstance(right, str):
         rank, other = _rank(left), _rank(right)
         if isinstance(rank, str) is not isinstance(other, str):
@@ -189,8 +248,15 @@ def _incomparable(text: str) -> Unusable:
     return Unusable("{} cannot be compared: write numbers as 1234.56 and dates as 2026-07-31", text)
 
 
-def _holds(left: object, right: object) -> bool:
-    """Whether a list has an item, or a text a part."""
+def _of_the_moment() -> Unusable:
+    return Unusable("the moment of sending cannot be compared: make a text of it first, with {{% assign day = today | date: "
+                    "'%Y-%m-%d' %}}")
+
+
+def _has(left: object, right: object) -> bool:
+    """Whether a list has an item, or a text a part; a blank is part of nothing."""
+    if right == "":
+        return False
     if isinstance(left, str) and isinstance(right, str):
         return right in left
     if isinstance(left, list):
@@ -201,6 +267,9 @@ def _holds(left: object, right: object) -> bool:
 _OURS: dict[type[Expression], type[Expression]] = {
     FilteredExpression: Filtered,
     LoopExpression: _Loop,
+    BooleanExpression: _Condition,
+    LogicalAndExpression: _And,
+    LogicalOrExpression: _Or,
     _AnyExpression: _AnyOf,
     EqExpression: _comparing(EqExpression, _is_equal),
     NeExpression: _comparing(NeExpression, lambda left, right: not _is_equal(left, right)),
@@ -208,5 +277,5 @@ _OURS: dict[type[Expression], type[Expression]] = {
     GtExpression: _comparing(GtExpression, lambda left, right: _order(left, right) == 1),
     LeExpression: _comparing(LeExpression, lambda left, right: _order(left, right) in (-1, 0)),
     GeExpression: _comparing(GeExpression, lambda left, right: _order(left, right) in (0, 1)),
-    ContainsExpression: _comparing(ContainsExpression, _holds),
+    ContainsExpression: _comparing(ContainsExpression, _has),
 }

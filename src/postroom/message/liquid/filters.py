@@ -4,7 +4,8 @@ process, and given nothing but what they can use.
 No filter makes more than `OUTPUT_MAX`, and where one can multiply, that is seen before it is made. Numbers have at most
 `INTEGER_BITS_MAX` bits: larger ones would be reckoned with in one step that nothing can interrupt. Where a filter needs a number
 or a text, it is given what `values` reads as one: the library would take 0 for what is no number, and print an object as Python
-writes it. What is reckoned from a blank is NOTHING.
+writes it. What is reckoned from a blank is NOTHING, and so is what a blank that it needs for its argument would spoil
+(`NEEDING_THEIR_ARGUMENT`).
 
 `strip_html` and `uniq` are our own, because the library's take time by the square of their input; `date`, because it would know
 the process's clock and zone, and guess; `round`, because it rounds half to even, and hundreds to 0; `sum` and those that decode,
@@ -19,7 +20,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal
-from functools import wraps
+from functools import lru_cache, wraps
 from itertools import chain, repeat
 from typing import Any
 from urllib.parse import unquote_plus
@@ -41,8 +42,19 @@ _OF_NUMBERS = frozenset(
 _OF_LISTS = frozenset(("compact", "concat", "find", "find_index", "first", "has", "join", "last", "map", "reject", "reverse",
                        "sort", "sort_natural", "sum", "uniq", "where"))
 _OF_ANYTHING = _OF_LISTS | {"default", "date"}
+# A text has no parts, and "nothing" would be what is found in it. (Filters that make a list of a list fail when that is printed.)
+_OF_PARTS = frozenset(("find", "find_index", "first", "has", "last"))
+# With an empty one they would part, join or replace at every letter, or do nothing.
+NEEDING_THEIR_ARGUMENT = frozenset(("date", "join", "remove", "remove_first", "remove_last", "replace", "replace_first",
+                                    "replace_last", "split"))
 _MULTIPLYING = frozenset(("join", "replace", "split"))
 _DIRECTIVE = re.compile(r"%([-_0^#]*)([0-9]*)[EO]?([A-Za-z%+])")
+_PARTS_OF_A_DATE = frozenset("aAbBcCdDeFgGhHIjklmMnpPrRsStTuUVwWxXyYzZ")
+_LETTERS = re.compile(r"([A-Za-z])\1*")
+_ELSEWHERE = {  # how other languages write the parts of a date
+    "d": "%d", "dd": "%d", "D": "%d", "DD": "%d", "j": "%-d", "m": "%m", "mm": "%m", "M": "%m", "MM": "%m", "n": "%-m",
+    "MMM": "%b", "MMMM": "%B", "F": "%B", "y": "%Y", "yyyy": "%Y", "YYYY": "%Y", "Y": "%Y", "yy": "%y", "YY": "%y",
+    "EEE": "%a", "ddd": "%a", "EEEE": "%A", "dddd": "%A", "l": "%A", "H": "%H", "HH": "%H", "hh": "%I", "i": "%M", "ss": "%S"}
 
 
 def bound(environment: Environment, now: datetime) -> None:
@@ -67,7 +79,7 @@ def _guarded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     """Give it only what it can use, and refuse to make what is too large."""
     signature = inspect.signature(function)
     usable, takes_numbers = _usable(name), name in _READ_AS
-    is_of_numbers, multiplies = name in _OF_NUMBERS, name in _MULTIPLYING
+    is_of_numbers, is_of_parts, multiplies = name in _OF_NUMBERS, name in _OF_PARTS, name in _MULTIPLYING
 
     @wraps(function)
     def guard(*given: Any, **options: Any) -> Any:
@@ -76,7 +88,7 @@ def _guarded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
             bound_to.apply_defaults()
             given, options = bound_to.args, bound_to.kwargs
         values = usable(given)
-        if takes_numbers and None in values:
+        if (takes_numbers and None in values) or (is_of_parts and values[0] is None):
             return NOTHING
         if multiplies and _size_of(name, values[0], values[1:]) > OUTPUT_MAX:
             raise _too_much(name)
@@ -90,12 +102,23 @@ def _guarded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _usable(name: str) -> Callable[[Sequence[Any]], Sequence[Any]]:
     """Return what reads a filter's value and arguments as it needs them. None is a blank number, and nothing else."""
+    if name in _OF_PARTS:
+        return lambda given: [_whole(given[0]), *given[1:]]
     if name in _OF_ANYTHING:
         return lambda given: given
     readers = _READ_AS.get(name)
     if readers is None:
         return lambda given: [one if isinstance(one, str) else text_of(one) for one in given]
     return lambda given: [read(one) for one, read in zip(given, chain(readers, repeat(text_of)), strict=False)]
+
+
+def _whole(value: Any) -> Any:
+    """Return a list or an object, or None for a blank. Raises `Unusable` for what has no parts."""
+    if is_blank(value):
+        return None
+    if isinstance(value, str | int | float | datetime):
+        raise Unusable("{} is no list or object: make a list of it with split, or take letters with slice", value)
+    return value
 
 
 def _text_or_list(value: Any) -> Any:
@@ -239,14 +262,34 @@ def _date_filter(now: datetime) -> Callable[..., str]:
         elif value in ("now", "today"):
             moment = now
         else:
-            moment = dates.read(text_of(value), now.year)
+            moment = dates.read(text_of(value))
         if moment is None and not is_blank(value):
             raise NotADay(text_of(value))
-        if moment is None or not isinstance(layout, str):
+        if moment is None or layout is None:
             return text_of(value)
-        return moment.strftime(_without_seconds_of_the_epoch(layout, moment))
+        written = text_of(layout)
+        if fault_of_layout(written):
+            raise Unusable("{} is no format of a date: write it as %d.%m.%Y", written)
+        return moment.strftime(_without_seconds_of_the_epoch(written, moment))
 
     return date
+
+
+@lru_cache
+def fault_of_layout(layout: str) -> str:
+    """What is wrong with the format of a date, and what to write; "" if it can be used."""
+    directives = [found for found in _DIRECTIVE.finditer(layout) if found[3] != "%"]
+    for found in directives:
+        if found[3] not in _PARTS_OF_A_DATE:
+            return f'"{found[0]}" is no part of a date: write it as "%d.%m.%Y"'
+    if directives:
+        return ""
+    words = [found[0] for found in _LETTERS.finditer(layout)]
+    instead = "%d.%m.%Y"
+    if words and "%" not in layout and _ELSEWHERE.keys() >= set(words):
+        instead = _LETTERS.sub(lambda found: "%M" if found[0] == "mm" and layout[: found.start()].endswith(":")
+                               else _ELSEWHERE[found[0]], layout)
+    return f'"{layout}" is no format of a date: write it as "{instead}"'
 
 
 class NotADay(Exception):

@@ -15,21 +15,35 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from difflib import get_close_matches
+from io import StringIO
 from itertools import accumulate, chain
 from typing import Any, TextIO
 
-from liquid import BoundTemplate, Environment, RenderContext, Token
+from liquid import BoundTemplate, Environment, Mode, RenderContext, Token
+from liquid.ast import Node
 from liquid.builtin.expressions import LoopExpression
-from liquid.builtin.expressions.primitive import Blank, Empty, FalseLiteral, IntegerLiteral, Nil, RangeLiteral, TrueLiteral
+from liquid.builtin.expressions.primitive import (
+    Blank,
+    Empty,
+    FalseLiteral,
+    IntegerLiteral,
+    Nil,
+    RangeLiteral,
+    StringLiteral,
+    TrueLiteral,
+)
 from liquid.builtin.output import OutputNode
 from liquid.builtin.tags.assign_tag import AssignNode
+from liquid.builtin.tags.case_tag import CaseNode, CaseTag, MultiExpressionBlockNode
 from liquid.builtin.tags.cycle_tag import CycleNode
 from liquid.exceptions import LiquidError, LiquidSyntaxError
 from liquid.expression import Expression
+from liquid.stream import TokenStream
+from liquid.token import TOKEN_EOF
 
 from postroom.errors import Fault
-from postroom.message.liquid.expressions import Filtered, each, field_of, paths, printed, read_our_way
-from postroom.message.liquid.filters import LOOP_MAX, OUTPUT_MAX, bound
+from postroom.message.liquid.expressions import Filtered, behind, each, field_of, paths, printed, read_our_way
+from postroom.message.liquid.filters import LOOP_MAX, OUTPUT_MAX, bound, fault_of_layout
 from postroom.message.liquid.reserved import RESERVED, WHOLE
 from postroom.message.liquid.steps import Context as Context
 from postroom.message.liquid.steps import Steps as Steps
@@ -46,6 +60,13 @@ ALONE_MAX = 200  # of those in a message; what is more counts as steps of the me
 
 _ELSEWHERE = {"upper": "upcase", "lower": "downcase", "title": "capitalize", "length": "size", "trim": "strip", "e": "escape",
               "striptags": "strip_html", "format": "date"}
+# What the library says of a tag, in words for who wrote it.
+_TOLD = {"expected content, found expression": "nothing stands behind the name of this tag",
+         "found an 'else' tag expression, did you mean 'elsif'?": 'an "else" takes no condition: "elsif" may be meant',
+         **dict.fromkeys(("expected tag endif, found tag", "expected tag endunless, found tag"),
+                         'an "else" is the last branch: "elsif" stands before it'),
+         **dict.fromkeys(("unexpected tag 'elseif'", "unexpected tag 'elif'", "unexpected tag 'elsif'"),
+                         'there is no such tag here: "elsif", within "if" and "unless", may be meant')}
 _WORDS = (Blank, Empty, FalseLiteral, Nil, TrueLiteral)
 _NAME_IN_OUTPUT = re.compile(r"\{\{-?\s*(?:fields\.)?([^\s|{}\"'\[\]:](?:[^|{}\"'\[\]:]*[^\s|{}\"'\[\]:-])?)")
 _OPERATOR = r"(?!(?:and|or|contains|in|limit|offset|reversed|cols)\b)"
@@ -90,22 +111,28 @@ class _Assign(AssignNode):
 
 
 class _Cycle(CycleNode):
-    """Prints no list and no object."""
+    """Prints no list and no object, and notices when it prints a blank field."""
 
     def render_to_output(self, context: RenderContext, buffer: TextIO) -> int:
-        for one in self.args:
-            printed(one, one.evaluate(context), context)
-        return super().render_to_output(context, buffer)
+        texts = [printed(one, one.evaluate(context), context) for one in self.args]
+        written = StringIO()
+        super().render_to_output(context, written)
+        text = written.getvalue()
+        if isinstance(context, Context) and is_blank(text):
+            its = [one for one, printed_of_it in zip(self.args, texts, strict=True) if printed_of_it == text]
+            if blanks := [name for one in its for name in _blank_fields(one, context)]:
+                context.blanks += blanks
+                return 0
+        return buffer.write(text)
 
 
 def _blank_fields(expression: Expression, context: Context) -> list[str]:
-    """Return the recipient's fields that leave an expression blank: those in it that are, or else the one that it begins with."""
+    """Return the fields that leave an expression blank: those in it that are, or else the one that it begins with."""
     first = getattr(expression, "left", None)
     blank = every = paths(expression)
     if len(every) != 1 or every[0] is not first:
         blank = [path for path in every if is_blank(path.evaluate(context))] or [path for path in every if path is first]
-    names = [name for path in blank for name in context.made_of_blanks.get(str(path.path[0]), [field_of(path)])]
-    return [name for name in names if name in context.watched]
+    return [name for path in blank for name in behind(path, context)]
 
 
 def printed_field(expression: object) -> str:
@@ -114,6 +141,23 @@ def printed_field(expression: object) -> str:
 
 
 _NODES = {"output": _Output, "echo": _Output, "assign": _Assign, "cycle": _Cycle}
+
+
+class _CaseTag(CaseTag):
+    """Reads all of a `when`, and one `else` behind the last of them: the library leaves out what it does not expect."""
+
+    def parse(self, stream: TokenStream) -> Node:
+        node = super().parse(stream)
+        for block in node.blocks[:-1] if isinstance(node, CaseNode) else ():
+            if not isinstance(block, MultiExpressionBlockNode):
+                raise LiquidSyntaxError('an "else" is the last branch: "when" stands before it', token=block.token)
+        return node
+
+    def _parse_when_expression(self, stream: TokenStream) -> list[Expression]:
+        values = super()._parse_when_expression(stream)
+        if stream.current.kind != TOKEN_EOF:
+            raise LiquidSyntaxError('a "when" takes values, with a comma or "or" between them', token=stream.current)
+        return values
 
 
 class _Bounded(Environment):
@@ -137,6 +181,9 @@ def environment(now: datetime, *, html: bool) -> Environment:
     made = _Bounded(autoescape=html, strict_filters=True, globals={"now": now, "today": now})
     for tag in ("include", "render"):
         del made.tags[tag]
+    for tag in ("if", "unless"):
+        made.tags[tag].mode = Mode.STRICT  # type: ignore[attr-defined]  # or it leaves out the condition of an "else", and every branch behind it
+    made.tags["case"] = _CaseTag(made)
     for tag, node_class in _NODES.items():
         made.tags[tag].node_class = node_class  # type: ignore[attr-defined]
     bound(made, now)
@@ -157,7 +204,8 @@ def parse(source: str, env: Environment, field: str) -> BoundTemplate | list[Fau
         token = getattr(error, "token", None)
         index = token.start_index if token else None
         message = str(error.message) if isinstance(error, LiquidError) else "it is nested too deeply"
-        return [fault(field, source, index, message.strip().rstrip(".") + _column_meant(source, index))]
+        told = _TOLD.get(message) or message.strip().rstrip(".") + _column_meant(source, index)
+        return [fault(field, source, index, told)]
     analysis = template.analyze(include_partials=False)
     faults = [
         fault(field, source, span.index, f'there is no filter named "{name}"{_meant(name, env)}')
@@ -172,6 +220,10 @@ def parse(source: str, env: Environment, field: str) -> BoundTemplate | list[Fau
         if isinstance(expression, RangeLiteral) and not _is_small(expression):
             index = expression.token.start_index
             faults.append(fault(field, source, index, f"a range needs two whole numbers at most {LOOP_MAX} apart"))
+        for one in (expression.filters or ()) if isinstance(expression, Filtered) else ():
+            layout = one.args[0].value if one.name == "date" and one.args else None
+            if isinstance(layout, StringLiteral) and (said := fault_of_layout(layout.value)):
+                faults.append(fault(field, source, layout.token.start_index, said))
     faults += [
         fault(field, source, variable.span.index, f'"{name}" stands for all of them together: name one, as in '
               f'{{{{ {example} }}}}; for a column "{name}" write {{{{ fields["{name}"] }}}}')

@@ -11,6 +11,7 @@ Fails with Liquid's `ResourceLimitError` when the steps are used up.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from functools import lru_cache
 from typing import Any, TextIO
 
@@ -18,6 +19,8 @@ from liquid import BoundTemplate, RenderContext
 from liquid.ast import Node
 from liquid.exceptions import ResourceLimitError
 from liquid.expression import Expression
+
+from postroom.message.liquid.values import SHOWN_MAX, Unusable, is_blank
 
 STEPS_MAX = 40_000  # of one message, in all of its parts together
 STEP_PARTS = 10
@@ -50,9 +53,9 @@ class Steps:
 class Context(RenderContext):
     """A rendering that counts its steps, and notes each field that it was told to print and that prints nothing.
 
-    `blanks` are names of fields as the template calls them. Only names in `watched` are noted: those of the recipient, which
-    the template itself does not bind; `made_of_blanks` has those of a name that it binds to nothing. `unread` gets the name of
-    each field that is printed as it stands, because it is read as no day.
+    `blanks` are names of fields as the template calls them. Only names in `watched` are noted: those of the recipient and of the
+    account, which the template itself does not bind; `made_of_blanks` has those of a name that it binds to nothing. `unread`
+    gets the name of each field that is printed as it stands, because it is read as no day.
     """
 
     __slots__ = ("_disabled", "blanks", "made_of_blanks", "steps", "unread", "watched")
@@ -80,11 +83,19 @@ class Context(RenderContext):
 
     def get(self, path: list[object], **options: Any) -> object:
         self.take(len(path))
-        return self.weighed(super().get(path, **options))
+        try:
+            return self.weighed(super().get(path, **options))
+        except Unusable as error:
+            raise error.at(".".join(str(one) for one in path if isinstance(one, str | int))[:SHOWN_MAX]) from None
 
     def get_item(self, obj: Any, key: Any) -> Any:
-        """Of the fields only what they have: "size", "first" and "last" are names of columns as others are."""
-        return obj[key] if isinstance(obj, dict) else super().get_item(obj, key)
+        """Of the fields only what they have: "size", "first" and "last" are names of columns as others are. A text has a size,
+        and raises `Unusable` for any other part."""
+        if isinstance(obj, dict):
+            return obj[key]
+        if key != "size" and isinstance(obj, str | int | float | datetime) and not is_blank(obj):
+            raise Unusable("a part is named of what has none: take letters of a text with slice, or make a list of it with split")
+        return super().get_item(obj, key)
 
     def assign(self, key: str, val: Any) -> None:
         self.take(len(self.locals) // STEP_PARTS)  # each time all of them are measured

@@ -1,8 +1,9 @@
-"""What a recipient's value is to a template: a text that can be printed, or a number that can be reckoned with.
+"""What a recipient's value is to a template: a text that can be printed, a number that can be reckoned with, or true or false.
 
 Lists are written by people and programs of many countries. A text is read as a number only where it can mean no other one:
 digits, with a point before the decimals. "12,50", "1.234,56", "€12" and "12%" are none, and "1.234" may be two. Whoever has such
-a value where a number is needed gets no message: nothing is taken for 0, and nothing is guessed.
+a value where a number is needed gets no message: nothing is taken for 0, and nothing is guessed. The texts "true" and
+"false", in whatever letters, are what they say to a condition: so Excel and other programs write the values of such columns.
 
 Fails with `Unusable`, for that recipient.
 """
@@ -21,10 +22,12 @@ from postroom.message.wire.headers import Unrenderable
 INTEGER_BITS_MAX = 4_096
 DIGITS_MAX = 1_233  # of so many bits
 EXACT_MAX = 2**53  # from here on a number with decimals is not exact any more
+TRUTH_MAX = 5  # characters of "false": longer texts are not looked at
 SHOWN_MAX = 40  # characters of a value in a reason
 
 NOTHING = Undefined("nothing")  # what is reckoned from a blank
 
+_TRUTHS = {"true": True, "false": False}
 _NUMBER = re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)")
 _THOUSANDS = re.compile(r"[-+]?[1-9][0-9]{0,2}\.[0-9]{3}")  # or a number with three decimals
 
@@ -64,6 +67,13 @@ def text_of(value: object) -> str:
         case None | Undefined() | Empty() | Blank():
             return ""
     raise Unusable("a whole list or object stands where a text is needed: name a part of it")
+
+
+def truth_of(value: object) -> bool | None:
+    """Return what a value says that is true or false, as such or as a text; None of any other."""
+    if isinstance(value, str) and len(value) <= TRUTH_MAX:
+        return _TRUTHS.get(value.lower())
+    return value if isinstance(value, bool) else None
 
 
 def number_of(value: object) -> int | float | None:

@@ -132,6 +132,7 @@ class Blocks:
 
     def _branch(self, conditions: list[tuple[Expression, bool]], bound: frozenset[str], emits: list[_Emit]) -> _Emit:
         from postroom.message.liquid import depends
+        from postroom.message.liquid.expressions import holds
         from postroom.message.liquid.steps import STEP_PARTS, parts_of
 
         expressions = [expression for expression, _ in conditions]
@@ -145,7 +146,7 @@ class Blocks:
 
         def emit(run: _Run) -> bytes:
             values = tuple(map(run.fields.get, by_value))
-            key = (values, *[value is not None and value is not False for value in map(run.fields.get, by_presence)])
+            key = (values, *map(holds, map(run.fields.get, by_presence)))
             choice = choices.get(key)
             if choice is None:
                 # In a context of its own: what is remembered takes no steps, and what takes some is not remembered.

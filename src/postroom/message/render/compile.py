@@ -41,6 +41,7 @@ from postroom.message.wire.verify import Plan
 LIST_ID_MAX = 255  # octets (RFC 2919 3)
 SUBJECTS_MAX = 1_024  # encoded subjects remembered for a job
 
+_TRUTHS = {True: "true", False: "false"}
 _JOB_REF = re.compile(r"[A-Za-z0-9-]{1,64}")
 
 
@@ -134,11 +135,13 @@ class Compiled:
     def render(self, address: str, position: int, fields: Mapping[str, object], blanks: set[str] | None = None) -> bytes:
         """Return the personal part of the message for one recipient, which is all of it where there are no files.
 
-        `address` is a `parse_address(...).address`; values of `fields` are text, numbers, booleans or None. With a set of
-        `blanks` the names of blank fields are added to it, and none fails the recipient. Raises `Unrenderable` (and
-        `AddressRefused` for an address that was never validated).
+        `address` is a `parse_address(...).address`; values of `fields` are text, numbers, booleans or None. Booleans are the
+        texts that other lists have for them. With a set of `blanks` the names of blank fields are added to it, and none fails
+        the recipient. Raises `Unrenderable` (and `AddressRefused` for an address that was never validated).
         """
         found: set[str] = set() if blanks is None else blanks
+        if True in fields.values() or False in fields.values():  # 1 and 0 too
+            fields = {name: _TRUTHS[value] if isinstance(value, bool) else value for name, value in fields.items()}
         self._steps.begin()
         self.unread.clear()
         if self._taken and not fields.keys().isdisjoint(self._taken):

@@ -92,7 +92,7 @@ class Part:
         self.bound = merge.bound_names(template)
         self._account = account
         self._budget = budget
-        self._watched = self.names - OWN
+        self._watched = (self.names - OWN) | {f"account.{path[1]}" for path in paths if path[0] == "account" and len(path) > 1}
         self.items: list[str | Field | Node] = []
         self.nodes: list[Node] = []
 
