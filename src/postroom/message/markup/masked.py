@@ -107,13 +107,20 @@ class Masked:
 
         What is in one branch, and in none within it, is printed together or not at all.
         """
-        word_ends, branches = self._branches
+        word_ends, branches, _ = self._branches
         return branches[bisect_right(word_ends, position)]
 
+    def branch_end(self, position: int) -> int:
+        """Return where in `text` the word begins that ends the branch that an index is in: at the end, if none does."""
+        return self._branches[2].get(self.branch(position), len(self.text))
+
     @cached_property
-    def _branches(self) -> tuple[list[int], list[int]]:
-        """Where the words end, and the branches before the first of them and behind each."""
-        return [found.end() for found in self.word.finditer(self.text)], [0, *_branches(self.pieces)]
+    def _branches(self) -> tuple[list[int], list[int], dict[int, int]]:
+        """Where the words end, the branches before the first of them and behind each, and where which branch ends."""
+        words = list(self.word.finditer(self.text))
+        steps = list(_branches(self.pieces))
+        ends = {ended: found.start() for found, (_, ended) in zip(words, steps, strict=True)}
+        return [found.end() for found in words], [0, *(branch for branch, _ in steps)], ends
 
     def place(self, position: int) -> tuple[int, int]:
         """Return line and column in the source, from 1, of an index into the source."""
@@ -132,8 +139,9 @@ def _number(found: re.Match[str]) -> int:
     return int(found[1] or found[2])
 
 
-def _branches(pieces: Iterable[Piece]) -> Iterator[int]:
-    """Yield the branch behind each piece. A piece that ends nothing, in a source that Liquid refuses, does no harm."""
+def _branches(pieces: Iterable[Piece]) -> Iterator[tuple[int, int]]:
+    """Yield the branch behind each piece, and the one that it ends, or -1. A piece that ends nothing, in a source that Liquid
+    refuses, does no harm."""
     within = [0]
     made = 0
     in_raw = False
@@ -141,12 +149,12 @@ def _branches(pieces: Iterable[Piece]) -> Iterator[int]:
         found = _NAME.match(piece.text)
         name = found[1] if found and (not in_raw or found[1] == "endraw") else ""
         in_raw = name == "raw" or (in_raw and name != "endraw")
-        if len(within) > 1 and (name in _ALTERNATIVES or name.startswith("end")):
-            within.pop()
+        ends = len(within) > 1 and (name in _ALTERNATIVES or name.startswith("end"))
+        ended = within.pop() if ends else -1
         if name in _BLOCKS or name in _ALTERNATIVES:
             made += 1
             within.append(made)
-        yield within[-1]
+        yield within[-1], ended
 
 
 def merge_field_in(text: str) -> str:
