@@ -70,6 +70,7 @@ def test_the_text_has_every_cell() -> None:
         ("| a | b | c |", "line 3, column 1: the row has 3 cells, and its table has 2 columns"),
         ("| a | b |\n{{ x\n}} | b | c", "line 4"),
         ("{% if a %}| a | b | c |{% endif %}", "line 3"),
+        ("\n| a |\n|---|\n| a | b |", "line 6, column 1: the row has 2 cells, and its table has 1 column."),
     ],
 )
 def test_a_row_with_more_cells_than_columns_is_a_fault_with_its_line(rows: str, place: str) -> None:

@@ -328,3 +328,16 @@ def test_nothing_is_read_from_disk_or_network(tmp_path: Path) -> None:
 def test_hostile_sources_end_in_a_result_or_a_fault(field: str, written: str) -> None:
     with suppress(InvalidInput):  # quadratic time would be minutes, and too deep a stack the end of the process
         assert len(html_of(**{field: written}).encode()) <= 1_048_576
+
+
+@pytest.mark.parametrize(
+    ("part", "written"),
+    [
+        ("markdown", "# Title"),
+        ("html", "<h1>Title</h1>"),
+        ("mjml", "<mjml><mj-body><mj-raw>Title</mj-raw></mj-body></mjml>"),
+        ("text", "Title"),
+    ],
+)
+def test_a_byte_order_mark_is_no_part_of_a_body(part: str, written: str) -> None:
+    assert prepare(**{part: "\ufeff" + written}) == prepare(**{part: written})

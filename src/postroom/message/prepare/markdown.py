@@ -12,13 +12,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from postroom.domain.wording import counted
 from postroom.errors import InvalidInput
 from postroom.message.markup import tags
 from postroom.message.markup.masked import Masked
 from postroom.message.markup.splice import spliced
 
 _FRONT_MATTER = re.compile(
-    r"\ufeff?(?:---[ \t]*\n(?:[ \t]*(?:#.*)?\n)*[\w-]+[ \t]*:(?:[ \t].*)?\n(?:.*\n)*?(?:---|\.\.\.)|"
+    r"(?:---[ \t]*\n(?:[ \t]*(?:#.*)?\n)*[\w-]+[ \t]*:(?:[ \t].*)?\n(?:.*\n)*?(?:---|\.\.\.)|"
     r"\+\+\+[ \t]*\n(?:.*\n)*?\+\+\+)[ \t]*(?:\n|\Z)"
 )
 _FENCE = re.compile(r" {0,3}(```+|~~~+)")
@@ -79,7 +80,7 @@ class _Lines:
             start = end = len(line)
         row = line[start:end]
         if (cells := len(_cells(row)) if row.strip() else 0) > columns:
-            what = f"the row has {cells} cells, and its table has {columns} columns"
+            what = f"the row has {cells} cells, and its table has {counted(columns, 'column')}"
             raise InvalidInput(f"In the markdown, line {self._place(number)}, column 1: {what}.", field="markdown")
         if start:
             yield f"|{line[:start]}|"
