@@ -156,6 +156,18 @@ def test_an_address_that_is_its_own_label_is_written_once(html: str, text: str) 
 
 
 @pytest.mark.parametrize(
+    ("html", "lines"),
+    [
+        ("<ul>{%- for one in (1..2) -%}<li>{{ one }}</li>{%- endfor -%}</ul>", ["- 1", "- 2"]),
+        ("<ul>{%- for one in (1..2) -%} <li>{{- one -}}</li> {%- endfor -%}</ul>", ["- 1", "- 2"]),
+        ("<p>a {%- for one in (1..2) -%} {{ one -}} <br>{%- endfor -%}", ["a1", "2"]),
+    ],
+)
+def test_a_tag_that_takes_white_space_away_takes_no_lines(html: str, lines: list[str]) -> None:
+    assert [line for line in rendered(plaintext.from_html(html)).split("\n") if line] == lines
+
+
+@pytest.mark.parametrize(
     ("output", "in_text"),
     [
         ("{{ a | escape }}", "{{ a }}"),

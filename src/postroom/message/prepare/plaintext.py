@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 from postroom.message.markup import tags
 from postroom.message.markup.masked import Masked
+from postroom.message.prepare.hidden import is_hidden
 from postroom.message.prepare.numbering import Items, Numbers, items_of_lists
 
 # fmt: off
@@ -43,10 +44,13 @@ _ENDED_BY = {
     "tr": (_ROW_GROUPS | {"tr"}, frozenset(("table",))),
     **dict.fromkeys(_ROW_GROUPS, (_ROW_GROUPS, frozenset(("table",)))),
 }
-_DISPLAY = re.compile(r"(?<!-)(display|visibility)\s*:\s*(none|hidden|collapse)?", re.IGNORECASE)
 _SCHEME_OF_LABEL = re.compile(r"\A(?:mailto|tel):")  # of an address that is also read aloud without it
 _DIGITS = re.compile(r"-?[0-9]{1,9}")
 _ALTERNATIVE = re.compile(r"\{%-?\s*(?:else|elsif|when)\b")
+_BEGINNING_OF_LINE = re.compile(r"(?:\n|(?:\A|\n)(?:-|-?[0-9]+\.) )\Z")
+_MARK_MAX = 20  # characters, and more, of the mark of an item
+_DASH_BEFORE = re.compile(r"(?<=\A\{[{%])-")
+_DASH_BEHIND = re.compile(r"-(?=[%}]\}\Z)")
 _RAW = re.compile(r"\{%-?\s*(end)?raw\b")
 # A filter behind `newline_to_br` may look for what it makes. Strings are read so that nothing is found in them.
 _MAKES_HTML = re.compile(
@@ -72,8 +76,16 @@ def from_html(source: str) -> str:
     reader.read_text(position, len(masked.text))
     reader.read_end_of_source()
 
-    text = masked.word.sub(lambda word: _plain(masked, word[0]), reader.text())
-    return text + "\n" if text else ""
+
+    def plain(word: re.Match[str]) -> str:
+        """The markup, of which a dash takes away neither a line end nor the mark of an item: those are ours, of the elements."""
+        markup = _plain(masked, word[0])
+        is_first = _BEGINNING_OF_LINE.search(text[max(0, word.start() - _MARK_MAX) : word.start()])
+        markup = _DASH_BEFORE.sub("", markup) if is_first else markup
+        return _DASH_BEHIND.sub("", markup) if text.startswith("\n", word.end()) else markup
+
+    text = reader.text()
+    return masked.word.sub(plain, text) + "\n" if text else ""
 
 
 def _plain(masked: Masked, word: str) -> str:
@@ -133,7 +145,7 @@ class _Reader:
                 return
             self._hidden = ""
         is_never_shown = name in _HIDDEN
-        if is_never_shown or self._is_hidden(tag):
+        if is_never_shown or is_hidden(self._masked, tag):
             if not tag.is_empty:
                 self._hidden, self._depth = name, 0
                 self._hidden_end = len(self._masked.text) if is_never_shown else self._masked.branch_end(tag.start)
@@ -154,23 +166,6 @@ class _Reader:
 
     def _ends_of_hidden(self) -> tuple[frozenset[str], frozenset[str]]:
         return _ENDED_BY.get(self._hidden, (_NONE, frozenset((self._hidden,))))
-
-    def _is_hidden(self, tag: tags.Tag) -> bool:
-        """Whether an element says itself that nobody sees it: of what several attributes or declarations say, the last counts."""
-        masked = self._masked
-        around = masked.branch(tag.start)
-        hides: dict[str, bool] = {}
-        seen: set[str] = set()
-        for one in tags.attributes(masked.text, tag):
-            name = masked.word.sub("", one.name)
-            if name == "hidden":
-                hides.setdefault("display", masked.branch(one.start + one.name.find(name)) == around)
-            elif name == "style" and name not in seen:
-                value_start = one.end - len(one.quote) - len(one.value)
-                for found in _DISPLAY.finditer(one.value):
-                    hides[found[1].lower()] = bool(found[2]) and masked.branch(value_start + found.start(2)) == around
-            seen.add(name)
-        return any(hides.values())
 
     def _value(self, tag: tags.Tag, name: str) -> str:
         """Return what the tag gives for an attribute: all that it may give, with the Liquid, where Liquid in the tag decides."""
