@@ -146,9 +146,9 @@ def test_markdown_becomes_a_complete_page_with_its_styles_inline() -> None:
 
 
 def test_liquid_tags_on_a_line_of_their_own_stand_between_the_blocks_of_markdown() -> None:
-    html = html_of(markdown="{% for x in y %}\n- {{ x }}\n{% endfor %}\nEnd")
+    html = html_of(markdown="{% for x in y %}\n## {{ x }}\n{% endfor %}\nEnd")
     bare = re.sub(r' style="[^"]*"', "", html)
-    assert "{% for x in y %}\n<ul>\n<li>{{ x }}</li>\n</ul>\n{% endfor %}\n<p>End</p>" in bare
+    assert "{% for x in y %}\n<h2>{{ x }}</h2>\n{% endfor %}\n<p>End</p>" in bare
 
 
 def test_mjml_becomes_html_that_asks_nobody_for_fonts() -> None:

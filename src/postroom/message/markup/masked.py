@@ -25,8 +25,8 @@ _END = {name: re.compile(r"\{%-?\s*end" + name + rest + r"%\}")
         for name, rest in (("raw", r"\s*-?"), ("doc", r"\s*-?"), ("comment", r"\b[^%]*+"))}
 _PRINTS = re.compile(r"\{%-?\s*(?:cycle|decrement|echo|increment)\b")
 _NAME = re.compile(r"\{%-?\s*(\w+)")
-_BLOCKS = frozenset(("capture", "case", "for", "if", "ifchanged", "raw", "tablerow", "unless"))
-_ALTERNATIVES = frozenset(("else", "elsif", "when"))
+BLOCKS = frozenset(("capture", "case", "for", "if", "ifchanged", "raw", "tablerow", "unless"))
+ALTERNATIVES = frozenset(("else", "elsif", "when"))
 _PREFIX_DIGITS = 8  # of the digest
 _AS_LETTERS = str.maketrans("0123456789abcdef", "bcdfghjklmnprstv")
 _SHOWN_MAX = 60  # characters of a piece in an error
@@ -44,6 +44,12 @@ class Piece:
     def decides(self) -> bool:
         """Whether it shows nothing itself, and decides about what else is shown."""
         return not self.is_output and not _PRINTS.match(self.text)
+
+    @property
+    def name(self) -> str:
+        """The name of the tag, or ""."""
+        found = _NAME.match(self.text)
+        return found[1] if found else ""
 
     @property
     def shown(self) -> str:
@@ -70,6 +76,10 @@ class Masked:
     def as_comments(self, text: str) -> str:
         """Return a part of the masked text, each word in an HTML comment: that may stand where text may not."""
         return self.word.sub(rf"<!--{self.prefix}\g<0>-->", text)
+
+    def is_comment(self, text: str) -> bool:
+        """Whether `text` is one word, in an HTML comment."""
+        return text.startswith("<!--") and self._word.fullmatch(text) is not None
 
     def pieces_in(self, text: str) -> list[Piece]:
         """Return the pieces that words in `text` stand for, in order."""
@@ -146,12 +156,11 @@ def _branches(pieces: Iterable[Piece]) -> Iterator[tuple[int, int]]:
     made = 0
     in_raw = False
     for piece in pieces:
-        found = _NAME.match(piece.text)
-        name = found[1] if found and (not in_raw or found[1] == "endraw") else ""
+        name = piece.name if not in_raw or piece.name == "endraw" else ""
         in_raw = name == "raw" or (in_raw and name != "endraw")
-        ends = len(within) > 1 and (name in _ALTERNATIVES or name.startswith("end"))
+        ends = len(within) > 1 and (name in ALTERNATIVES or name.startswith("end"))
         ended = within.pop() if ends else -1
-        if name in _BLOCKS or name in _ALTERNATIVES:
+        if name in BLOCKS or name in ALTERNATIVES:
             made += 1
             within.append(made)
         yield within[-1], ended
