@@ -23,6 +23,7 @@ from postroom.message.prepare import source
         ("{{ name | default: &quot;R&amp;D&quot; | append: &#39;x&#39; }}", "{{ name | default: \"R&D\" | append: 'x' }}"),
         ("{% if a &lt;= 2 %}", "{% if a <= 2 %}"),
         ("a\r\nb\rc\n", "a\nb\nc\n"),
+        ("\ufeff{{ name }}\ufeff", "{{ name }}\ufeff"),
     ],
 )
 def test_what_was_encoded_is_read_as_it_was_meant(written: str, meant: str) -> None:

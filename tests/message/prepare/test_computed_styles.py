@@ -7,6 +7,7 @@ broken HTML, Liquid anywhere.
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from playwright.async_api import Browser, Page
 
 from postroom.message.content import Content
 from postroom.message.liquid import merge
-from postroom.message.prepare import source
+from postroom.message.prepare import sheets, source
 
 # Nothing overrules this, so there is something inlined to look at.
 PLAIN = "body, table, td, p, div, b, a { text-indent: 3px }\n</style>"
@@ -45,6 +46,19 @@ COMPUTED = """() => Array.from(document.querySelectorAll("*"), element => {
   const style = getComputedStyle(element);
   return [element.localName, Array.from(style, name => `${name}: ${style.getPropertyValue(name)}`).join("\\n")];
 })"""
+
+# Each property that the browser knows, by any name of it, with those that it sets.
+PROPERTIES = """() => {
+  const names = [];
+  for (const name in document.body.style) names.push(name);
+  const written = names.map(name => name.replace(/[A-Z]/g, letter => "-" + letter.toLowerCase()).replace(/^webkit/, "-webkit"));
+  const vendors = ["", "-webkit-", "-epub-", "-moz-", "-ms-"];
+  return written.flatMap(name => vendors.map(vendor => vendor + name)).map(name => {
+    const style = document.createElement("p").style;
+    style.setProperty(name, "inherit");
+    return [name, Array.from(style)];
+  }).filter(([name, set]) => set.length);
+}"""
 
 
 def sent(html: str) -> str:
@@ -93,6 +107,26 @@ async def test_every_element_looks_as_it_was_written(name: str, browser: Browser
             assert differences(written, await computed(page, filled(made, fields))) == []
     finally:
         await context.close()
+
+
+async def test_properties_that_set_the_same_share_a_family(browser: Browser) -> None:
+    context = await browser.new_context(offline=True)
+    try:
+        properties: dict[str, list[str]] = dict(await (await context.new_page()).evaluate(PROPERTIES))
+    finally:
+        await context.close()
+    assert {"-epub-text-transform", "-webkit-logical-width", "margin"} <= properties.keys()
+    setters: dict[str, list[str]] = {}
+    for name, longhands in properties.items():
+        for longhand in longhands if name != "all" else ():
+            setters.setdefault(longhand, []).append(name)
+    strangers = {
+        (one, other)
+        for names in setters.values()
+        for one, other in combinations(names, 2)
+        if sheets.families(one).isdisjoint(sheets.families(other))
+    }
+    assert strangers == set()
 
 
 def test_every_set_of_fields_has_its_template() -> None:

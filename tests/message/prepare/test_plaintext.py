@@ -140,6 +140,34 @@ def test_every_block_of_the_language_bounds_where_a_link_may_be_written() -> Non
 
 
 @pytest.mark.parametrize(
+    ("html", "text"),
+    [
+        ('<a href="{{ u }}">{{ u }}</a>', "{{ u }}"),
+        ('<a href="{{ u | escape }}">{{u}}</a>', "{{u}}"),
+        ('<a href="https://a.example/?b={{ c }}"> https://a.example/?b={{c}} </a>', "https://a.example/?b={{c}}"),
+        ('<a href="mailto:{{ email }}">{{ email }}</a>', "{{ email }}"),
+        ('<a href="tel:{{ n }}">{{ n }}</a>', "{{ n }}"),
+        ('<a href="{{ u }}">{{ v }}</a>', "{{ v }} ({{ u }})"),
+        ('<a href="{{ u }}/x">{{ u }}</a>', "{{ u }} ({{ u }}/x)"),
+    ],
+)
+def test_an_address_that_is_its_own_label_is_written_once(html: str, text: str) -> None:
+    assert plaintext.from_html(html) == text + "\n"
+
+
+@pytest.mark.parametrize(
+    ("html", "lines"),
+    [
+        ("<ul>{%- for one in (1..2) -%}<li>{{ one }}</li>{%- endfor -%}</ul>", ["- 1", "- 2"]),
+        ("<ul>{%- for one in (1..2) -%} <li>{{- one -}}</li> {%- endfor -%}</ul>", ["- 1", "- 2"]),
+        ("<p>a {%- for one in (1..2) -%} {{ one -}} <br>{%- endfor -%}", ["a1", "2"]),
+    ],
+)
+def test_a_tag_that_takes_white_space_away_takes_no_lines(html: str, lines: list[str]) -> None:
+    assert [line for line in rendered(plaintext.from_html(html)).split("\n") if line] == lines
+
+
+@pytest.mark.parametrize(
     ("output", "in_text"),
     [
         ("{{ a | escape }}", "{{ a }}"),
@@ -186,8 +214,49 @@ def test_no_element_that_is_not_displayed_is_in_the_text(html: str, text: str) -
 
 
 @pytest.mark.parametrize(
+    ("html", "text"),
+    [
+        ("<div hidden>1</div>2", "2"),
+        ("<div hidden style='display:block'>1</div>2", "1\n2"),
+        ("<img hidden alt=1>2", "2"),
+        ("<b style='visibility: hidden'>1</b>2", "2"),
+        ("<b style='backface-visibility: hidden; -webkit-backface-visibility: hidden'>1</b>2", "12"),
+        ("<b style='display:none; display:inline'>1</b>2", "12"),
+        ("<b style='color:red' style='display:none'>1</b>2", "12"),
+        ("<b style='color:{{ c }};display:none{% if a %};top:0{% endif %}'>1</b>2", "2"),
+        ("{% if a %}<b style='display:none'>1</b>2{% endif %}", "{% if a %}2{% endif %}"),
+    ],
+)
+def test_what_hides_an_element_in_other_words_hides_it_in_the_text_too(html: str, text: str) -> None:
+    assert plaintext.from_html(html) == text + "\n"
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        "<p style=\"{% if plan != 'gold' %}display:none{% endif %}\">Your table: 12</p>",
+        "<p style='display:{% if plan %}block{% else %}none{% endif %}'>Your table: 12</p>",
+        "<p style='display:none;{% if plan %}display:block{% endif %}'>Your table: 12</p>",
+        "<p {% unless plan %}style='display:none'{% endunless %}>Your table: 12</p>",
+        "<p {% unless plan %}style='color:red;visibility:hidden'{% endunless %}>Your table: 12</p>",
+        "<p {% unless plan %}hidden{% endunless %}>Your table: 12</p>",
+        "<p {%unless plan%} hidden {%endunless%}>Your table: 12</p>",
+        "<p {% if plan %}style='display:block'{% else %}style='display:none'{% endif %}>Your table: 12</p>",
+        "{% if plan %}<p>{% else %}<p style='display:none'>{% endif %}Your table: 12</p>",
+        "{% unless plan %}<div style='display:none'>{% endunless %}Your <b>table</b>: 12{% unless plan %}</div>{% endunless %}",
+        "{% unless plan %}<div hidden><p>Old<!-- {% endunless %} --><p>Your table: 12</p>",
+        "<table><tr style='{% unless plan %}display:none{% endunless %}'><td>Your table: 12</table>",
+    ],
+)
+def test_what_liquid_hides_from_some_is_in_the_text(html: str) -> None:
+    text = plaintext.from_html(html)
+    assert " ".join(rendered(text, plan="gold").split()) == "Your table: 12"
+
+
+@pytest.mark.parametrize(
     "piece", ["<", "<!--", "<a ", "<a", '<a href="', "<![CDATA[", "<?", "</", "{{", "{% raw %}", "<div>", "&", "<!a",
-              "<p style=display:none>", "{% if a %}<a href=x>", "<!--{% if a %}-->", "{{ a | escape"]
+              "<p style=display:none>", "{% if a %}<a href=x>", "<!--{% if a %}-->", "{{ a | escape",
+              "{% if a %}<b hidden>", "<ol reversed>", "<ol><li>"]
 )
 def test_hostile_html_becomes_some_text(piece: str) -> None:
     assert isinstance(plaintext.from_html(piece * (600_000 // len(piece))), str)
@@ -214,6 +283,43 @@ print(text.count("t (x)"), len(text))
     ],
 )
 def test_numbered_lists_keep_their_numbers(html: str, text: str) -> None:
+    assert plaintext.from_html(html) == text
+
+
+@pytest.mark.parametrize(
+    ("html", "text"),
+    [
+        ("<ol reversed><li>a<li>b<ul><li>c</ul><li>d</ol>", "3. a\n2. b\n\n- c\n\n1. d\n"),
+        ("<ol start=9 reversed><li>a<li>b<li value=3>c<li>d</ol>", "9. a\n8. b\n3. c\n2. d\n"),
+        ("<ol reversed><li>a<li>b", "2. a\n1. b\n"),
+        ("<ol reversed>{% for a in b %}<li>{{ a }}{% endfor %}</ol>", "{% for a in b %}\n- {{ a }}{% endfor %}\n"),
+    ],
+)
+def test_lists_that_count_down_do_so(html: str, text: str) -> None:
+    assert plaintext.from_html(html) == text
+
+
+def test_a_list_counts_down_from_its_start_whatever_liquid_leaves_out() -> None:
+    html = "<ol start=5 reversed><li>a</li>{% if x %}<li>b</li>{% endif %}<li>c</li></ol>"
+    assert rendered(plaintext.from_html(html)).split() == ["5.", "a", "4.", "c"]
+
+
+@pytest.mark.parametrize(
+    ("html", "text"),
+    [
+        ("<ul>\n<li>\n<p>a</p>\n</li>\n<li>\n<p>b</p>\n</li>\n</ul>", "- a\n\n- b\n"),
+        ("<ol><li><p>a</p></li><li><div>b</div></li></ol>", "1. a\n\n2. b\n"),
+        ("<ul><li><p>a</p><p>b</p><li><p>c", "- a\n\nb\n\n- c\n"),
+        ("<ul><li> <ul> <li><p>a</p></ul><li><ol><li>b", "- - a\n\n- 1. b\n"),
+        ("<ul><li><p>a</p><ol><li><p>b</p><li><h3>c</h3></ol></ul>d", "- a\n\n1. b\n\n2. c\n\nd\n"),
+        ("<blockquote><ul><li><p>a</p></ul></blockquote><table><td><ul><li><p>b</p></ul></table>", "- a\n\n- b\n"),
+        ("<ul><li></li><li><p>a</p><li><li><p>b</p></ul><p>c", "- \n- a\n\n- \n- b\n\nc\n"),
+        ("<ul><li></ul><p>a", "- \n\na\n"),
+        ("<ul><li>{% if a %}<p>{{ a }}</p>{% endif %}</ul>", "- {% if a %}{{ a }}\n\n{% endif %}\n"),
+        ("<ul><li><p hidden>a</p><p>b</p></ul>", "- b\n"),
+    ],
+)
+def test_the_first_paragraph_of_an_item_stands_behind_its_mark(html: str, text: str) -> None:
     assert plaintext.from_html(html) == text
 
 

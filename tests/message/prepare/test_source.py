@@ -146,9 +146,9 @@ def test_markdown_becomes_a_complete_page_with_its_styles_inline() -> None:
 
 
 def test_liquid_tags_on_a_line_of_their_own_stand_between_the_blocks_of_markdown() -> None:
-    html = html_of(markdown="{% for x in y %}\n- {{ x }}\n{% endfor %}\nEnd")
+    html = html_of(markdown="{% for x in y %}\n## {{ x }}\n{% endfor %}\nEnd")
     bare = re.sub(r' style="[^"]*"', "", html)
-    assert "{% for x in y %}\n<ul>\n<li>{{ x }}</li>\n</ul>\n{% endfor %}\n<p>End</p>" in bare
+    assert "{% for x in y %}\n<h2>{{ x }}</h2>\n{% endfor %}\n<p>End</p>" in bare
 
 
 def test_mjml_becomes_html_that_asks_nobody_for_fonts() -> None:
@@ -328,3 +328,16 @@ def test_nothing_is_read_from_disk_or_network(tmp_path: Path) -> None:
 def test_hostile_sources_end_in_a_result_or_a_fault(field: str, written: str) -> None:
     with suppress(InvalidInput):  # quadratic time would be minutes, and too deep a stack the end of the process
         assert len(html_of(**{field: written}).encode()) <= 1_048_576
+
+
+@pytest.mark.parametrize(
+    ("part", "written"),
+    [
+        ("markdown", "# Title"),
+        ("html", "<h1>Title</h1>"),
+        ("mjml", "<mjml><mj-body><mj-raw>Title</mj-raw></mj-body></mjml>"),
+        ("text", "Title"),
+    ],
+)
+def test_a_byte_order_mark_is_no_part_of_a_body(part: str, written: str) -> None:
+    assert prepare(**{part: "\ufeff" + written}) == prepare(**{part: written})

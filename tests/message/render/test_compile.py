@@ -349,3 +349,8 @@ def test_liquid_is_not_loaded_before_it_is_needed() -> None:
 def test_a_stamp_takes_plain_job_refs_only(job_ref: str) -> None:
     with pytest.raises(ValueError, match="job_ref"):
         Stamp(job_ref, STAMP.date)
+
+
+def test_a_byte_order_mark_is_no_part_of_a_subject() -> None:
+    job = compiled(subject="\ufeffNews", html=None, text="x")
+    assert subject(job.render("a@b.example", 1, {})) == "News"

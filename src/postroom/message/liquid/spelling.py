@@ -1,4 +1,4 @@
-"""A template as it was meant: its lines ended in one way, and Liquid that an editor or a browser encoded, as Liquid.
+"""A template as it was meant: its lines ended in one way, no mark in front, and Liquid that an editor encoded, as Liquid.
 
 Editors write the braces of an address as `%7B%7B`, or as `&#123;`, and within fields hard spaces and `&quot;`. Neither has
 another meaning there, so they are read as what they stand for. All is linear in the size of the source.
@@ -33,6 +33,11 @@ _WITHIN = re.compile(
 _RAW = re.compile(r"\{%-?\s*(end)?raw\b")
 
 
+def without_mark(source: str) -> str:
+    """Return a part without a byte order mark: what stood first in its line is first again."""
+    return source.removeprefix("\ufeff")
+
+
 def with_line_feeds(source: str) -> str:
     """Return a body with one kind of line end: browsers write CRLF, which libraries take for other than a line's end."""
     return source.replace("\r\n", "\n").replace("\r", "\n")
@@ -40,7 +45,7 @@ def with_line_feeds(source: str) -> str:
 
 def as_meant(source: str) -> str:
     """Return a body as it is read everywhere."""
-    source = _IN_ADDRESS.sub(lambda found: _liquid(found, unquote_plus), with_line_feeds(source))
+    source = _IN_ADDRESS.sub(lambda found: _liquid(found, unquote_plus), with_line_feeds(without_mark(source)))
     source = _IN_HTML.sub(lambda found: _liquid(found, unescape), source)
     return spliced(source, _decoded_within(Masked(source))) if _WITHIN.search(source) else source
 

@@ -20,7 +20,7 @@ from postroom.errors import Fault, InvalidInput
 from postroom.message.content import MARKDOWN_MAX, TEMPLATE_MAX, Bodies
 from postroom.message.content import Content as Content
 from postroom.message.liquid import foreign, places
-from postroom.message.liquid.spelling import as_meant, with_line_feeds
+from postroom.message.liquid.spelling import as_meant, with_line_feeds, without_mark
 from postroom.message.markup.masked import merge_field_in
 from postroom.message.wire import headers, own_headers
 from postroom.message.wire.address import AddressRefused, parse_address
@@ -61,7 +61,7 @@ def parse(content: Content, bodies: Bodies, now: datetime) -> Templates:
     """Return the parsed templates of a job, to which it is `now`. Raises `InvalidInput`."""
     sources = {"html": bodies.html, "text": bodies.text}
     read = {part: with_line_feeds(source) for part, source in sources.items() if source is not None}
-    parsed, faults = _template_faults({"subject": content.subject, **read}, now)
+    parsed, faults = _template_faults({"subject": without_mark(content.subject), **read}, now)
     refuse(_header_faults(content) + faults)
     if bodies.html is not None:
         from postroom.message.liquid import links

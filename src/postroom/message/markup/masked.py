@@ -25,8 +25,8 @@ _END = {name: re.compile(r"\{%-?\s*end" + name + rest + r"%\}")
         for name, rest in (("raw", r"\s*-?"), ("doc", r"\s*-?"), ("comment", r"\b[^%]*+"))}
 _PRINTS = re.compile(r"\{%-?\s*(?:cycle|decrement|echo|increment)\b")
 _NAME = re.compile(r"\{%-?\s*(\w+)")
-_BLOCKS = frozenset(("capture", "case", "for", "if", "ifchanged", "raw", "tablerow", "unless"))
-_ALTERNATIVES = frozenset(("else", "elsif", "when"))
+BLOCKS = frozenset(("capture", "case", "for", "if", "ifchanged", "raw", "tablerow", "unless"))
+ALTERNATIVES = frozenset(("else", "elsif", "when"))
 _PREFIX_DIGITS = 8  # of the digest
 _AS_LETTERS = str.maketrans("0123456789abcdef", "bcdfghjklmnprstv")
 _SHOWN_MAX = 60  # characters of a piece in an error
@@ -44,6 +44,12 @@ class Piece:
     def decides(self) -> bool:
         """Whether it shows nothing itself, and decides about what else is shown."""
         return not self.is_output and not _PRINTS.match(self.text)
+
+    @property
+    def name(self) -> str:
+        """The name of the tag, or ""."""
+        found = _NAME.match(self.text)
+        return found[1] if found else ""
 
     @property
     def shown(self) -> str:
@@ -70,6 +76,10 @@ class Masked:
     def as_comments(self, text: str) -> str:
         """Return a part of the masked text, each word in an HTML comment: that may stand where text may not."""
         return self.word.sub(rf"<!--{self.prefix}\g<0>-->", text)
+
+    def is_comment(self, text: str) -> bool:
+        """Whether `text` is one word, in an HTML comment."""
+        return text.startswith("<!--") and self._word.fullmatch(text) is not None
 
     def pieces_in(self, text: str) -> list[Piece]:
         """Return the pieces that words in `text` stand for, in order."""
@@ -107,13 +117,20 @@ class Masked:
 
         What is in one branch, and in none within it, is printed together or not at all.
         """
-        word_ends, branches = self._branches
+        word_ends, branches, _ = self._branches
         return branches[bisect_right(word_ends, position)]
 
+    def branch_end(self, position: int) -> int:
+        """Return where in `text` the word begins that ends the branch that an index is in: at the end, if none does."""
+        return self._branches[2].get(self.branch(position), len(self.text))
+
     @cached_property
-    def _branches(self) -> tuple[list[int], list[int]]:
-        """Where the words end, and the branches before the first of them and behind each."""
-        return [found.end() for found in self.word.finditer(self.text)], [0, *_branches(self.pieces)]
+    def _branches(self) -> tuple[list[int], list[int], dict[int, int]]:
+        """Where the words end, the branches before the first of them and behind each, and where which branch ends."""
+        words = list(self.word.finditer(self.text))
+        steps = list(_branches(self.pieces))
+        ends = {ended: found.start() for found, (_, ended) in zip(words, steps, strict=True)}
+        return [found.end() for found in words], [0, *(branch for branch, _ in steps)], ends
 
     def place(self, position: int) -> tuple[int, int]:
         """Return line and column in the source, from 1, of an index into the source."""
@@ -132,21 +149,21 @@ def _number(found: re.Match[str]) -> int:
     return int(found[1] or found[2])
 
 
-def _branches(pieces: Iterable[Piece]) -> Iterator[int]:
-    """Yield the branch behind each piece. A piece that ends nothing, in a source that Liquid refuses, does no harm."""
+def _branches(pieces: Iterable[Piece]) -> Iterator[tuple[int, int]]:
+    """Yield the branch behind each piece, and the one that it ends, or -1. A piece that ends nothing, in a source that Liquid
+    refuses, does no harm."""
     within = [0]
     made = 0
     in_raw = False
     for piece in pieces:
-        found = _NAME.match(piece.text)
-        name = found[1] if found and (not in_raw or found[1] == "endraw") else ""
+        name = piece.name if not in_raw or piece.name == "endraw" else ""
         in_raw = name == "raw" or (in_raw and name != "endraw")
-        if len(within) > 1 and (name in _ALTERNATIVES or name.startswith("end")):
-            within.pop()
-        if name in _BLOCKS or name in _ALTERNATIVES:
+        ends = len(within) > 1 and (name in ALTERNATIVES or name.startswith("end"))
+        ended = within.pop() if ends else -1
+        if name in BLOCKS or name in ALTERNATIVES:
             made += 1
             within.append(made)
-        yield within[-1]
+        yield within[-1], ended
 
 
 def merge_field_in(text: str) -> str:

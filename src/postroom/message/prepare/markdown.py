@@ -1,7 +1,8 @@
-"""Markdown made into HTML by a library (markdown-it), with Liquid between its blocks, and between the rows of its tables.
+"""Markdown made into HTML by a library (markdown-it), with Liquid between its blocks, items of lists and rows of tables.
 
-A line of nothing but tags of Liquid stands between blocks, as a comment would, and does not become a paragraph. In a table, which
-a comment would end, such tags are a row of their own while the library reads it, and tags between rows again afterwards.
+A line of nothing but tags of Liquid stands between blocks, as a comment would, and does not become a paragraph; so do tags before
+and behind an item of a list, and the lists that they part become one again (`listed.py`). In a table, which a comment would end,
+such tags are a row of their own while the library reads it, and tags between rows again afterwards.
 
 Fails with `InvalidInput`, with the line: front matter, which is no part of a message, and a row with more cells than its table
 has columns, of which the library would drop the rest.
@@ -12,17 +13,22 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from postroom.domain.wording import counted
 from postroom.errors import InvalidInput
 from postroom.message.markup import tags
-from postroom.message.markup.masked import Masked
+from postroom.message.markup.masked import ALTERNATIVES, BLOCKS, Masked
 from postroom.message.markup.splice import spliced
+from postroom.message.prepare import listed
 
 _FRONT_MATTER = re.compile(
-    r"\ufeff?(?:---[ \t]*\n(?:[ \t]*(?:#.*)?\n)*[\w-]+[ \t]*:(?:[ \t].*)?\n(?:.*\n)*?(?:---|\.\.\.)|"
+    r"(?:---[ \t]*\n(?:[ \t]*(?:#.*)?\n)*[\w-]+[ \t]*:(?:[ \t].*)?\n(?:.*\n)*?(?:---|\.\.\.)|"
     r"\+\+\+[ \t]*\n(?:.*\n)*?\+\+\+)[ \t]*(?:\n|\Z)"
 )
-_FENCE = re.compile(r" {0,3}(```+|~~~+)")
+_FENCE = re.compile(r"(?: {0,3}>)* {0,3}(```+|~~~+)")
 _DELIMITERS = re.compile(r" {0,3}\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*")
+_MARGIN = re.compile(r"(?:[ \t]*>)*[ \t]*")
+_WHITE = re.compile(r"[ \t]*")
+_ITEM = re.compile(r"(?:[-+*]|[0-9]{1,9}[.)])[ \t]")
 _BAR = re.compile(r"(?<!\\)\|")
 
 
@@ -35,8 +41,9 @@ def to_html(masked: Masked) -> str:
         raise InvalidInput(f"In the markdown, line 1, column 1: {what}.", field="markdown")
     spaced = spliced(masked.text, ((tag.start, tag.end, tags.spaced(masked.text, tag)) for tag in tags.read(masked.text)))
     lines = _Lines(masked, spaced.split("\n"))
-    html = MarkdownIt("commonmark").enable(["table", "strikethrough"]).render("\n".join(lines.read()))
-    return lines.with_tags_between_rows(html)
+    library = MarkdownIt("commonmark").enable(["table", "strikethrough"])
+    tokens = list(listed.joined(library.parse("\n".join(lines.read())), masked))
+    return lines.with_tags_between_rows(library.renderer.render(tokens, library.options, {}))
 
 
 class _Lines:
@@ -63,12 +70,42 @@ class _Lines:
                 yield line
             elif columns:
                 yield from self._rows(number, line, columns)
-            elif self._words.fullmatch(line) and not any(piece.is_output for piece in self._masked.pieces_in(line)):
-                yield self._masked.as_comments(line)
+            elif self._words.fullmatch(line, _margin(line)) and not any(one.is_output for one in self._masked.pieces_in(line)):
+                yield from self._alone(line, line)
+            elif parts := self._around_item(line):
+                before, item, behind = parts
+                yield from (*self._alone(line, before), line[: _margin(line)] + item, *self._alone(line, behind))
             else:
                 yield line
                 if _DELIMITERS.fullmatch(line) and number and "|" in (before := self._lines[number - 1]):
                     columns = len(_cells(line)) if len(_cells(line)) == len(_cells(before)) else 0
+
+    def _alone(self, line: str, part: str) -> Iterator[str]:
+        """Yield the words of a part of a line, each as a comment in a line of its own."""
+        return (line[: _margin(line)] + self._masked.as_comments(word) for word in self._masked.word.findall(part))
+
+    def _around_item(self, line: str) -> tuple[str, str, str] | None:
+        """Return an item of a list and the tags before and behind it, if they are about whether it is there: as in
+        `{% for … %}- item{% endfor %}`, and not in `- {% if … %}item{% endif %}`."""
+        words = [found for found in self._masked.word.finditer(line) if self._decide(found[0])]
+        start = margin = _margin(line)
+        while words and words[0].start() == start:
+            start = _end_of_white(line, words.pop(0).end())
+        if not _ITEM.match(line, start):
+            return None
+        end = len(line)
+        depth = 0  # of blocks of Liquid that begin in the item
+        for found in words:
+            [piece] = self._masked.pieces_in(found[0])
+            end = end if depth else found.start()
+            depth += (piece.name in BLOCKS) - piece.name.startswith("end")
+            if depth < (piece.name in ALTERNATIVES):
+                break
+            end = end if depth else len(line)
+        behind = line[end:]
+        if (start == margin and not behind) or (behind and not (self._words.fullmatch(behind) and self._decide(behind))):
+            return None
+        return line[:start], line[start:end], behind
 
     def _rows(self, number: int, line: str, columns: int) -> Iterator[str]:
         """Yield a line of a table, with a row for the tags that stand around its own."""
@@ -79,7 +116,7 @@ class _Lines:
             start = end = len(line)
         row = line[start:end]
         if (cells := len(_cells(row)) if row.strip() else 0) > columns:
-            what = f"the row has {cells} cells, and its table has {columns} columns"
+            what = f"the row has {cells} cells, and its table has {counted(columns, 'column')}"
             raise InvalidInput(f"In the markdown, line {self._place(number)}, column 1: {what}.", field="markdown")
         if start:
             yield f"|{line[:start]}|"
@@ -98,6 +135,17 @@ class _Lines:
     def _place(self, number: int) -> int:
         before = "\n".join([*self._lines[:number], ""])
         return self._masked.unmasked(before).count("\n") + 1
+
+
+def _margin(line: str) -> int:
+    """Return where a line begins, behind the marks of quotations and white space."""
+    found = _MARGIN.match(line)
+    return found.end() if found else 0
+
+
+def _end_of_white(line: str, position: int) -> int:
+    found = _WHITE.match(line, position)
+    return found.end() if found else position
 
 
 def _cells(row: str) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from postroom.message.markup import tags
 from postroom.message.markup.masked import Masked
@@ -12,8 +13,9 @@ from postroom.message.markup.masked import Masked
 class Numbers:
     """What an ordered list counts: the `next` number; or a `variable`, where tags of Liquid may repeat or leave out items."""
 
-    def __init__(self, start: int, variable: str) -> None:
+    def __init__(self, start: int, step: int, variable: str) -> None:
         self.next = start
+        self.step = step
         self.variable = variable
 
     def begin(self) -> str:
@@ -24,22 +26,38 @@ class Numbers:
         if self.variable:
             name = self.variable
             set_to = "" if value is None else f"{{% assign {name} = {value} %}}"
-            return f"{set_to}{{{{ {name} }}}}. {{% assign {name} = {name} | plus: 1 %}}"
+            return f"{set_to}{{{{ {name} }}}}. {{% assign {name} = {name} | plus: {self.step} %}}"
         number = self.next if value is None else value
-        self.next = number + 1
+        self.next = number + self.step
         return f"{number}. "
 
 
-def varied_lists(masked: Masked, every: Iterable[tags.Tag]) -> frozenset[int]:
-    """Return where the ordered lists begin in which tags of Liquid stand, which may repeat items or leave them out."""
+class Items(NamedTuple):
+    """How many items of a list are written, and whether tags of Liquid among them may repeat some or leave them out."""
+
+    number: int
+    are_varied: bool
+
+
+def items_of_lists(masked: Masked, every: Iterable[tags.Tag]) -> dict[int, Items]:
+    """Return what each list holds, by where it begins."""
     deciding = [word.start() for word in masked.word.finditer(masked.text) if masked.pieces_in(word[0])[0].decides]
-    varied: list[int] = []
-    begun: list[int] = []
+    items: dict[int, Items] = {}
+    begun: list[int] = []  # where the lists begin that are open
+    counts = [0]  # items in the list that we are in, and in those around it
+
+    def end(position: int) -> None:
+        start = begun.pop()
+        items[start] = Items(counts.pop(), bisect(deciding, start) < bisect(deciding, position))
+
     for tag in every:
-        if tag.name == "ol" and not tag.is_end:
+        if tag.name == "li" and not tag.is_end:
+            counts[-1] += 1
+        elif tag.name in ("ol", "ul") and not tag.is_end:
             begun.append(tag.start)
-        elif tag.name == "ol" and begun:
-            start = begun.pop()
-            if bisect(deciding, start) < bisect(deciding, tag.start):
-                varied.append(start)
-    return frozenset(varied)
+            counts.append(0)
+        elif tag.name in ("ol", "ul") and begun:
+            end(tag.start)
+    while begun:
+        end(len(masked.text))
+    return items

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 EVERYTHING = "*"  # as a selector, and as a family of properties
@@ -24,17 +24,19 @@ _STATES = frozenset((
     "active", "any-link", "checked", "disabled", "empty", "enabled", "focus", "focus-visible", "focus-within", "hover", "link",
     "target", "visited",
 ))  # fmt: skip
-_OF_POSITION = frozenset((
-    "first-child", "first-of-type", "last-child", "last-of-type", "nth-child", "nth-last-child", "nth-last-of-type",
-    "nth-of-type", "only-child", "only-of-type", "root",
-))  # fmt: skip
+_OF_POSITION = frozenset(("first-child", "first-of-type", "last-child", "last-of-type", "only-child", "only-of-type", "root"))
+_COUNTED = frozenset(("nth-child", "nth-last-child", "nth-last-of-type", "nth-of-type"))
+_COMBINATORS = (">", "+", "~")
+_OPERATORS = ("=", "~=", "|=", "^=", "$=", "*=")
 _CHANGED_HERE = frozenset(("class", "id", "style"))  # attributes that preparing changes, or that are compared in other ways
-_VENDOR = re.compile(r"-(?:webkit|moz|ms|o)-")
+_VENDOR = re.compile(r"\A-[a-z]+-")
 # Properties that set others, or that are set by them, though their first words differ; by the first of theirs.
 _RELATED = {
-    "block": ("height", "width"), "columns": ("column",), "gap": ("row", "column", "grid"), "grid": ("row", "column"),
-    "inline": ("height", "width"), "inset": ("top", "right", "bottom", "left"), "line": ("font",), "page": ("break",),
-    "place": ("align", "justify"), "white": ("text",), "word": ("overflow",),
+    "block": ("height", "width"), "color": ("print",), "column": ("break",), "columns": ("column",),
+    "gap": ("row", "column", "grid"), "grid": ("row", "column"), "inline": ("height", "width"),
+    "inset": ("top", "right", "bottom", "left"), "line": ("font",), "logical": ("height", "width"), "page": ("break",),
+    "place": ("align", "justify"), "rule": ("row", "column"), "vertical": ("alignment", "baseline"), "white": ("text",),
+    "word": ("overflow",),
 }  # fmt: skip
 
 
@@ -76,12 +78,14 @@ class Known(NamedTuple):
 
 @dataclass(slots=True)
 class _Selector:
-    """One selector of a rule. `last` is its last compound as far as its name, classes and id go, `name` the name alone;
-    `is_valid` whether browsers are known to read it; one of a pseudo-element is about no element."""
+    """One selector of a rule. `last` is its last compound as far as its name, classes and id go, `name` the name alone, and
+    `is_begun` whether there is anything of it; `is_valid` whether browsers are known to read all; one of a pseudo-element is
+    about no element."""
 
     text: str = ""
     last: str = ""
     name: str = EVERYTHING
+    is_begun: bool = False
     is_certain: bool = True
     is_valid: bool = True
     is_of_element: bool = True
@@ -108,6 +112,7 @@ def read(sheet: str, known: Known, *, is_certain: bool, word: re.Pattern[str]) -
     import tinycss2
 
     nodes = tinycss2.parse_stylesheet(sheet, skip_comments=True, skip_whitespace=True)
+    is_certain &= not any(node.type == "at-rule" and node.lower_at_keyword == "namespace" for node in nodes)
     rules = list(_rules(nodes, known, is_certain=is_certain))
     in_values = {found for rule in rules for one in rule.declarations for found in word.findall(one.value)}
     if in_values != set(word.findall(sheet)):
@@ -169,49 +174,54 @@ def _every(nodes: Iterable[Any]) -> Iterator[Any]:
         yield from _every(getattr(node, "arguments", None) or getattr(node, "content", None) or ())
 
 
-def _parted(prelude: Iterable[Any]) -> Iterator[list[Any]]:
-    """Yield the selectors of a list, each as its tokens without white space at its ends."""
-    for is_comma, tokens in groupby(prelude, key=lambda node: node == ","):
-        one = list(tokens)
-        if not is_comma:
-            while one and one[0].type == "whitespace":
-                one.pop(0)
-            while one and one[-1].type == "whitespace":
-                one.pop()
-            yield one
+def _parted(prelude: Sequence[Any]) -> Iterator[list[Any]]:
+    """Yield the selectors of a list, each as its tokens without white space at its ends: none of them where one is missing."""
+    ends = [place for place, node in enumerate(prelude) if node == ","]
+    for start, end in zip([0, *(place + 1 for place in ends)], [*ends, len(prelude)], strict=True):
+        one = list(prelude[start:end])
+        while one and one[0].type == "whitespace":
+            one.pop(0)
+        while one and one[-1].type == "whitespace":
+            one.pop()
+        yield one
 
 
 def _selector(tokens: Sequence[Any], known: Known) -> _Selector:
-    made = _Selector()
+    made = _Selector(is_valid=_is_combined(tokens), is_of_element=bool(tokens))
     ids = classes = names = 0
     rest = iter(tokens)
     for node in rest:
         made.text += node.serialize()
         made.is_valid &= made.is_of_element  # hardly anything may follow the name of a pseudo-element
+        was_begun, made.is_begun = made.is_begun, True
         match node.type, getattr(node, "value", ""):
             case ("whitespace", _) | ("literal", ">" | "+" | "~"):
                 is_of_siblings = node in ("+", "~")  # the second takes the library quadratic time
                 made.is_certain &= known.tree and node != "~" and not (is_of_siblings and (known.varied or not known.siblings))
                 made.has_class_before |= made.has_class
                 made.last, made.name, made.has_class = "", EVERYTHING, False
-            case "ident", name if not made.last:
+                made.is_begun = False
+            case "ident", name if not was_begun:
                 made.last = made.name = name
                 names += 1
-            case "literal", "*" if not made.last:
+            case "literal", "*" if not was_begun:
                 pass
             case "hash", name:
                 made.has_class = True
+                made.is_valid &= node.is_identifier
                 _add_name(made, "#", name, known)
                 ids += 1
             case "literal", ".":
                 name = next(rest, None)
                 made.text += name.serialize() if name else ""
                 made.has_class = True
+                made.is_valid &= name is not None and name.type == "ident"
                 _add_name(made, ".", getattr(name, "value", ""), known)
                 classes += 1
             case "[] block", _:
                 about = next((one.lower_value for one in node.content if one.type == "ident"), "")
                 made.is_certain &= known.attributes and about not in _CHANGED_HERE
+                made.is_valid &= _is_test(node.content)
                 classes += 1
             case "literal", ":":
                 made.text += _add_pseudo(made, rest, known)
@@ -220,6 +230,26 @@ def _selector(tokens: Sequence[Any], known: Known) -> _Selector:
                 made.is_certain = made.is_valid = False
     made.specificity = ids, classes, names
     return made
+
+
+def _is_combined(tokens: Iterable[Any]) -> bool:
+    """Whether something stands on both sides of each combinator."""
+    are_combinators = [node in _COMBINATORS for node in tokens if node.type != "whitespace"]
+    return bool(are_combinators) and not (
+        are_combinators[0] or are_combinators[-1] or any(both == (True, True) for both in pairwise(are_combinators)))
+
+
+def _is_test(content: Iterable[Any]) -> bool:
+    """Whether what stands in brackets asks for an attribute in a way that every browser reads."""
+    match [node for node in content if node.type not in ("whitespace", "comment")]:
+        case [name, operator, value, *flags]:
+            return (
+                name.type == "ident" and operator in _OPERATORS and value.type in ("ident", "string")
+                and [getattr(flag, "lower_value", "") for flag in flags] in ([], ["i"])
+            )
+        case [name]:
+            return bool(name.type == "ident")
+    return False
 
 
 def _add_name(made: _Selector, sign: str, name: str, known: Known) -> None:
@@ -245,7 +275,7 @@ def _add_pseudo(made: _Selector, rest: Iterator[Any], known: Known) -> str:
         return text
     name = getattr(node, "lower_value", "") or getattr(node, "lower_name", "")
     arguments = getattr(node, "arguments", None)
-    if name in _OF_POSITION and (arguments is None or parse_nth(arguments) is not None):
+    if (name in _OF_POSITION and arguments is None) or (name in _COUNTED and arguments and parse_nth(arguments)):
         made.is_certain &= known.tree and known.siblings
     elif name in _PSEUDO_ELEMENTS and arguments is None:
         made.is_of_element = False
