@@ -347,6 +347,20 @@ async def test_another_systems_fields_and_html_that_is_cut_are_said_and_hinder_n
         assert preflight.refusing == ()
 
 
+async def test_a_word_in_marks_is_another_systems_field_if_the_list_has_such_a_column(stage: Stage) -> None:
+    account = await stage.account()
+    content = replace(CONTENT, subject="Hi", text=None, html="<p>[[Town]] {shoe size} {so on}</p>", from_name="*|LIST:COMPANY|*")
+    listed = [IncomingRow(n, f"p{n}@list.example", {"town": "", **({"Shoe size": "1"} if n % 2 else {})}) for n in range(1, 101)]
+    for size in (3, 100):
+        job = await stage.submit(account, listed[:size], content=content)
+        told = [one.about for one in (await found(stage, account, job.id)).findings if one.kind is FindingKind.FOREIGN_FIELD]
+        fixed, shoes, town = sorted(told)
+        assert town.startswith('In the html, line 1, column 4: "[[Town]]" is how other systems write a field')
+        assert town.endswith("write {{ town }}.")
+        assert shoes.endswith('write {{ fields["Shoe size"] }}.')
+        assert fixed.endswith("the From name is the same for everybody and takes no merge field.")
+
+
 async def test_a_small_job_is_checked_before_it_starts_and_keeps_what_was_found(stage: Stage) -> None:
     account = await stage.account()
     job = await stage.submit(account, people("Ann", ""), content=FIELDS)

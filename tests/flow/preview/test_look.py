@@ -269,3 +269,12 @@ async def test_an_address_of_a_draft_that_cannot_be_mailed_is_the_reason(stage: 
     with pytest.raises(InvalidInput, match="half a character"):
         await preview_draft(stage.pool, stage.deployment, drafted(account),
                             [IncomingRow(2, "a@b.example", {"name": "\ud800"})], 1)
+
+
+async def test_a_draft_is_shown_with_what_the_columns_of_its_list_make_another_systems_field(stage: Stage) -> None:
+    account = await stage.account()
+    content = replace(CONTENT, html="<p>[[Town]] {see above}</p>")
+    for fields, told in (({"town": "Bonn"}, 1), ({"shire": "Kent"}, 0)):
+        shown = await preview_draft(stage.pool, stage.deployment, Submission(account, "tester", content),
+                                    [IncomingRow(2, "ann@list.example", fields)], 1)
+        assert [one.partition(": write ")[2] for one in shown.remarks] == ["{{ town }}."] * told

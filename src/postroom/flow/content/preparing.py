@@ -13,11 +13,11 @@ from typing import Any
 import msgspec
 
 from postroom.bounded.processes import Work
-from postroom.domain.preflight import FIELD_POLICIES, Finding
+from postroom.domain.preflight import FIELD_POLICIES
 from postroom.errors import InvalidInput
 from postroom.flow.account import domains
 from postroom.flow.account.deployment import Deployment
-from postroom.flow.content.remarks import remarks
+from postroom.flow.content.remarks import Remarks, remarks
 from postroom.ledger.account import accounts, gateways
 from postroom.ledger.account.accounts import Account
 from postroom.ledger.account.gateways import Gateway
@@ -77,7 +77,7 @@ class Prepared:
     bodies: Bodies
     files: dict[str, bytes]
     mentioned: Mentioned
-    remarks: tuple[Finding, ...]
+    remarks: Remarks
 
 
 def check(submission: Submission) -> None:
@@ -119,9 +119,9 @@ def prepare(submission: Submission) -> Prepared:
     return Prepared(content, bodies, {one.digest: octets for one, octets in described}, *read_through(content, bodies))
 
 
-def read_through(content: Content, bodies: Bodies) -> tuple[Mentioned, tuple[Finding, ...]]:
+def read_through(content: Content, bodies: Bodies) -> tuple[Mentioned, Remarks]:
     """What a message names, and the remarks on it. For `Deployment.bounded` too."""
-    return template.mentioned(content, bodies), tuple(remarks(content, bodies.html))
+    return template.mentioned(content, bodies), remarks(content, bodies.html)
 
 
 async def chosen_gateway(conn: Connection, submission: Submission) -> Gateway:

@@ -6,7 +6,7 @@ Part of the pre-flight; decided from what is frozen, without a look at a recipie
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from html import unescape
 
 from postroom.domain.preflight import BULK_FROM, Finding, FindingKind, Look
@@ -21,11 +21,11 @@ _TAG = re.compile(r"<[^<>]*+>")
 
 
 def of_the_message(prepared: Prepared, account: Account, gateway: Gateway, identity: Identity, *, has_keys: bool,
-                   recipient_count: int) -> Look:
-    """What can be said of the message without looking at a recipient."""
+                   recipient_count: int, columns: Collection[str]) -> Look:
+    """What can be said of the message without looking at a recipient; `columns` are those of the list."""
     content, bodies, parts = prepared.content, prepared.bodies, prepared.mentioned
     findings = [*_of_the_way_out(bodies, parts, account, identity), *_of_the_postal_address(bodies, parts, account),
-                *prepared.remarks]
+                *prepared.remarks.findings(columns)]
     if not gateway.signs_dkim and not has_keys:
         findings += _of_what_is_unsigned(content.from_address, account, identity, recipient_count)
     return Look(tuple(findings), mentioned=tuple(sorted(parts.names)))

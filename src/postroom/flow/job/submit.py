@@ -22,6 +22,7 @@ from postroom.flow.account.deployment import Deployment
 from postroom.flow.audience.intake import Listed, fill_intake, read_through
 from postroom.flow.check import preflight
 from postroom.flow.content import requirements
+from postroom.flow.content.outgoing import decode_fields
 from postroom.flow.content.preparing import (
     MESSAGE,
     Prepared,
@@ -151,8 +152,9 @@ async def _create(conn: Connection, deployment: Deployment, submission: Submissi
         "approval_threshold": threshold, "excluded_duplicates": listing.excluded.get("duplicate", 0),
         "excluded_unusable": listing.excluded.get("unusable", 0), "excluded_suppressed": listing.excluded.get("suppressed", 0),
         "lanes": min(gateway.connections, count)}
-    whole = requirements.of_the_message(
-        prepared, account, gateway, identity, has_keys=bool(values["dkim_keys"]), recipient_count=count)
+    columns = {name for fields in await ledger.some_fields_of_listing(conn) for name in decode_fields(fields)}
+    whole = requirements.of_the_message(prepared, account, gateway, identity, has_keys=bool(values["dkim_keys"]),
+                                        recipient_count=count, columns=columns)
     whole = replace(whole, findings=(*whole.findings, *(Finding(FindingKind.LIST_REMARK, one) for one in remarks)))
     values["digest"] = digest_of(values, list_digest)
     if is_small:

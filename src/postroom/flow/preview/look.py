@@ -224,7 +224,8 @@ def _written(stored: JobContent, files: dict[str, bytes], keys: tuple[OpenedKey,
     writer = Writer(compile_job(stored, files), None) if keys is None else Writer(*made(stored, files, keys))
     fails_blanks = stored.field_policy != "blank"
     message, blank, content = writer.message, set[str](), content_of(stored)
-    unknown = message.names - decode_fields(fields).keys()
+    columns = decode_fields(fields).keys()
+    unknown = message.names - columns
     try:
         source = writer.write(envelope(address), address, position, fields, blank) + message.tail
         reason = f"The message cannot be made: {BlankFields(blank)}" if blank and fails_blanks else None
@@ -234,7 +235,7 @@ def _written(stored: JobContent, files: dict[str, bytes], keys: tuple[OpenedKey,
                     note=note)
     if not reason:
         shown = _read_back(shown, source, [name for name, _ in content.headers])
-    return replace(shown, remarks=tuple(one.about for one in remarks(content, shown.html)))
+    return replace(shown, remarks=tuple(one.about for one in remarks(content, shown.html).findings(columns)))
 
 
 def _read_back(shown: Preview, source: bytes, own: Sequence[str]) -> Preview:

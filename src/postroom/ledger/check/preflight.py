@@ -41,6 +41,11 @@ async def rows_of_listing(conn: Connection, after: int, limit: int) -> list[ToCh
     return [ToCheck(*row) for row in await cursor.fetchall()]
 
 
+async def some_fields_of_listing(conn: Connection) -> list[str]:
+    """Of the list that is being frozen in this transaction, the fields of a few as JSON."""
+    return [fields for (fields,) in await (await conn.execute(SQL.some_fields_of_listing)).fetchall()]
+
+
 async def plan(conn: Connection, account_id: int, job_id: int) -> int:
     """Every chunk of the job is to be looked at; how many there are."""
     return (await conn.execute(SQL.plan_preflight, {"account_id": account_id, "job_id": job_id})).rowcount

@@ -15,6 +15,10 @@ SET LOCAL idle_in_transaction_session_timeout TO DEFAULT
 SELECT position, address, fields::text AS fields FROM listing
 WHERE position > %(after)s AND booked IS NULL ORDER BY position LIMIT %(limit)s
 
+-- name: some_fields_of_listing
+-- What columns the list of a job has that does not exist yet: any rows show it, so they are in no order.
+SELECT fields::text AS fields FROM listing LIMIT 100
+
 -- name: plan_preflight
 -- What the workers will look at: each chunk once. In the transaction that creates the job.
 INSERT INTO preflight (account_id, job_id, chunk_no, n) SELECT %(account_id)s, %(job_id)s, chunk_no, n FROM deal

@@ -1,91 +1,109 @@
-"""Merge tags of other systems, which go out as they are: found in what a person wrote, each with what to write instead.
+"""Fields of other systems, which go out as they are: found in what a person wrote, each with what to write instead.
 
-Only what hardly any text holds is taken for one; a word in brackets or in percent signs only if it is a field's usual name. Not
-looked at are style sheets, scripts, comments, code in Markdown, and Liquid itself.
+What they look like is the table of `dialects`, what is looked at is `visible`. A name that is no usual one is a field only if the
+list has it, so a `Tag` is told when the columns are known.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from operator import itemgetter
 
-from postroom.message.markup import tags
+from postroom.message.liquid.dialects import DIALECTS, NOT_SAID, THEIRS, Dialect, advice, column_of, is_usual
+from postroom.message.liquid.visible import Visible
 from postroom.message.markup.masked import Masked
 
-FOUND_MAX = 10  # different ones, of a message
-_INSIDE_MAX = 80  # characters between the marks
+FOUND_MAX = 100  # different ones that are tags, and as many that may be, of a message
+_SHOWN_MAX = 80  # characters of one in its sentence
 
-_USUAL = (
-    r"(?:[a-z]{2,20}[ ._-])?(?:(?:f|l|m|first|last|full|middle|sur|user|given|family|nick|company|member)?[ _-]?names?|"
-    r"e-?mail(?:[ _-]?address)?|(?:un|link_un)subscribe\w*|unsub\w*|opt[ _-]?out\w*|salutation|company|city|phone|zip|coupon|"
-    r"view[ _-]in[ _-]browser|webversion|anrede|vorname|nachname|pr[ée]nom|nombre|apellidos?)|[a-z]{1,30}(?:_[a-z0-9]{1,30})+"
-)
-_ANY = rf"[^\n<>{{}}]{{1,{_INSIDE_MAX}}}?"
-_NAME = r"[^\W\d][\w.:=-]*(?: [\w.:=-]+){0,3}"
-_TAG = re.compile(
-    rf"\*\|{_ANY}\|\*|%2A%7C{_ANY}%7C%2A"  # Mailchimp, also within an address
-    rf"|%%{_NAME}%%|%%=.{{1,{_INSIDE_MAX}}}?=%%|%%\[{_ANY}\]%%|%(?:{_USUAL})%"  # Salesforce, ActiveCampaign, Brevo
-    rf"|\[\[{_NAME}(?:[:,|]{_ANY})?\]\]|\[%{_ANY}%\]"  # GetResponse, Mailjet
-    rf"|(?<![\w\]\[!])\[(?:{_USUAL})(?:,\s?fallback={_ANY})?\](?![(\[:\]])"  # Campaign Monitor, phpList
-    rf"|[$#]\{{{_NAME}\}}|\$\[{_ANY}\]\$|##{_NAME}##"  # templates of Java, Ruby and JavaScript, Zoho
-    rf"|(?<![{{$#%])\{{[!$]?[^\W\d][\w.=-]+(?: [\w.=-]+)?\}}(?!\}})"
-    rf"|<%[=-]?{_ANY}%>|&lt;%[=-]?{_ANY}%&gt;|<<\s?{_NAME}\s?>>|&lt;&lt;\s?{_NAME}\s?&gt;&gt;",  # ERB, Word
-    re.IGNORECASE,
-)
-_LIQUID = "\0"
-_CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`", re.DOTALL)
-_CONDITION = re.compile(r"\W*(?:if|else|elseif|endif|end|each|unless)\b", re.IGNORECASE)
-_LAST_NAME = re.compile(r"[^\W\d][\w-]*(?: [\w-]+){0,3}(?=\W*\Z)")
-_PLAIN_NAME = re.compile(r"[^\W\d]\w*")
+# Liquid that other systems fill in. Here a field has no parts.
+_OUTPUT = re.compile(r"\{\{-?\s*(?P<name>(?P<root>[^\W\d]\w*)(?:\.\w+)*)\s*(?:\|\s*default:\s*[\"'](?P<other>[^\"'\n]*)[\"']\s*)?"
+                     r"[|}-]")
+_ROOTS = frozenset(("attributes", "company", "contact", "customer", "event", "lead", "member", "organization", "params", "person",
+                    "profile", "recipient", "sender", "subscriber", "user"))
+_BBCODE_END = re.compile(r"\[/([\w -]{1,40})\]")
+_BOUND = re.compile(r"\{%-?\s*(?:assign|capture|for)\s+(\w+)")
 
 
-def found(written: Mapping[str, str]) -> Iterator[tuple[str, int, str]]:
-    """Yield each tag that is found in the parts of a message, once: the part, where in it, and the sentence about it."""
-    seen: set[str] = set()
-    for part, source in written.items():
-        masked = Masked(source, part)
-        for tag in _TAG.finditer(_looked_at(masked)):
-            if tag[0] not in seen and len(seen) < FOUND_MAX and _LIQUID not in tag[0]:
-                seen.add(tag[0])
-                place = len(masked.unmasked(masked.text[: tag.start()]))
-                sentence = f'"{tag[0]}" is how other systems write a field, and goes out as it is: write {_instead(tag[0])}'
-                yield part, place, sentence
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """What is, or may be, a field of another system's, in a part of a message at line and column.
+
+    `liquid_root`: it is read as Liquid, and prints nothing unless the list has a column of that name. `is_fixed`: the part is the
+    same for everybody.
+    """
+
+    part: str
+    line: int
+    column: int
+    shown: str
+    name: str
+    other: str = ""
+    is_sure: bool = True
+    liquid_root: str = ""
+    is_fixed: bool = False
+    what: str = THEIRS
+
+    def told(self, columns: Collection[str]) -> str:
+        """Return the sentence about it where the list has these columns; "" if it is no field then."""
+        if self.liquid_root in columns if self.liquid_root else not (self.is_sure or column_of(self.name, columns)):
+            return ""
+        begins = f'In the {self.part}, line {self.line}, column {self.column}: "{self.shown}" {self.what}, and'
+        if self.is_fixed:
+            return f"{begins} goes out as it is: the {self.part} is the same for everybody and takes no merge field."
+        instead = advice(self.shown, self.name, self.other, columns)
+        if self.liquid_root:
+            return f"{begins} is blank here" + (f": write {instead}." if instead != NOT_SAID else ".")
+        return f"{begins} goes out as it is: " + (f"write {instead}." if instead != NOT_SAID else
+                                                  "recipients would read it as it stands.")
 
 
-def _looked_at(masked: Masked) -> str:
-    """The masked text with other characters, as many, for Liquid and for what is not looked at."""
-    text = masked.word.sub(lambda word: _LIQUID * len(word[0]), masked.text)
-    if masked.field == "markdown":
-        text = _CODE.sub(_blank, text)
-    if masked.field in ("subject", "preheader", "text"):
-        return text
-    parts: list[str] = []
+def found(written: Mapping[str, str], fixed: Mapping[str, str] | None = None) -> Iterator[Tag]:
+    """Yield each tag in the parts of a message, once; `fixed` are the parts that are the same for everybody."""
+    seen: dict[bool, set[str]] = {True: set(), False: set()}
+    for is_fixed, parts in ((False, written), (True, fixed or {})):
+        for part, source in parts.items():
+            masked = Masked(source, part)
+            for (start, end), one, dialect in sorted(_foreign(masked, source), key=itemgetter(0)):
+                shown, groups = _shown(source[start:end]), one.groupdict("")
+                name = groups.get("name", "").strip()
+                is_sure = dialect.is_sure or is_usual(name)
+                if shown not in seen[is_sure] and len(seen[is_sure]) < FOUND_MAX:
+                    seen[is_sure].add(shown)
+                    yield Tag(part, *masked.place(start), shown, name, groups.get("other", ""), is_sure, is_fixed=is_fixed,
+                              what=dialect.what)
+            if not is_fixed:
+                yield from _in_liquid(masked, source, seen[True])
+
+
+def _foreign(masked: Masked, source: str) -> Iterator[tuple[tuple[int, int], re.Match[str], Dialect]]:
+    """Yield where in the source tags stand, none within another; no label of a Markdown link, and no BBCode."""
+    visible = Visible(masked, source)
+    labels = visible.references | {name.upper() for name in _BBCODE_END.findall(visible.text) if "unsub" not in name.lower()}
+    every = ((one, dialect) for dialect in DIALECTS for one in dialect.pattern.finditer(visible.text))
     position = 0
-    hidden = False
-    for tag in tags.read(text):
-        between = text[position : tag.start]
-        whole = text[tag.start : tag.end]
-        parts += " " * len(between) if hidden else between, " " * len(whole) if tag.name == "!" else whole
-        position = tag.end
-        hidden = tag.name in ("style", "script", "mj-style") and not tag.is_end
-    return "".join([*parts, text[position:]])
+    for one, dialect in sorted(every, key=lambda pair: (pair[0].start(), -pair[0].end())):
+        is_label = one[0][0] == "[" and " ".join(one[0][1:-1].split()).upper() in labels
+        if one.start() >= position and not is_label:
+            position = one.end()
+            yield visible.place(one.start(), one.end()), one, dialect
 
 
-def _blank(found: re.Match[str]) -> str:
-    return " " * len(found[0])
+def _in_liquid(masked: Masked, source: str, seen: set[str]) -> Iterator[Tag]:
+    bound = set(_BOUND.findall(source))
+    for piece in masked.pieces:
+        one = _OUTPUT.match(piece.text) if piece.is_output else None
+        if one is None or one["root"] in bound or piece.text in seen or len(seen) >= FOUND_MAX:
+            continue
+        is_way_out = "unsub" in one["name"].lower() and one["name"] != "unsubscribe_url"
+        if is_way_out or (one["root"] in _ROOTS and one["name"] != one["root"]):
+            seen.add(piece.text)
+            yield Tag(masked.field, *masked.place(piece.start), _shown(piece.text), one["name"], one["other"] or "",
+                      liquid_root=one["root"])
 
 
-def _instead(tag: str) -> str:
-    """What says the same here, as far as one can tell."""
-    inside = tag.replace("%2A%7C", "").replace("%7C%2A", "").partition(",")[0].partition(':"')[0]
-    if _CONDITION.match(inside):
-        return "a condition, {% if … %} … {% endif %}"
-    last = _LAST_NAME.search(inside.replace("&gt;", "").partition("fallback")[0])
-    name = last[0] if last else "name"
-    small = name.lower()
-    if "unsub" in small or re.search(r"opt[ _-]?out", small):
-        return "{{ unsubscribe_url }}"
-    if re.fullmatch(r"e-?mail(?:[ _-]?address)?", small):
-        return "{{ email }}"
-    field = name if _PLAIN_NAME.fullmatch(name) else f'fields["{name}"]'
-    return f"{{{{ {field} }}}}, by the name of its column"
+def _shown(tag: str) -> str:
+    tag = " ".join(tag.split())
+    return tag if len(tag) <= _SHOWN_MAX else tag[: _SHOWN_MAX - 1] + "…"

@@ -42,6 +42,7 @@ from liquid.stream import TokenStream
 from liquid.token import TOKEN_EOF
 
 from postroom.errors import Fault
+from postroom.message.liquid.dialects import meant
 from postroom.message.liquid.expressions import Filtered, behind, each, field_of, paths, printed, read_our_way
 from postroom.message.liquid.filters import LOOP_MAX, OUTPUT_MAX, bound, fault_of_layout
 from postroom.message.liquid.reserved import RESERVED, WHOLE
@@ -72,7 +73,6 @@ _NAME_IN_OUTPUT = re.compile(r"\{\{-?\s*(?:fields\.)?([^\s|{}\"'\[\]:](?:[^|{}\"
 _OPERATOR = r"(?!(?:and|or|contains|in|limit|offset|reversed|cols)\b)"
 _NAME_OF_WORDS = re.compile(rf"(?<=[\s:,=<>])({_OPERATOR}[\w-]+(?: +{_OPERATOR}[\w-]+)+)")
 _TAG_NAME = re.compile(r"\{%-?\s*\w+")
-_IN_THREE_BRACES = re.compile(r"\{\{\{\s*([^\W\d]\w*)\s*\}")
 _BLANK = re.compile(rf"\{{[{{%]-?(?:\s{{{BLANKS_MAX}}}|\s*+(?:#|\w++)\s{{{BLANKS_MAX}}})")
 _VERBATIM = re.compile(r"\{%-?\s*(raw|doc)\s*-?%\}")
 _END = {name: re.compile(r"\{%-?\s*end" + name + r"\s*-?%\}") for name in ("raw", "doc")}
@@ -208,7 +208,8 @@ def parse(source: str, env: Environment, field: str) -> BoundTemplate | list[Fau
         return [fault(field, source, index, told)]
     analysis = template.analyze(include_partials=False)
     faults = [
-        fault(field, source, span.index, f'there is no filter named "{name}"{_meant(name, env)}')
+        fault(field, source, span.index,
+              f'there is no filter named "{name}"{_meant(name, env) or _column_meant(source, span.index)}')
         for name, spans in analysis.filters.items()
         if name not in env.filters
         for span in spans
@@ -240,8 +241,8 @@ def _column_meant(source: str, index: int | None) -> str:
     if index is None or index < 0:
         return ""
     start = max(source.rfind("{{", 0, index), source.rfind("{%", 0, index), 0)
-    if braced := _IN_THREE_BRACES.match(source, start):
-        return f": write {{{{ {braced[1]} }}}}"
+    if written := meant(source[start : start + EXPRESSION_MAX]):
+        return f": write {written}"
     tag = _TAG_NAME.match(source, start)
     in_output = _NAME_IN_OUTPUT.match(source, start, start + EXPRESSION_MAX)
     in_any = _NAME_OF_WORDS.finditer(source, tag.end() if tag else start, start + EXPRESSION_MAX)

@@ -94,12 +94,9 @@ def mentioned(content: Content, bodies: Bodies) -> Mentioned:
         frozenset(part for part, paths in in_bodies.items() if ("account", "postal_address") in paths))
 
 
-def foreign_fields(content: Content) -> list[str]:
-    """Return a sentence for each field of another system's in what was written, with line and column."""
-    from postroom.message.liquid import merge
-
-    written = _written(content)
-    return [merge.fault(part, written[part], place, sentence).message for part, place, sentence in foreign.found(written)]
+def foreign_fields(content: Content) -> tuple[foreign.Tag, ...]:
+    """Return each field of another system's that is, or may be, in what was written."""
+    return tuple(foreign.found(_written(content), _fixed(content)))
 
 
 def refuse(faults: list[Fault]) -> None:
@@ -118,6 +115,13 @@ def _parts(content: Content) -> dict[str, str]:
     parts = {"subject": content.subject, "preheader": content.preheader, "html": content.html, "markdown": content.markdown,
              "mjml": content.mjml, "text": content.text}
     return {part: source for part, source in parts.items() if source}
+
+
+def _fixed(content: Content) -> dict[str, str]:
+    """The parts that are the same for everybody, by what a sentence calls them."""
+    parts = {"From address": content.from_address, "From name": content.from_name, "Reply-To address": content.reply_to or ""}
+    own = {f"header field {name}": value for name, value in content.headers}
+    return parts | own | {f"name of file {number}": one.name for number, one in enumerate(content.attachments, 1)}
 
 
 def _markup_faults(content: Content) -> list[Fault]:
