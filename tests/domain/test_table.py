@@ -214,10 +214,38 @@ def test_the_bounds_hold_for_every_table() -> None:
         ("UNSUB_TIME", ["2026-01-02 10:00:00", "2/1/2026"], ["", "0000-00-00 00:00:00"]),
         ("Email hard bounce reason", ["UNKNOWN"], [""]),
         ("unsubscribe_url", [], ["https://list.example/u/1", ""]),
-        ("Subscribed", ["no", "false"], ["yes", ""]),
+        ("Subscribed", ["no", "false"], ["yes"]),
         ("Accepts Email Marketing", ["no"], ["yes"]),
         ("Soft bounces", [], ["0", "3"]),
-        ("name", [], ["Bounce Ltd", "Do"]),
+        ("name", [], ["Bounce Ltd", "Do", "Baja"]),
+        ("Email opt in", ["No", "false"], ["Yes", "2024-01-05"]),
+        ("subscribed_to_emails", ["No", "false", "0"], ["true"]),
+        ("Unsubscribed", ["Jan 5, 2024", "2024/01/05", "05-01-2024", "1706745600", "5 January 2024", "20240105"], ["0"]),
+        ("Unsubscribed", ["-1", "on", "checked", "✓", "unsubscribed on 2024-01-01"], ["off", "never", "☐", "-", "0.0"]),
+        ("Unsubscribed At", ["2024-01-05T10:00:00Z"], ["0001-01-01T00:00:00", "null"]),
+        ("Marketing consent", ["No", "nein", "0", "false", "denied", "withdrawn", "✗"], ["given", "true", "☑"]),
+        ("Opt-in", ["nein", "0", "none"], ["ja", "double opt-in"]),
+        ("Newsletter", ["false", "No", "keine"], ["x", "Ja", "2"]),
+        ("Newsletter abbestellt", ["ja", "3.4.2024"], ["nein", ""]),
+        ("OPTIN_TIME", ["no"], ["2024-01-05 10:00", "", "0000-00-00"]),
+        ("Do not allow Emails", ["Do Not Allow", "Yes"], ["Allow", "No"]),
+        ("IsExcludedFromCampaigns", ["true", "1"], ["false"]),
+        ("email_disabled", ["true", "1"], ["false", "0"]),
+        ("On Hold", ["2"], ["0", ""]),
+        ("Email Marketing Consent", ["['UNSUBSCRIBE']"], ["['SUBSCRIBED']"]),
+        (
+            "Status",
+            ["abbestellt", "Désabonné(e)", "Baja", "Unsubscribed (by admin)", "Hardbounce", "Soft bounce", "UNSUB"],
+            ["Norway", "enabled", "prospect"],
+        ),
+        ("Status", ["Deleted", "Do not mail", "No longer subscribed", "de\u0301sabonne\u0301"], ["Do not contact by phone"]),
+        ("De\u0301sabonne\u0301", ["oui"], ["non"]),
+        ("SMS Opt Out", [], ["1", "true", "unsubscribed"]),
+        ("SMSOptOut", [], ["1"]),
+        ("Do not allow Phone Calls", [], ["Yes"]),
+        ("Unsubscribe reason", ["too many"], ["NULL", "N/A", "-", "none", ""]),
+        ("Unsubscribed from all email (and SMS)", ["true"], ["false"]),
+        ("active_subscription_id", [], ["false"]),
     ],
 )
 def test_who_is_out_by_what_their_own_row_says_is_told_from_who_is_not(heading: str, out: list[str], kept: list[str]) -> None:
@@ -232,6 +260,15 @@ def test_who_is_out_by_what_their_own_row_says_is_told_from_who_is_not(heading: 
 def test_a_word_that_comes_late_is_heeded_where_the_heading_says_status() -> None:
     rows, _ = read(["email", "State", "x"], *[["a@list.example", "ok" * 50, ""]] * 9_999, ["b@list.example", "unsubscribed", ""])
     assert [row.row_no for row in rows if row.opted_out] == [10_001]
+
+
+@pytest.mark.parametrize(
+    ("heading", "says"), [("Newsletter", "sometimes"), ("Newsletter", ""), ("Consent", "?"), ("Subscription status", "Ceased")]
+)
+def test_what_looks_like_an_answer_and_is_none_is_mailed_and_remarked(heading: str, says: str) -> None:
+    rows, told = read(["email", heading], ["a@list.example", "yes"], ["b@list.example", says])
+    assert not any(row.opted_out for row in rows)
+    assert told[1:] == (f'Neither a yes nor a no in the column "{heading}", and mailed: row 3.',)
 
 
 def test_by_choice_they_are_mailed_all_the_same_and_that_is_remarked() -> None:

@@ -26,7 +26,7 @@ from postroom.domain.audience import (
     Unreadable,
     too_many_rows,
 )
-from postroom.domain.opt_out import OptOutColumn, opt_out_columns
+from postroom.domain.opt_out import SAID_MAX, OptOutColumn, opt_out_columns
 
 LOOK_OCTETS = 2**20
 CELL_OCTETS = 64  # that a cell takes beside its text
@@ -260,7 +260,10 @@ class _Columns:
 
     def _opted_out(self, row_no: int, cells: list[str]) -> str:
         for column in self._opt_outs:
-            if column.says_so(said := cells[column.at].strip()):
+            says_out = column.says_out(said := cells[column.at].strip()[:SAID_MAX])
+            if says_out is None:
+                self._remarks.count(f"Neither a yes nor a no in the column {quoted([column.name])}, and mailed", row_no)
+            elif says_out:
                 where = f"in the column {quoted([column.name])}"
                 then = "left out" if self._is_heeded else "mailed all the same, as was chosen"
                 self._remarks.count(f"Not to be mailed by what their own row says {where}, and {then}", row_no)
