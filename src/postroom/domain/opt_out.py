@@ -30,7 +30,8 @@ _ASKS_OUT = re.compile(
     r"unsub|opt(?:ed)? ?out|(?:do ?not|don ?t|never) ?(?:allow ?|send ?)?(?:bulk ?|marketing ?)?(?:e ?mails?|contact"
     r"|market|send)|\bno (?:bulk|e ?mails?|mailings?|marketing|newsletter|consent|contact)"
     r"|bounced|hard ?bounce|bounce ?(?:reason|date|time|at|on)\b|bl[oa]c?k ?listed|suppressed|on ?hold"
-    r"|clean(?:ed)? ?(?:time|date|at|on)\b|\bcleaned\b|complained|complaint|excluded ?from|e ?mails? ?(?:disabled|blocked)|disabled ?e ?mails?|\bdeleted\b"
+    r"|clean(?:ed)? ?(?:time|date|at|on)\b|\bcleaned\b|complained|complaint|excluded ?from|e ?mails? ?(?:disabled"
+    r"|blocked)|disabled ?e ?mails?|\bdeleted\b"
     r"|withdrawn|revoked|abgemeldet|abmeld|abbestell|ausgetragen|austrag|widerruf|werbesperre|gesperrt"
     r"|\bkeine? (?:e ?mails?|newsletter|werbung|mailings?)|desabonn|desinscri|desuscri|\bbaja\b|disiscri|cancellato"
     r"|uitgeschreven|afgemeld|descadastr|wypisan|avregistrer|avmeld|avanmal|отпис")
@@ -44,27 +45,30 @@ _WHEN = re.compile(r"time|date|datum|\bat$|\bon$|\bam$|\bip$|source|method")
 _STATUS = re.compile(r"stat|subscri|consent|marketing|newsletter|bounce|deliver|hold|opt|estad|etat|zustand|situa|stav|abo\b")
 _STATUS_OF_MAIL = re.compile(r"subscri|consent|newsletter|opt ?(?:in|out)|\babo")
 
-_YES = frozenset({"1", "true", "yes", "y", "x", "t", "on", "ok", "checked", "ja", "j", "oui", "o", "si", "s", "sim", "wahr", "vrai",
-                  "verdadero", "vero", "tak", "да"})
-_NO = frozenset({"false", "no", "n", "f", "off", "nein", "non", "nao", "nej", "nee", "nei", "nie", "falsch", "faux", "falso", "нет",
-                 "never", "unchecked"})
+_YES = frozenset({"1", "true", "yes", "y", "x", "t", "on", "ok", "checked", "ja", "j", "oui", "o", "si", "s", "sim", "wahr",
+                  "vrai", "verdadero", "vero", "tak", "да"})
+_NO = frozenset({"false", "no", "n", "f", "off", "nein", "non", "nao", "nej", "nee", "nei", "nie", "falsch", "faux", "falso",
+                 "нет", "never", "unchecked"})
 _NONE = frozenset({"none", "nothing", "keine", "keiner", "aucun", "aucune", "ninguno", "nessuno"})
 _NOTHING = frozenset({"", "null", "n a", "na", "nan", "nil", "undefined"}) | _NONE
 _CROSSES = frozenset("☐✗✘✕✖❌")
 _ZERO = re.compile(r"[0 tz]*0[0 tz]*|0001 0?1 0?1.*")  # as a number or a day that no calendar has
-_DENIED = frozenset({"denied", "declined", "refused", "rejected", "withdrawn", "revoked", "not given", "not granted", "do not allow",
-                     "abgelehnt", "widerrufen", "refuse", "retire", "rechazado", "nicht erteilt", "out", "expired", "disabled"})
+_DENIED = frozenset({"denied", "declined", "refused", "rejected", "withdrawn", "revoked", "not given", "not granted",
+                     "do not allow", "abgelehnt",
+                     "widerrufen", "refuse", "retire", "rechazado", "nicht erteilt", "out", "expired", "disabled"})
 _IN = re.compile(
     r"(?:re ?|is |currently )?subscribed?|opt(?:ed)? ?in|(?:single|double|confirmed) opt ?in|active|aktiv|actif|activo"
-    r"|enabled|confirmed|allow|allowed|granted|given|accepted|agreed|erteilt|abonne|abonnee|abonniert|angemeldet|inscrit|inscrite|suscrito|alta|iscritto|valid"
+    r"|enabled|confirmed|allow|allowed|granted|given|accepted|agreed|erteilt|abonne|abonnee|abonniert|angemeldet|inscrit"
+    r"|inscrite|suscrito|alta|iscritto|valid"
     r"|delivered|not (?:unsub\w*|opt(?:ed)? ?out|bounced|on hold|suppressed|block\w*)|nicht abgemeldet")
 _SINCE = r"(?: (?:by|on|at|since|from|via|due|as|am|vom|von|per|durch|le|par|el|em|e|a|o|s|[0-9]).*)?"
 _OUT = re.compile(
     rf"(?:unsub|unsubscribed?|opt(?:ed)? ?out|(?:do ?not|don ?t) ?(?:e ?mail|mail|contact|send|disturb)|bounced?|(?:hard"
-    r"|soft) ?bounced?|bounced? (?:hard|soft)|undeliverable|cleaned|complain(?:ed|t)|spam complaint|marked as spam|abuse complaint"
-    r"|bl[oa]c?k ?listed|suppressed|(?:non|not|never|no longer) subscribed|on hold (?:bounce|opt out)|inactive bounced|abgemeldet|abbestellt"
-    r"|ausgetragen|desabonnee?|desinscrite?|desabonado|desuscrito|dado de baja|dada de baja|disiscritt[oa]|uitgeschreven"
-    r"|afgemeld|descadastrad[oa]"
+    r"|soft) ?bounced?|bounced? (?:hard|soft)|undeliverable|cleaned|complain(?:ed|t)|spam complaint|marked as spam"
+    r"|abuse complaint|bl[oa]c?k ?listed|suppressed|(?:non|not|never|no longer) subscribed|on hold (?:bounce|opt out)"
+    r"|inactive bounced|abgemeldet|abbestellt|ausgetragen"
+    r"|desabonnee?|desinscrite?|desabonado|desuscrito|dad[oa] de baja|disiscritt[oa]"
+    r"|uitgeschreven|afgemeld|descadastrad[oa]"
     rf"|wypisan[ya]|avregistrerad|avmeldt|отписан|отписался){_SINCE}")
 _OUT_IN_A_STATUS = re.compile(  # which may be anything elsewhere: a place, a name
     rf"(?:deleted|removed|blocked|gesperrt|geloscht|baja|denied|withdrawn|revoked|invalid|inactive unsubscribed"
