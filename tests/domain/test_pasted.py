@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from postroom.domain.audience import ROW_BYTES_MAX, Remarks, Unreadable
 from postroom.domain.delimited import read_text
+from postroom.domain.opt_out import status_says
 from postroom.domain.pasted import is_pasted, read_pasted
 from postroom.domain.table import AS_FOUND, Choices
 
@@ -143,7 +144,7 @@ def test_a_line_may_be_as_long_as_it_likes_and_an_item_may_not() -> None:
         read("ann@list.example" + "x" * 3 * ROW_BYTES_MAX)
 
 
-name = st.text(st.characters(categories=["L"]), min_size=1, max_size=8)
+name = st.text(st.characters(categories=["L"]), min_size=1, max_size=8).filter(lambda text: not status_says(text))
 
 
 @settings(max_examples=200)

@@ -177,7 +177,7 @@ async def test_from_nothing_to_a_finished_send_by_commands_alone(stage: Stage, c
     assert ended.status == 0
     job = json.loads(ended.out)
     assert (job["status"], job["recipient_count"], job["sent"]) == ("completed", 3, 3)
-    assert "1 duplicates, 1 unusable" in ended.err
+    assert "1 duplicate, 1 unusable address, " in ended.err
     assert stage.sandbox.accepted == 3
     shown = json.loads((await cli("jobs", "show", str(job["id"]), "--json")).out)
     assert [event["verb"] for event in shown["trail"]] == ["submit", "approve", "start", "complete"]
