@@ -63,6 +63,12 @@ def test_an_empty_column_of_the_right_name_is_no_reason_to_mail_another() -> Non
     assert str(error).startswith('The column "email" is empty, and addresses stand in "their boss". Choose the column')
 
 
+def test_a_column_of_yes_and_no_that_is_called_email_asks_whether_somebody_wants_it() -> None:
+    rows, told = read(["Name", "Email", "Kontakt"], ["A", "ja", "a@list.example"], ["B", "nein", "b@list.example"])
+    assert [(row.address, bool(row.opted_out)) for row in rows] == [("a@list.example", False), ("b@list.example", True)]
+    assert told[0] == 'The addresses are those of the column "Kontakt", found by what stands in it.'
+
+
 @pytest.mark.parametrize("other", ["e-mail 2", "E-Mail: 2"])
 def test_the_second_address_of_the_same_people_is_a_field(other: str) -> None:
     (row,), told = read(["e-mail 1", other], ["a@list.example", "b@list.example"])

@@ -27,7 +27,7 @@ from postroom.domain.audience import (
     Unreadable,
     too_many_rows,
 )
-from postroom.domain.opt_out import SAID_MAX, OptOutColumn, opt_out_columns
+from postroom.domain.opt_out import SAID_MAX, OptOutColumn, is_yes_or_no, opt_out_columns
 
 LOOK_OCTETS = 2**20
 CELL_OCTETS = 64  # that a cell takes beside its text
@@ -225,8 +225,10 @@ def _chosen(names: list[str], heading: str) -> int:
 
 
 def _called(names: list[str], samples: Sequence[list[str]], holding: dict[int, set[str]]) -> int:
-    """By its heading where that means nothing else and something stands below it; else by what it holds."""
+    """By its heading where that means nothing else and something stands below it that is no answer; else by what it holds."""
     called = _first(names, ADDRESS_HEADINGS)
+    if called is not None and holding and _is_answered(samples, called):
+        called = None
     is_empty = called is not None and not any(cells[called].strip() for cells in samples if called < len(cells))
     if called is not None and not (is_empty and holding):
         return called
@@ -245,6 +247,12 @@ def _called(names: list[str], samples: Sequence[list[str]], holding: dict[int, s
     if not names[best]:
         raise Unreadable(f'Column {best + 1} holds the addresses and has no heading. Call it "email".', row=1)
     return best
+
+
+def _is_answered(samples: Sequence[list[str]], at: int) -> bool:
+    """Whether all that stands in a column is yes and no: not where, but whether somebody wants mail."""
+    said = [cells[at] for cells in samples if at < len(cells) and cells[at].strip()]
+    return said != [] and all(map(is_yes_or_no, said))
 
 
 def _shown(names: list[str], at: int) -> str:
