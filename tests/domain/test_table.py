@@ -282,6 +282,7 @@ def test_the_bounds_hold_for_every_table() -> None:
             ["abbestellt", "Désabonné(e)", "Baja", "Unsubscribed (by admin)", "Hardbounce", "Soft bounce", "UNSUB"],
             ["Norway", "enabled", "prospect"],
         ),
+        ("Status", ["Unsubscribed / bounced"], ["Bouncer"]),
         ("Status", ["Deleted", "Do not mail", "No longer subscribed", "de\u0301sabonne\u0301"], ["Do not contact by phone"]),
         ("Désabonné", ["oui"], ["non"]),
         ("SMS Opt Out", [], ["1", "true", "unsubscribed"]),

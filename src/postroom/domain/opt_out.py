@@ -62,17 +62,18 @@ _IN = re.compile(
     r"|inscrite|suscrito|alta|iscritto|valid"
     r"|delivered|not (?:unsub\w*|opt(?:ed)? ?out|bounced|on hold|suppressed|block\w*)|nicht abgemeldet")
 _SINCE = r"(?: (?:by|on|at|since|from|via|due|as|am|vom|von|per|durch|le|par|el|em|e|a|o|s|[0-9]).*)?"
-_OUT = re.compile(
-    rf"(?:unsub|unsubscribed?|opt(?:ed)? ?out|(?:do ?not|don ?t) ?(?:e ?mail|mail|contact|send|disturb)|bounced?|(?:hard"
+_OUT_WORDS = (
+    r"(?:unsub|unsubscribed?|opt(?:ed)? ?out|(?:do ?not|don ?t) ?(?:e ?mail|mail|contact|send|disturb)|bounced?|(?:hard"
     r"|soft) ?bounced?|bounced? (?:hard|soft)|undeliverable|cleaned|complain(?:ed|t)|spam complaint|marked as spam"
     r"|abuse complaint|bl[oa]c?k ?listed|suppressed|(?:non|not|never|no longer) subscribed|on hold (?:bounce|opt out)"
     r"|inactive bounced|abgemeldet|abbestellt|ausgetragen"
     r"|desabonnee?|desinscrite?|desabonado|desuscrito|dad[oa] de baja|disiscritt[oa]"
     r"|uitgeschreven|afgemeld|descadastrad[oa]"
-    rf"|wypisan[ya]|avregistrerad|avmeldt|отписан|отписался){_SINCE}")
-_OUT_IN_A_STATUS = re.compile(  # which may be anything elsewhere: a place, a name
-    rf"(?:deleted|removed|blocked|gesperrt|geloscht|baja|denied|withdrawn|revoked|invalid|inactive unsubscribed"
-    rf"|keine? mails?){_SINCE}")
+    r"|wypisan[ya]|avregistrerad|avmeldt|отписан|отписался)")
+_OUT = re.compile(_OUT_WORDS + _SINCE)
+_OUT_IN_A_STATUS = re.compile(  # which may be anything elsewhere: a place, a name; and whatever follows
+    rf"(?:{_OUT_WORDS}|deleted|removed|blocked|gesperrt|geloscht|baja|denied|withdrawn|revoked|invalid|inactive unsubscribed"
+    r"|keine? mails?)(?: .*)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,7 @@ def is_yes_or_no(cell: str) -> bool:
 def status_says(said: str) -> bool | None:
     """Whether a word that stands anywhere says that somebody is out; None where it is no such word, and none for the opposite."""
     text = _plain(said)
-    return True if _is_out(text, _OUT) else False if _IN.fullmatch(text) else None
+    return True if _OUT.fullmatch(text) and not _is_of_another_channel(text) else False if _IN.fullmatch(text) else None
 
 
 def _answers(heading: str) -> Callable[[str], bool | None] | None:
@@ -160,8 +161,9 @@ def _says_a_word(said: str) -> bool:
     return status_says(said) is True
 
 
-def _is_out(text: str, *words: re.Pattern[str]) -> bool:
-    return any(one.fullmatch(text) for one in words or (_OUT, _OUT_IN_A_STATUS)) and not _is_of_another_channel(text)
+def _is_out(text: str) -> bool:
+    """Below a heading that lets expect it."""
+    return _OUT_IN_A_STATUS.fullmatch(text) is not None and not _is_of_another_channel(text)
 
 
 def _is_of_another_channel(text: str) -> bool:
