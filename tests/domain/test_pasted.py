@@ -52,6 +52,8 @@ def read(text: str, *, pasted: bool = True) -> list[tuple[str, str]]:
         ("1. ann@list.example\n2) Bob <bob@list.example>", [("ann@list.example", ""), ("bob@list.example", "Bob")]),
         ("ann@list.example | bob@list.example / cleo@list.example", [(f"{a}@list.example", "") for a in ("ann", "bob", "cleo")]),
         ("To: Ann Lee <ann@list.example>", [("ann@list.example", "Ann Lee")]),
+        ('To: "Lee: Ann" <ann@list.example>', [("ann@list.example", "Lee: Ann")]),
+        ("Ann 2 Lee <ann@list.example>", [("ann@list.example", "Ann 2 Lee")]),
         ("Friends: ann@list.example, bob@list.example", [("ann@list.example", ""), ("bob@list.example", "")]),
         ("Ann (home) <ann@list.example>", [("ann@list.example", "Ann (home)")]),
         ("Ann (ann@list.example)", [("ann@list.example", "Ann")]),
@@ -140,6 +142,7 @@ def test_there_is_no_column_to_choose() -> None:
 
 def test_a_line_may_be_as_long_as_it_likes_and_an_item_may_not() -> None:
     assert len(read(", ".join(f"person{n}@list.example" for n in range(20_000)))) == 20_000
+    assert len(read("ann@list.example, " + "x, " * 30_000)) == 30_001
     with pytest.raises(Unreadable, match="64 KiB without a comma"):
         read("ann@list.example" + "x" * 3 * ROW_BYTES_MAX)
 

@@ -175,6 +175,16 @@ def test_a_first_recipient_is_no_title_whatever_follows() -> None:
     ]
 
 
+def test_a_value_that_is_like_a_heading_makes_no_title_of_those_above() -> None:
+    assert addresses(["Kontakt", "Name"], ["ann@list.example", "Ann"], ["E-Mail", "Bob"], ["cleo@list.example", "Cleo"]) == [
+        "ann@list.example",
+        "E-Mail",
+        "cleo@list.example",
+    ]
+    assert addresses(["By Ann <ann@club.example>", ""], ["Email", "Name"], ["bob@list.example", "Bob"]) == ["bob@list.example"]
+    assert addresses(["Report", "2026-11-30"], ["Name", "Email"], ["Bob", "bob@list.example"]) == ["bob@list.example"]
+
+
 @pytest.mark.parametrize("cell", ["a@" + "." * 20_000 + " x", "a" * 20_000, "a@b." * 5_000, "a@" + "+." * 9_000 + ";"])
 def test_a_cell_that_is_no_address_is_known_in_no_time(cell: str) -> None:
     begins = time.process_time()

@@ -27,7 +27,7 @@ _NAME_PART = re.compile(r"[^\W\d_](?:[^\W\d_]|[ '\u2019-])*")
 _COMMENT = re.compile(r"\s*\(([^()]*)\)")
 _NUMBERED = re.compile(r"[0-9]+[.)]?\s+|[0-9]+[.)]?$")
 _AROUND = " \t\xa0,'\"[]<>|/*•·\u2013-"
-HELD_MAX = 1_000  # rows of one line that wait for what is said behind them
+HELD_MAX = 1_000  # of one line, that wait for what stands behind them
 
 
 def is_pasted(line: str) -> bool:
@@ -146,7 +146,7 @@ class _Line:
             if at and (comment := _COMMENT.match(text)):
                 self._say(comment[1])
                 text = text[comment.end():]
-            label, _, name = text.rpartition(":")
+            label, name = _labelled(text)
             self._all_out = _out(label) or self._all_out
             self._rows.append(_Entry(address, out=_out(self._word) or self._all_out))
             self._word = ""
@@ -180,6 +180,8 @@ class _Line:
         if status_says(_word(text)) is None:
             if _trimmed(text):
                 self._left.append(text)
+            if len(self._left) > HELD_MAX:
+                self.part()
         elif self._rows:
             self._rows[-1].out = _out(text) or self._rows[-1].out
         else:
@@ -201,13 +203,22 @@ def _out(text: str) -> str:
 
 
 def _word(text: str) -> str:
-    return _trimmed(text.rpartition(":")[2]).strip(".()")[:SAID_MAX]
+    return _trimmed(_labelled(text)[1]).strip(".()")[:SAID_MAX]
 
 
 def _name(text: str) -> str:
     """Without what lists have before their items."""
-    name = _NUMBERED.sub("", _trimmed(text.rpartition(":")[2]), count=1).strip(_AROUND)
+    name = _trimmed(_labelled(text)[1])
+    if numbered := _NUMBERED.match(name):
+        name = name[numbered.end():].strip(_AROUND)
     return name if any(map(str.isalnum, name)) else ""
+
+
+def _labelled(text: str) -> tuple[str, str]:
+    """(To, Ann Lee) of "To: Ann Lee": a colon within quotation marks is the name's."""
+    begins, quote, rest = text.partition('"')
+    label, _, name = begins.rpartition(":")
+    return label, name + quote + rest
 
 
 def _trimmed(text: str) -> str:

@@ -142,11 +142,12 @@ def headings_at(rows: Sequence[list[str]]) -> int | None:
                 first.setdefault(at, row)
                 last[at] = row
     plain = [row for row, cells in enumerate(rows[:TITLES_MAX + 1]) if not any(map(address_in, cells))]
+    several = next((row for row in plain if len(_filled_cells(rows[row])) > 1), len(rows))
     for row in plain:
-        if any(last.get(at, 0) > row and _letters_and_digits(cell) in ADDRESS_HEADINGS for at, cell in enumerate(rows[row])):
+        if any(last.get(at, 0) > row and (several >= row or first[at] > row) and _letters_and_digits(cell) in ADDRESS_HEADINGS
+               for at, cell in enumerate(rows[row])):
             return row
-    several = next((row for row in plain if len(_filled_cells(rows[row])) > 1), None)
-    if several is not None and any(first.get(at, 0) > several and cell.strip() for at, cell in enumerate(rows[several])):
+    if several < len(rows) and any(first.get(at, 0) > several and cell.strip() for at, cell in enumerate(rows[several])):
         return several
     return None
 
