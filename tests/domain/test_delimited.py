@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -41,6 +42,25 @@ def test_the_header_shows_the_separator(delimiter: str) -> None:
 
 def test_a_separator_inside_a_quoted_heading_is_no_separator() -> None:
     assert rows(b'"Name, Vorname, Titel";email\nAnn;a@b.example\n')[0].fields == {"Name, Vorname, Titel": "Ann"}
+
+
+@pytest.mark.parametrize("title", ["Club list", "Mitglieder, Stand 30.11.2026", "Members | 2026, all"])
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_a_title_does_not_choose_the_separator(title: str, delimiter: str) -> None:
+    text = f"{title}\nName;Email;Ort\nAnn;a@b.example;Oslo\n".replace(";", delimiter)
+    assert rows(text.encode()) == [IncomingRow(3, "a@b.example", {"Name": "Ann", "Ort": "Oslo"})]
+
+
+def test_a_comma_in_a_heading_of_a_semicolon_file_is_no_separator() -> None:
+    assert rows(b"Name, Vorname;Email\nLee, Ann;a@b.example\n") == [
+        IncomingRow(2, "a@b.example", {"Name, Vorname": "Lee, Ann"})]
+
+
+def test_a_thousand_headings_without_blanks_are_read_in_no_time() -> None:
+    header = "email;" + ";".join("h" * 60 for _ in range(999))
+    begins = time.process_time()
+    assert len(rows(f"{header}\na@b.example\n".encode())) == 1
+    assert time.process_time() - begins < 2
 
 
 def test_a_heading_may_hold_a_line_break() -> None:
@@ -167,6 +187,13 @@ def test_utf_16_without_its_mark_that_was_not_named_is_refused_and_recognised(en
     error = refusal("email,name\na@b.example,Ann\n".encode(encoding))
     assert "UTF-16" in str(error)
     assert error.row == 1
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_utf_16_without_its_mark_is_called_by_its_name_and_read_by_it(encoding: str) -> None:
+    octets = "email,name\na@b.example,Zoë Müller\n".encode(encoding)
+    assert "name the encoding utf-16" in str(refusal(octets))
+    assert rows(octets, "utf-16")[0].fields == {"name": "Zoë Müller"}
 
 
 def test_a_file_cut_in_the_middle_of_a_character_is_refused() -> None:

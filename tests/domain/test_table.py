@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+import unicodedata
+
 import pytest
 
 from postroom.domain.audience import COLUMNS_MAX, ROW_BYTES_MAX, IncomingRow, Remarks, Unreadable
@@ -58,6 +61,12 @@ def test_of_two_columns_that_could_be_meant_none_is_guessed() -> None:
 def test_an_empty_column_of_the_right_name_is_no_reason_to_mail_another() -> None:
     error = refusal(["email", "their boss"], ["", "boss@list.example"])
     assert str(error).startswith('The column "email" is empty, and addresses stand in "their boss". Choose the column')
+
+
+def test_a_column_of_yes_and_no_that_is_called_email_asks_whether_somebody_wants_it() -> None:
+    rows, told = read(["Name", "Email", "Kontakt"], ["A", "ja", "a@list.example"], ["B", "nein", "b@list.example"])
+    assert [(row.address, bool(row.opted_out)) for row in rows] == [("a@list.example", False), ("b@list.example", True)]
+    assert told[0] == 'The addresses are those of the column "Kontakt", found by what stands in it.'
 
 
 @pytest.mark.parametrize("other", ["e-mail 2", "E-Mail: 2"])
@@ -144,6 +153,51 @@ def test_a_title_above_the_headings_is_passed_over_and_said() -> None:
     assert told[0] == 'Row 1 stands above the headings and is passed over: "Members 2026".'
 
 
+def test_titles_may_hold_addresses_and_are_no_recipients() -> None:
+    rows, told = read(
+        ["ask office@club.example", "", ""],
+        ["by", "Ann <ann@club.example>", ""],
+        ["name", "", "contact"],
+        ["Bob", "", "bob@list.example"],
+    )
+    assert rows == [IncomingRow(4, "bob@list.example", {"name": "Bob"})]
+    assert told[:2] == (
+        'Row 1 stands above the headings and is passed over: "ask office@club.example".',
+        'Row 2 stands above the headings and is passed over: "by, Ann <ann@club.example>".',
+    )
+
+
+def test_a_first_recipient_is_no_title_whatever_follows() -> None:
+    assert addresses(["ann@list.example", ""], ["none", "Bob"], ["cleo@list.example", "Cleo"]) == [
+        "ann@list.example",
+        "none",
+        "cleo@list.example",
+    ]
+
+
+def test_a_value_that_is_like_a_heading_makes_no_title_of_those_above() -> None:
+    assert addresses(["Kontakt", "Name"], ["ann@list.example", "Ann"], ["E-Mail", "Bob"], ["cleo@list.example", "Cleo"]) == [
+        "ann@list.example",
+        "E-Mail",
+        "cleo@list.example",
+    ]
+    assert addresses(["By Ann <ann@club.example>", ""], ["Email", "Name"], ["bob@list.example", "Bob"]) == ["bob@list.example"]
+    assert addresses(["Report", "2026-11-30"], ["Name", "Email"], ["Bob", "bob@list.example"]) == ["bob@list.example"]
+
+
+@pytest.mark.parametrize("cell", ["a@" + "." * 20_000 + " x", "a" * 20_000, "a@b." * 5_000, "a@" + "+." * 9_000 + ";"])
+def test_a_cell_that_is_no_address_is_known_in_no_time(cell: str) -> None:
+    begins = time.process_time()
+    assert address_in(cell) is None
+    assert time.process_time() - begins < 0.2
+
+
+def test_headings_that_are_all_the_same_are_counted_before_they_are_told_apart() -> None:
+    begins = time.process_time()
+    assert "32,000 columns" in str(refusal(["a"] * 32_000, ["a@list.example"]))
+    assert time.process_time() - begins < 1
+
+
 def test_headings_that_stand_there_twice_get_names_of_their_own() -> None:
     rows, told = read(["email", "Phone", "phone", "Phone"], ["ann@list.example", "1", "2", "3"])
     assert rows[0].fields == {"Phone": "1", "phone (2)": "2", "Phone (3)": "3"}
@@ -214,14 +268,44 @@ def test_the_bounds_hold_for_every_table() -> None:
         ("UNSUB_TIME", ["2026-01-02 10:00:00", "2/1/2026"], ["", "0000-00-00 00:00:00"]),
         ("Email hard bounce reason", ["UNKNOWN"], [""]),
         ("unsubscribe_url", [], ["https://list.example/u/1", ""]),
-        ("Subscribed", ["no", "false"], ["yes", ""]),
+        ("Subscribed", ["no", "false"], ["yes"]),
         ("Accepts Email Marketing", ["no"], ["yes"]),
         ("Soft bounces", [], ["0", "3"]),
-        ("name", [], ["Bounce Ltd", "Do"]),
+        ("name", [], ["Bounce Ltd", "Do", "Baja"]),
+        ("Email opt in", ["No", "false"], ["Yes", "2024-01-05"]),
+        ("subscribed_to_emails", ["No", "false", "0"], ["true"]),
+        ("Unsubscribed", ["Jan 5, 2024", "2024/01/05", "05-01-2024", "1706745600", "5 January 2024", "20240105"], ["0"]),
+        ("Unsubscribed", ["-1", "on", "checked", "✓", "unsubscribed on 2024-01-01"], ["off", "never", "☐", "-", "0.0"]),
+        ("Unsubscribed At", ["2024-01-05T10:00:00Z"], ["0001-01-01T00:00:00", "null"]),
+        ("Marketing consent", ["No", "nein", "0", "false", "denied", "withdrawn", "✗"], ["given", "true", "☑"]),
+        ("Opt-in", ["nein", "0", "none"], ["ja", "double opt-in"]),
+        ("Newsletter", ["false", "No", "keine"], ["x", "Ja", "2"]),
+        ("Newsletter abbestellt", ["ja", "3.4.2024"], ["nein", ""]),
+        ("OPTIN_TIME", ["no"], ["2024-01-05 10:00", "", "0000-00-00"]),
+        ("Do not allow Emails", ["Do Not Allow", "Yes"], ["Allow", "No"]),
+        ("IsExcludedFromCampaigns", ["true", "1"], ["false"]),
+        ("email_disabled", ["true", "1"], ["false", "0"]),
+        ("On Hold", ["2"], ["0", ""]),
+        ("Email Marketing Consent", ["['UNSUBSCRIBE']"], ["['SUBSCRIBED']"]),
+        (
+            "Status",
+            ["abbestellt", "Désabonné(e)", "Baja", "Unsubscribed (by admin)", "Hardbounce", "Soft bounce", "UNSUB"],
+            ["Norway", "enabled", "prospect"],
+        ),
+        ("Status", ["Unsubscribed / bounced"], ["Bouncer"]),
+        ("Status", ["Deleted", "Do not mail", "No longer subscribed", "de\u0301sabonne\u0301"], ["Do not contact by phone"]),
+        ("Désabonné", ["oui"], ["non"]),
+        ("SMS Opt Out", [], ["1", "true", "unsubscribed"]),
+        ("SMSOptOut", [], ["1"]),
+        ("Do not allow Phone Calls", [], ["Yes"]),
+        ("Unsubscribe reason", ["too many"], ["NULL", "N/A", "-", "none", ""]),
+        ("Unsubscribed from all email (and SMS)", ["true"], ["false"]),
+        ("active_subscription_id", [], ["false"]),
     ],
 )
 def test_who_is_out_by_what_their_own_row_says_is_told_from_who_is_not(heading: str, out: list[str], kept: list[str]) -> None:
-    rows, told = read(["email", heading], *[[f"p{n}@list.example", says] for n, says in enumerate(out + kept)])
+    spelt = unicodedata.normalize("NFD", heading)
+    rows, told = read(["email", spelt], *[[f"p{n}@list.example", says] for n, says in enumerate(out + kept)])
     assert [row.fields[heading] for row in rows if row.opted_out] == out
     assert len(told) == (2 if out else 1)
     if out:
@@ -232,6 +316,15 @@ def test_who_is_out_by_what_their_own_row_says_is_told_from_who_is_not(heading: 
 def test_a_word_that_comes_late_is_heeded_where_the_heading_says_status() -> None:
     rows, _ = read(["email", "State", "x"], *[["a@list.example", "ok" * 50, ""]] * 9_999, ["b@list.example", "unsubscribed", ""])
     assert [row.row_no for row in rows if row.opted_out] == [10_001]
+
+
+@pytest.mark.parametrize(
+    ("heading", "says"), [("Newsletter", "sometimes"), ("Newsletter", ""), ("Consent", "?"), ("Subscription status", "Ceased")]
+)
+def test_what_looks_like_an_answer_and_is_none_is_mailed_and_remarked(heading: str, says: str) -> None:
+    rows, told = read(["email", heading], ["a@list.example", "yes"], ["b@list.example", says])
+    assert not any(row.opted_out for row in rows)
+    assert told[1:] == (f'Neither a yes nor a no in the column "{heading}", and mailed: row 3.',)
 
 
 def test_by_choice_they_are_mailed_all_the_same_and_that_is_remarked() -> None:

@@ -165,6 +165,16 @@ async def test_a_gateway_that_may_not_be_used_is_refused_when_it_is_made(cli, ho
 # -- what it does ------------------------------------------------------------------------------------------------------
 
 
+async def test_an_import_says_how_many_contacts_there_are_and_whom_it_takes_off(stage: Stage, cli, files) -> None:
+    assert (await cli("account", "create", "Club")).status == 0
+    ended = await cli("contacts", "import", files("c1.csv", "email,Status\ngone@b.example,Subscribed\n"))
+    assert "The account has 1 contact now." in ended.out
+    told = await cli("contacts", "import", files("c2.csv", "email,Status\ngone@b.example,Unsubscribed\n"), "--json")
+    assert "1 address is suppressed by this import" in json.loads(told.out)["remarks"][-1]
+    ended = await cli("suppressions", "list")
+    assert "Import of contacts from c2.csv" in " ".join(ended.out.split())
+
+
 async def test_from_nothing_to_a_finished_send_by_commands_alone(stage: Stage, cli, files) -> None:
     assert (await cli("account", "create", "Club", "--threshold", "3")).status == 0
     port = str(stage.sandbox.port)
@@ -177,7 +187,7 @@ async def test_from_nothing_to_a_finished_send_by_commands_alone(stage: Stage, c
     assert ended.status == 0
     job = json.loads(ended.out)
     assert (job["status"], job["recipient_count"], job["sent"]) == ("completed", 3, 3)
-    assert "1 duplicates, 1 unusable" in ended.err
+    assert "1 duplicate, 1 unusable address, " in ended.err
     assert stage.sandbox.accepted == 3
     shown = json.loads((await cli("jobs", "show", str(job["id"]), "--json")).out)
     assert [event["verb"] for event in shown["trail"]] == ["submit", "approve", "start", "complete"]

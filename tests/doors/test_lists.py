@@ -126,6 +126,13 @@ async def test_where_nobody_is_left_it_is_said_how_the_list_was_read(site):
     assert 'Addresses stand in "Work" too; nobody is mailed there.' in answer.json()["detail"]
 
 
+async def test_where_nobody_is_left_the_page_says_how_the_list_was_read_too(site):
+    _, _, post = await form_of(site)
+    page = unescape((await post(b"Name,Email,Kontakt\nA,letter,a@list.example\n")).text)
+    assert "There is no @ in the address" in page
+    assert 'Addresses stand in "Kontakt" too; nobody is mailed there.' in page
+
+
 async def test_a_preview_shows_how_the_list_is_read(site):
     api = await site.api(await site.account())
     answer = await api.post("/previews", files=[("message", (None, json.dumps(CONTENT), "application/json")),

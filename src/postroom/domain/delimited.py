@@ -1,6 +1,6 @@
 """A list as text: CSV and its relatives, or addresses as people paste them. Pure: no I/O but the stream handed in.
 
-The separator is a comma, a semicolon, a tab or a bar, as the first line shows, or as Excel's `sep=` says. The encoding is that of
+The separator is a comma, a semicolon, a tab or a bar, as the first lines show, or as Excel's `sep=` says. The encoding is that of
 the mark at the beginning (UTF-8, UTF-16), else the one that is named; nothing is guessed: what does not decode is refused,
 with what the file may be instead. Spaces before a value are no part of it unless quotation marks enclose them.
 """
@@ -8,6 +8,7 @@ with what the file may be instead. Spaces before a value are no part of it unles
 from __future__ import annotations
 
 import codecs
+import contextlib
 import csv
 import io
 import json
@@ -18,9 +19,11 @@ from typing import BinaryIO
 
 from postroom.domain.audience import ROW_BYTES_MAX, IncomingRow, Remarks, Unreadable
 from postroom.domain.pasted import is_pasted, read_pasted
-from postroom.domain.table import Choices, Row, read_table
+from postroom.domain.table import Choices, Row, address_in, headings_at, read_table
 
 DELIMITERS = (",", ";", "\t", "|")
+ENCODING_OCTETS = 1024
+BEGINNING_LINES = 50  # that show what a list is
 MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 
 _SEPARATOR_NAMED = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
@@ -51,6 +54,8 @@ def _codec(stream: BinaryIO, encoding: str) -> str:
     for mark, codec in MARKS:
         if begins.startswith(mark):
             return codec
+    if encoding.casefold().replace("_", "-") == "utf-16":  # without its mark: the sign that begins a list is of a common script
+        return "utf-16-be" if begins[:1] == b"\0" else "utf-16-le"
     try:
         "\n".encode(encoding)
     except (LookupError, ValueError):  # a name with a NUL is a ValueError; so is "undefined", which encodes nothing at all
@@ -59,31 +64,64 @@ def _codec(stream: BinaryIO, encoding: str) -> str:
 
 
 def _read(text: io.TextIOWrapper, choices: Choices, remarks: Remarks, pasted: bool) -> Iterator[IncomingRow]:
-    first = "\n"
-    blank = -1
-    while first and not first.strip():
-        first = text.readline(ROW_BYTES_MAX + 1)
-        blank += 1
-    is_table = "\t" in first or "@" not in first if pasted else not is_pasted(first)
+    blank, begins = _beginning(text)
+    first = begins[0] if begins else ""
+    named = _SEPARATOR_NAMED.fullmatch(first)
+    delimiter, rows = (named[1], []) if named else _separator(begins)
+    is_table = named or ("\t" in first or "@" not in first if pasted else not is_pasted(first)) or _has_headings(rows)
     if is_table:
-        yield from read_table(_rows(first, blank, text), choices, remarks)
+        begins, blank = (begins[1:], blank + 1) if named else (begins, blank)
+        yield from read_table(_rows(begins, blank, delimiter, text), choices, remarks)
     elif choices.email_column is not None:
         raise Unreadable("The list is one of addresses, without columns: there is none to choose.", row=1,
                          column=choices.email_column)
     else:
-        yield from read_pasted(chain([first], iter(lambda: text.readline(ROW_BYTES_MAX), "")), remarks)
+        lines = chain(begins, iter(lambda: text.readline(ROW_BYTES_MAX), ""))
+        yield from read_pasted(lines, remarks, is_heeded=choices.opted_out_rows != "send")
 
 
-def _rows(first: str, blank: int, text: io.TextIOWrapper) -> Iterator[Row]:
-    """`blank` lines stood before the `first`."""
+def _beginning(text: io.TextIOWrapper) -> tuple[int, list[str]]:
+    """(how many lines without anything come first, some lines from the first that holds something)."""
+    blank, octets = 0, 0
+    begins: list[str] = []
+    while len(begins) < BEGINNING_LINES and octets < ROW_BYTES_MAX and (line := text.readline(ROW_BYTES_MAX + 1)):
+        if begins or line.strip():
+            begins.append(line)
+            octets += len(line)
+        else:
+            blank += 1
+    return blank, begins
+
+
+def _has_headings(rows: list[list[str]]) -> bool:
+    """Below a first line that may be anything."""
+    at = headings_at(rows)
+    return at is not None and "@" not in "".join(rows[at])
+
+
+def _separator(begins: list[str]) -> tuple[str, list[list[str]]]:
+    """The one by which most of the first lines have an address in a cell of its own, then the first of them the most cells;
+    and the rows that it makes."""
     csv.field_size_limit(ROW_BYTES_MAX)
+    parsed = {one: _parsed(begins, one) for one in DELIMITERS}
+    best = max(DELIMITERS, key=lambda one: (sum(any(map(address_in, cells)) for cells in parsed[one]),
+                                            *map(len, parsed[one][:1])))
+    return best, parsed[best]
+
+
+def _parsed(lines: list[str], delimiter: str) -> list[list[str]]:
+    """Those that hold anything; no more than can be read."""
+    rows: list[list[str]] = []
+    with contextlib.suppress(csv.Error):
+        rows.extend(filter(lambda cells: any(map(str.strip, cells)),
+                           csv.reader(lines, delimiter=delimiter, skipinitialspace=True)))
+    return rows
+
+
+def _rows(begins: list[str], blank: int, delimiter: str, text: io.TextIOWrapper) -> Iterator[Row]:
+    """`blank` lines stood before those that the text begins with."""
     row_no = blank
-    if named := _SEPARATOR_NAMED.fullmatch(first):
-        delimiter, first = named[1], ""
-        row_no += 1
-    else:
-        delimiter = max(DELIMITERS, key=lambda one: len(next(csv.reader([first], delimiter=one, skipinitialspace=True), ())))
-    records = csv.reader(_lines(first, blank, text), delimiter=delimiter, skipinitialspace=True, strict=True)
+    records = csv.reader(_lines(begins, blank, text), delimiter=delimiter, skipinitialspace=True, strict=True)
     while True:
         row_no += 1
         try:
@@ -95,9 +133,9 @@ def _rows(first: str, blank: int, text: io.TextIOWrapper) -> Iterator[Row]:
         yield row_no, cells
 
 
-def _lines(first: str, line_no: int, text: io.TextIOWrapper) -> Iterator[str]:
+def _lines(begins: list[str], line_no: int, text: io.TextIOWrapper) -> Iterator[str]:
     """Lines of bounded length, so that one endless line cannot fill the memory."""
-    for line in chain([first] if first else (), iter(lambda: text.readline(ROW_BYTES_MAX + 1), "")):
+    for line in chain(begins, iter(lambda: text.readline(ROW_BYTES_MAX + 1), "")):
         line_no += 1
         if len(line) > ROW_BYTES_MAX:
             raise Unreadable(f"Line {line_no} is longer than {ROW_BYTES_MAX // 1024} KiB; is this a CSV file?", row=line_no)
@@ -118,8 +156,8 @@ def _csv_complaint(error: csv.Error, row_no: int) -> str:
 def _wrong_encoding(stream: BinaryIO, encoding: str) -> Unreadable:
     """Finds the first line that does not decode, and says what the file may be instead; it never guesses silently."""
     stream.seek(0)
-    start = stream.read(4)
-    if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
+    start = stream.read(ENCODING_OCTETS)
+    if start[:2] in (b"\xff\xfe", b"\xfe\xff") or (b"\0" in start and "16" not in encoding):
         return Unreadable('The file is UTF-16, not UTF-8. Save it as "CSV UTF-8", or name the encoding utf-16.', row=1)
     if "\n".encode(encoding) != b"\n":  # UTF-16 and the like: its lines cannot be told apart in bytes
         return Unreadable(f'The file is not valid {encoding.upper()}. Save it as "CSV UTF-8".')

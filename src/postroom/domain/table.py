@@ -1,8 +1,8 @@
 """A table as people have it, from whatever program: rows of cells become recipients. Pure.
 
-The headings are the first row, unless that holds an address; a title above them is passed over. The addresses are those of the
-column that is chosen, that is called "email", or that holds addresses. Where two could be meant, the list is refused: nobody is
-mailed at an address that was guessed.
+The headings are the first row, unless that holds an address; titles above them are passed over, and may hold one. The
+addresses are those of the column that is chosen, that is called "email", or that holds addresses. Where two could be meant, the
+list is refused: nobody is mailed at an address that was guessed.
 
 No more than a remark: cells that are missing at the end of a row, a second heading of the same name, cells below no heading, a
 name beside an address. Nothing at all: empty rows, empty columns.
@@ -12,6 +12,7 @@ Fails with Unreadable. Memory is what is looked at before the columns are decide
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -26,17 +27,18 @@ from postroom.domain.audience import (
     Unreadable,
     too_many_rows,
 )
-from postroom.domain.opt_out import OptOutColumn, opt_out_columns
+from postroom.domain.opt_out import SAID_MAX, OptOutColumn, is_yes_or_no, opt_out_columns
 
 LOOK_OCTETS = 2**20
 CELL_OCTETS = 64  # that a cell takes beside its text
 HEADINGS_SHOWN = 8
+TITLES_MAX = 20  # rows above the headings
 OPTED_OUT_ROWS = ("exclude", "send")
 # As letters and digits alone. The first mean nothing else; the others may be a street or a letter, where nothing else helps.
 ADDRESS_HEADINGS = ("email", "emailaddress", "primaryemail", "emailadresse")
 PERHAPS_ADDRESS_HEADINGS = ("mail", "address")
 
-_PLAIN = r"[^\s@<>,;:\"()]+@[^\s@<>,;:\"()]+\.[^\s@<>,;:\"()]+"
+_PLAIN = r"[^\s@<>,;:\"()]+@[^\s@<>,;:\"().]+\.[^\s@<>,;:\"()]+"  # the dot is the first one: nothing is tried twice
 _ADDRESS = re.compile(_PLAIN)
 # "Ann Lee <ann@list.example>", "mailto:ann@list.example", and the several of one cell of Google, between colons.
 _WITH_MORE = re.compile(rf"[^<>@]*<({_PLAIN})>|mailto:({_PLAIN})|({_PLAIN})(?: ::: .*)", re.IGNORECASE | re.DOTALL)
@@ -112,10 +114,14 @@ def _look(rows: Iterator[Row]) -> list[Row]:
 
 
 def _headings(look: list[Row], remarks: Remarks) -> Row:
-    """Taken out of the look, unless there are none."""
-    while len(look) > 1 and _is_title(look[0][1], look[1][1]):
-        row_no, cells = look.pop(0)
-        remarks.say(f"Row {row_no} stands above the headings and is passed over: {quoted([''.join(cells).strip()])}.")
+    """Taken out of the look, with what stands above them, unless there are none."""
+    rows = [cells for _, cells in look]
+    at = headings_at(rows)
+    if at is None:
+        at = next((at for at, cells in enumerate(rows) if not _is_title(cells, rows[at + 1:at + 2])), 0)
+    for row_no, cells in look[:at]:
+        remarks.say(f"Row {row_no} stands above the headings and is passed over: {quoted([_joined(cells)])}.")
+    del look[:at]
     row_no, cells = look[0]
     if not any(map(address_in, cells)):
         return look.pop(0)
@@ -125,11 +131,41 @@ def _headings(look: list[Row], remarks: Remarks) -> Row:
     return row_no, names
 
 
-def _is_title(cells: list[str], following: list[str]) -> bool:
+def headings_at(rows: Sequence[list[str]]) -> int | None:
+    """The row of headings, where addresses below it show that it is one: the first that calls their column by its name, else the
+    first of several cells. What stands above it are titles, which may hold other addresses."""
+    first: dict[int, int] = {}
+    last: dict[int, int] = {}
+    for row, cells in enumerate(rows):
+        for at, cell in enumerate(cells):
+            if "@" in cell and address_in(cell):
+                first.setdefault(at, row)
+                last[at] = row
+    plain = [row for row, cells in enumerate(rows[:TITLES_MAX + 1]) if not any(map(address_in, cells))]
+    several = next((row for row in plain if len(_filled_cells(rows[row])) > 1), len(rows))
+    for row in plain:
+        if any(last.get(at, 0) > row and (several >= row or first[at] > row) and _letters_and_digits(cell) in ADDRESS_HEADINGS
+               for at, cell in enumerate(rows[row])):
+            return row
+    if several < len(rows) and any(first.get(at, 0) > several and cell.strip() for at, cell in enumerate(rows[several])):
+        return several
+    return None
+
+
+def _is_title(cells: list[str], following: Sequence[list[str]]) -> bool:
     """One cell over a row of headings."""
-    filled = [cell for cell in cells if cell.strip()]
+    filled = _filled_cells(cells)
     return (len(filled) == 1 and _letters_and_digits(filled[0]) not in ADDRESS_HEADINGS + PERHAPS_ADDRESS_HEADINGS
-            and sum(1 for cell in following if cell.strip()) > 1 and not any(map(address_in, chain(cells, following))))
+            and any(len(_filled_cells(one)) > 1 for one in following)
+            and not any(map(address_in, chain(cells, *following))))
+
+
+def _filled_cells(cells: list[str]) -> list[str]:
+    return [cell for cell in cells if cell.strip()]
+
+
+def _joined(cells: list[str]) -> str:
+    return ", ".join(cell.strip() for cell in _filled_cells(cells))
 
 
 def _names(headings: Row, remarks: Remarks) -> list[str]:
@@ -137,19 +173,20 @@ def _names(headings: Row, remarks: Remarks) -> list[str]:
     row_no, cells = headings
     names: list[str] = []
     seen = set[str]()
+    cells = [unicodedata.normalize("NFC", cell.strip()) for cell in cells]
+    while cells and not cells[-1]:
+        cells.pop()
+    if len(cells) > COLUMNS_MAX:
+        raise Unreadable(f"The list has {len(cells):,} columns; at most {COLUMNS_MAX:,} are possible.", row=row_no)
     for cell in cells:
-        name, number = cell.strip(), 1
+        name, number = cell, 1
         while name and name.casefold() in seen:
             number += 1
-            name = f"{cell.strip()} ({number})"
+            name = f"{cell} ({number})"
         seen.add(name.casefold())
         names.append(name)
-    while names and not names[-1]:
-        names.pop()
-    if renamed := [name for name, cell in zip(names, cells, strict=False) if name != cell.strip()]:
+    if renamed := [name for name, cell in zip(names, cells, strict=True) if name != cell]:
         remarks.say(f"Some headings stand there more than once; the fields of the later ones are called {quoted(renamed)}.")
-    if len(names) > COLUMNS_MAX:
-        raise Unreadable(f"The list has {len(names):,} columns; at most {COLUMNS_MAX:,} are possible.", row=row_no)
     return names
 
 
@@ -180,7 +217,7 @@ def _addresses(names: list[str], samples: Sequence[list[str]]) -> dict[int, set[
 
 def _chosen(names: list[str], heading: str) -> int:
     for spelt in (str, str.casefold):
-        wanted = spelt(heading.strip())
+        wanted = spelt(unicodedata.normalize("NFC", heading.strip()))
         for at, name in enumerate(names):
             if name and spelt(name) == wanted:
                 return at
@@ -189,8 +226,10 @@ def _chosen(names: list[str], heading: str) -> int:
 
 
 def _called(names: list[str], samples: Sequence[list[str]], holding: dict[int, set[str]]) -> int:
-    """By its heading where that means nothing else and something stands below it; else by what it holds."""
+    """By its heading where that means nothing else and something stands below it that is no answer; else by what it holds."""
     called = _first(names, ADDRESS_HEADINGS)
+    if called is not None and holding and _is_answered(samples, called):
+        called = None
     is_empty = called is not None and not any(cells[called].strip() for cells in samples if called < len(cells))
     if called is not None and not (is_empty and holding):
         return called
@@ -209,6 +248,12 @@ def _called(names: list[str], samples: Sequence[list[str]], holding: dict[int, s
     if not names[best]:
         raise Unreadable(f'Column {best + 1} holds the addresses and has no heading. Call it "email".', row=1)
     return best
+
+
+def _is_answered(samples: Sequence[list[str]], at: int) -> bool:
+    """Whether all that stands in a column is yes and no: not where, but whether somebody wants mail."""
+    said = [cells[at] for cells in samples if at < len(cells) and cells[at].strip()]
+    return said != [] and all(map(is_yes_or_no, said))
 
 
 def _shown(names: list[str], at: int) -> str:
@@ -260,7 +305,10 @@ class _Columns:
 
     def _opted_out(self, row_no: int, cells: list[str]) -> str:
         for column in self._opt_outs:
-            if column.says_so(said := cells[column.at].strip()):
+            says_out = column.says_out(said := cells[column.at].strip()[:SAID_MAX])
+            if says_out is None:
+                self._remarks.count(f"Neither a yes nor a no in the column {quoted([column.name])}, and mailed", row_no)
+            elif says_out:
                 where = f"in the column {quoted([column.name])}"
                 then = "left out" if self._is_heeded else "mailed all the same, as was chosen"
                 self._remarks.count(f"Not to be mailed by what their own row says {where}, and {then}", row_no)

@@ -52,6 +52,33 @@ def test_the_sheet_with_addresses_is_read_and_the_others_are_named() -> None:
     assert told[0] == 'Of the workbook\'s sheets, "Now" is read, and not "About".'
 
 
+@pytest.mark.parametrize("octets", [
+    xlsx({"A": [["x"]], "S": '<row r="1"><c r="A1" t="inlineStr"><is><t>email</t></is></c></row><row r="2" hidden="1"><c r="A2" '
+          't="inlineStr"><is><t>filtered@list.example</t></is></c></row><row r="3"><c r="A3" t="inlineStr"><is>'
+          '<t>ann@list.example</t></is></c></row><row r="4" hidden="1"/>'}),
+    ods({"S": [["email"], ["filtered@list.example"], ["ann@list.example"], []], "T": [["x"]]}, hidden_rows=[2, 4])])
+def test_rows_that_are_hidden_in_the_sheet_are_left_out_and_counted(octets: bytes) -> None:
+    rows, told = read(octets)
+    assert [(row["row"], row["email"]) for row in rows] == [(3, "ann@list.example")]
+    assert "Hidden in the sheet, by a filter perhaps, and left out: row 2." in told
+
+
+def test_a_formula_without_a_value_is_remarked() -> None:
+    cells = '<c r="A{0}" t="inlineStr"><is><t>{1}</t></is></c><c r="B{0}">{2}</c>'
+    rows, told = read(xlsx({"S": "".join(f'<row r="{n}">{cells.format(n, *row)}</row>' for n, row in enumerate([
+        ("email", "<v>1</v>"), ("ann@list.example", "<f>1+1</f><v>2</v>"), ("bob@list.example", "<f>1+1</f><v></v>")], 1))}))
+    assert [row["1"] for row in rows] == ["2", ""]
+    assert "Formulas without a value, which are blank until a spreadsheet program saves the workbook: row 3." in told
+
+
+def test_no_sheet_is_read_that_is_of_those_who_are_out() -> None:
+    out = [["email"], ["gone@list.example"]]
+    rows, told = read(xlsx({"Unsubscribed": out, "Abgemeldet": out, "Subscribed": MEMBERS}))
+    assert [row["email"] for row in rows] == ["ann@list.example"]
+    assert told[0] == 'Of the workbook\'s sheets, "Subscribed" is read, and not "Unsubscribed", "Abgemeldet".'
+    assert 'Addresses stand in the sheet "Unsubscribed" alone' in refusal(xlsx({"Notes": [["x"]], "Unsubscribed": out}))
+
+
 def test_an_older_workbook_is_read_too() -> None:
     assert read(xls("Members", MEMBERS))[0] == [{"row": 2, "email": "ann@list.example", "n": "1"}]
 

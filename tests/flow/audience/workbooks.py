@@ -76,9 +76,12 @@ def _xlsx_cell(y: int, x: int, cell: Cell) -> str:
             return f'<c r="{at}"><v>{number}</v></c>'
 
 
-def ods(sheets: dict[str, Rows]) -> bytes:
+def ods(sheets: dict[str, Rows], *, hidden_rows: Sequence[int] = ()) -> bytes:
+    """The rows of that number are hidden in each sheet."""
     tables = "".join(
-        f'<table:table table:name="{escape(name)}">{"".join(map(_ods_row, rows))}</table:table>' for name, rows in sheets.items()
+        f'<table:table table:name="{escape(name)}">'
+        f"{''.join(_ods_row(row, hidden=n in hidden_rows) for n, row in enumerate(rows, 1))}</table:table>"
+        for name, rows in sheets.items()
     )
     spaces = " ".join(f'xmlns:{name}="{OPEN_DOCUMENT}:{name}:1.0"' for name in ("office", "table", "text"))
     return packed(
@@ -91,8 +94,9 @@ def ods(sheets: dict[str, Rows]) -> bytes:
     )
 
 
-def _ods_row(row: Sequence[Cell]) -> str:
-    return f"<table:table-row>{''.join(map(_ods_cell, row))}</table:table-row>"
+def _ods_row(row: Sequence[Cell], *, hidden: bool) -> str:
+    visibility = ' table:visibility="collapse"' if hidden else ""
+    return f"<table:table-row{visibility}>{''.join(map(_ods_cell, row))}</table:table-row>"
 
 
 def _ods_cell(cell: Cell) -> str:

@@ -122,6 +122,24 @@ async def test_contacts_are_a_list_too(desk: Desk) -> None:
     assert await desk.query("SELECT fields ->> 'name' FROM recipient WHERE address = 'c@x.example'") == [("Ż",)]
 
 
+async def test_a_contact_whose_row_says_later_that_it_is_out_is_not_mailed_and_no_import_takes_that_back(desk: Desk) -> None:
+    account = await desk.account()
+    said = 'Row 2 of the list says "Unsubscribed" in the column "Status".'
+    await contacts.import_contacts(desk.pool, account, listed("gone@x.example", "stays@x.example"))
+    out = [IncomingRow(2, "Gone@x.example", {}, said), IncomingRow(3, "stranger@x.example", {}, said)]
+    now, problems, remarks = await contacts.import_contacts(desk.pool, account, out, name="c2.csv")
+    assert (now, [one.reason for one in problems]) == (2, [said, said])
+    assert remarks == ("2 addresses are suppressed by this import, by what their own rows say: the account does not mail "
+                       "them, contacts from before included.",)
+    for one in await suppressions.suppressions(desk.pool, account, limit=9):
+        assert (one.reason, one.by) == (f"Import of contacts from c2.csv: {said}", "postroom")
+    assert [one.verb for one in await suppressions.trail(desk.pool, account, "gone@x.example")] == ["suppress"]
+    assert (await contacts.import_contacts(desk.pool, account, out))[2] == (), "it was before"
+    await contacts.import_contacts(desk.pool, account, listed("gone@x.example", "stranger@x.example"))
+    job = await desk.submit(account, None)
+    assert {row[2] for row in await desk.query(LISTED, job.id)} == {"stays@x.example"}
+
+
 @pytest.mark.parametrize(("count", "connections", "sizes"), [(1, 4, [1]), (17, 1, [5, 5, 5, 2]), (99, 4, [7] * 14 + [1]),
                                                            (4001, 1, [1000, 1000, 1000, 1000, 1])])
 async def test_the_list_is_dealt_into_chunks_without_gap_or_overlap(

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from postroom.domain.job import Status
 from postroom.domain.preflight import FindingKind, Preflight, told
+from postroom.domain.wording import counted
 from postroom.doors.cli.terminal import (
     AccountOption,
     JsonOption,
@@ -270,8 +271,9 @@ def print_exclusions(console: Console, shown: JobReport, some: list[Exclusion]) 
     excluded = job.excluded_duplicates + job.excluded_unusable + job.excluded_suppressed
     if not excluded:
         return
-    console.print(f"\nLeft out before the count: {excluded:,} ({job.excluded_duplicates:,} duplicates, "
-                  f"{job.excluded_unusable:,} unusable addresses, {job.excluded_suppressed:,} opted out or suppressed).")
+    console.print(f"\nLeft out before the count: {excluded:,} ({counted(job.excluded_duplicates, 'duplicate')}, "
+                  f"{counted(job.excluded_unusable, 'unusable address', 'unusable addresses')}, "
+                  f"{job.excluded_suppressed:,} opted out or suppressed).")
     if not some:
         return
     rows = table("Row#", "Value", "Why")

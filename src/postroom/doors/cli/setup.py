@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from postroom.domain.table import Choices
+from postroom.domain.wording import counted
 from postroom.doors.cli.listing import (
     EmailColumnOption,
     EncodingOption,
@@ -134,13 +136,14 @@ def import_contacts(
     opted_out_rows: OptedOutOption = OptedOut.EXCLUDE,
     as_json: JsonOption = False,
 ) -> None:
-    """Take contacts from a file. An address that is known gets the new fields."""
+    """Take contacts from a file. An address that is known gets the new fields; one whose row says it is out is suppressed."""
 
     async def act(postroom: Postroom) -> tuple[int, list[tuple[int, str, str]], tuple[str, ...]]:
         account_id = await account_id_of(postroom, account)
         choices = Choices(email_column, opted_out_rows.value)
         with opened_list(file, encoding=encoding, choices=choices) as rows, bounds_of(rows) as bounded:
-            count, problems, remarks = await contacts.import_contacts(postroom.pool, account_id, rows, bounded)
+            count, problems, remarks = await contacts.import_contacts(postroom.pool, account_id, rows, bounded,
+                                                                       name=Path(file).name)
         return count, [(problem.row_no, problem.value, problem.reason) for problem in problems], remarks
 
     count, problems, remarks = with_postroom(act)
@@ -150,7 +153,7 @@ def import_contacts(
         return
     for one in remarks:
         out().print(plain(one), soft_wrap=True)
-    out().print(f"The account has {count:,} contacts now.")
+    out().print(f"The account has {counted(count, 'contact')} now.")
     if problems:
         rows = table("Row#", "Value", "Not taken, because")
         for row, value, why in problems[:PROBLEMS_SHOWN]:

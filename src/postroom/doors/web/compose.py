@@ -131,6 +131,8 @@ async def _form(door: Door, session: Session, account_id: int, fields: Mapping[s
     by_field: dict[str, list[Fault]] = defaultdict(list)
     for fault in faults:
         by_field[_place_of(fault)].append(fault)
+    if faults and not any(str(error).startswith(fault.message) for fault in faults):
+        by_field["message"].append(Fault(str(error)))  # it says more than they do: how the list was read, where nobody is left
     values: dict[str, Any] = {name: fields.get(name, "") for name in FIELDS}
     return await account_page(
         door, session, account_id, "send.html", status=STATUSES.get(type(error), 422) if error else 200, values=values,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from postroom.bounded.processes import IN_THREAD, Runs
-from postroom.domain.audience import IncomingRow
+from postroom.domain.audience import NAME_SHOWN_MAX, IncomingRow
+from postroom.domain.wording import counted
 from postroom.errors import InvalidInput, NotFound
 from postroom.flow.audience.intake import fill_intake, read_through
 from postroom.ledger.audience import contacts
@@ -14,13 +15,21 @@ from postroom.ledger.database.db import Pool
 from postroom.message.wire.address import AddressRefused, parse_address
 
 
-async def import_contacts(pool: Pool, account_id: int, rows: Iterable[IncomingRow],
-                          bounded: Runs = IN_THREAD) -> tuple[int, list[ContactProblem], tuple[str, ...]]:
-    """Takes every usable row; an address that is known gets the new fields. Returns (contacts now, rows not taken, what is
+async def import_contacts(pool: Pool, account_id: int, rows: Iterable[IncomingRow], bounded: Runs = IN_THREAD, *,
+                          name: str = "a list", by: str = "postroom") -> tuple[int, list[ContactProblem], tuple[str, ...]]:
+    """Takes every usable row of the list of that name; an address that is known gets the new fields. Whose own row says that they
+    are out is suppressed, known or not; nobody is ever mailed again by an import. Returns (contacts now, rows not taken, what is
     remarked on the list)."""
     async with read_through(bounded, account_id, rows) as listed, pool.connection() as conn, conn.transaction():
         await fill_intake(conn, await contacts.create_contact_intake(conn), listed)
-        return *await contacts.merge_contacts(conn, account_id), listed.remarks
+        source = f"Import of contacts from {name[:NAME_SHOWN_MAX]}: "
+        suppressed = await contacts.suppress_opted_out(conn, account_id, source, by=by)
+        count, problems = await contacts.merge_contacts(conn, account_id)
+    if not suppressed:
+        return count, problems, listed.remarks
+    told = (f"{counted(suppressed, 'address is', 'addresses are')} suppressed by this import, by what their own rows say: "
+            "the account does not mail them, contacts from before included.")
+    return count, problems, (*listed.remarks, told)
 
 
 async def delete_contact(pool: Pool, account_id: int, address: str) -> None:

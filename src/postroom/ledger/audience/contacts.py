@@ -35,6 +35,11 @@ async def merge_contacts(conn: Connection, account_id: int) -> tuple[int, list[C
     return await number(await conn.execute(SQL.count_contacts, {"account_id": account_id})), problems
 
 
+async def suppress_opted_out(conn: Connection, account_id: int, source: str, *, by: str) -> int:
+    """How many addresses became suppressed, each with what its row says behind the `source`."""
+    return await number(await conn.execute(SQL.suppress_opted_out, {"account_id": account_id, "source": source, "by": by}))
+
+
 async def contact_at(conn: Connection, account_id: int, position: int) -> tuple[str, str] | None:
     """(address, fields as JSON) of the contact at a position from 1 on."""
     cursor = await conn.execute(SQL.contact_at, {"account_id": account_id, "before": position - 1})

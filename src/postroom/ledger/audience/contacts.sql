@@ -19,6 +19,21 @@ SELECT %(account_id)s, address, address_key, fields FROM (
 ORDER BY row_no
 ON CONFLICT (account_id, address_key) DO UPDATE SET address = excluded.address, fields = excluded.fields
 
+-- name: suppress_opted_out
+-- Whose own row says that they are out: they may be contacts from before. The first row that says so is the reason. An import never
+-- lifts anything.
+WITH said AS (
+    SELECT DISTINCT ON (address_key) address_key, %(source)s::text || problem AS reason FROM contact_intake
+    WHERE problem IS NOT NULL AND address_key <> '' ORDER BY address_key, row_no),
+added AS (
+    INSERT INTO suppression (account_id, address_key, reason, by)
+    SELECT %(account_id)s, address_key, reason, %(by)s FROM said
+    ON CONFLICT (account_id, address_key) DO NOTHING RETURNING address_key, reason),
+told AS (
+    INSERT INTO suppression_event (account_id, address_key, verb, by, reason)
+    SELECT %(account_id)s, address_key, 'suppress', %(by)s, reason FROM added)
+SELECT count(*) FROM added
+
 -- name: contact_problems
 -- The rows that were not taken, with the reason.
 SELECT row_no, address AS value, problem AS reason FROM contact_intake WHERE problem IS NOT NULL ORDER BY row_no LIMIT 100
