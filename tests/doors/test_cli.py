@@ -508,6 +508,17 @@ async def test_the_gate_is_asked_in_the_terminal_and_takes_only_the_exact_count(
     assert stage.sandbox.accepted == 2
 
 
+async def test_the_gate_of_one_recipient_asks_in_the_singular(
+        stage: Stage, home: Path, files, url_settings: dict[str, str]) -> None:
+    await stage.account(threshold=1)
+    arguments = ("send", files("list.csv", "email,name\na@b.example,A\n"), *MESSAGE, "--text", files("text.txt", "Hello\n"))
+    async with stage.worker(), in_terminal(home, *arguments, **url_settings) as terminal:
+        await terminal.until("Type 1 to approve sending to exactly 1 recipient, c to cancel")
+        await terminal.until("Approve")
+        terminal.type("\n")
+        assert await terminal.ended() == 1
+
+
 async def test_ctrl_c_leaves_the_job_running_and_says_how_to_stop_it(
         stage: Stage, home: Path, files, url_settings: dict[str, str]) -> None:
     account = await stage.account()

@@ -263,6 +263,16 @@ async def test_without_an_account_the_first_page_says_how_to_make_one(site):
     assert "postroom account create" in answer.text
 
 
+async def test_a_form_that_comes_after_the_session_is_told_that_nothing_was_done_and_what_was_written_is_kept(site):
+    account_id, client = await site.account(), site.client()
+    for path in (f"/accounts/{account_id}/send", f"/accounts/{account_id}/opt-outs"):
+        answer = await client.post(path, data={"subject": "Spring"})
+        assert (answer.status_code, "nothing was done" in answer.text, "what you wrote is still there" in answer.text) == (
+            401, True, True)
+    assert "what you wrote" not in (await client.get(f"/accounts/{account_id}/send")).text
+    assert "what you wrote" not in (await client.post("/sign-out")).text
+
+
 async def test_signing_out_ends_the_session_in_this_browser(site):
     await site.account()
     operator = await site.operator()

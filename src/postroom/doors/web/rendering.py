@@ -142,7 +142,7 @@ def install_troubles(app: FastAPI) -> None:
 
 
 async def _sign_in_needed(request: Request, error: Exception) -> Response:
-    return page("sign_in.html", status=401)
+    return page("sign_in.html", status=401, wrote=request.method == "POST" and request.url.path != "/sign-out")
 
 
 async def _forged(request: Request, error: Exception) -> Response:
