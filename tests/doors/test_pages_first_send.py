@@ -213,7 +213,7 @@ async def test_the_look_says_where_not_everybody_gets_it(context: BrowserContext
     somebody = {**listed(3), "buffer": b"email,name\nann@list.example,Ann\nbob@list.example,\n"}
     await tab.get_by_label("File", exact=True).set_input_files(somebody)
     await button(tab, LOOK).click()
-    await expect(tab.locator(".gate .note")).to_contain_text("Not everybody gets it")
+    await expect(tab.locator(".gate .note")).to_contain_text("Not everybody gets it: 1 of them will be Failed")
     await expect(button(tab, "Send to 2 recipients")).to_be_enabled()
 
 
