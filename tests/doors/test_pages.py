@@ -251,7 +251,7 @@ async def test_a_bug_is_a_page_that_tells_nothing(site, monkeypatch):
         raise RuntimeError("secret detail")
 
     account_id = await site.account()
-    monkeypatch.setattr(pages, "history", broken)
+    monkeypatch.setattr(pages, "reports", broken)
     answer = await (await site.operator()).get(f"/accounts/{account_id}/jobs")
     assert answer.status_code == 500
     assert "Something went wrong" in answer.text
