@@ -90,7 +90,17 @@ def test_a_file_or_a_broken_link_in_its_place_is_no_home(place: Path) -> None:
     ("POSTROOM_ALLOWED_NETWORK", "Is POSTROOM_ALLOWED_NETWORKS meant?"),
     ("POSTROOM_DATABASEURL", "Is POSTROOM_DATABASE_URL meant?"),
     ("POSTROOM_COLOUR", "postroom settings lists those that there are."),
+    ("POSTROM_HOME", "Is POSTROOM_HOME meant?"),
+    ("POSTROOMHOME", "Is POSTROOM_HOME meant?"),
+    ("POSTROMHOME", "Is POSTROOM_HOME meant?"),
+    ("PSOTROOM_WORKRES", "Is POSTROOM_WORKERS meant?"),
+    ("POSTROOMS_COLOUR", "postroom settings lists those that there are."),
 ])
 def test_a_variable_that_is_no_setting_is_named_with_the_nearest(name: str, hint: str) -> None:
     [told] = misspelt({name: "1", "POSTROOM_HOST": "::", "PATH": "/bin"})
     assert told == f"{name} is no setting, and does nothing. {hint}"
+
+
+def test_the_settings_of_other_programs_are_none_of_ours() -> None:
+    others = ("HOME", "HOST", "_", "POSTGRES_HOST", "POSTGRES_PORT", "POSTGRES_USER", "POSTFIX_HOME", "MAILROOM_HOST")
+    assert misspelt(dict.fromkeys(others, "1")) == []

@@ -22,7 +22,7 @@ from postroom.errors import InvalidInput
 PREFIX = "POSTROOM_"
 LOCAL_HOME = ".postroom"  # where every home was by default once: in the directory of the start
 SYSTEM_HOME = Path("/var/lib/postroom/home")
-NEAR = 0.7  # of difflib's ratio
+NEAR, VERY_NEAR = 0.7, 0.85  # of difflib's ratio
 CHECKOUT = Path(__file__).parents[2]  # where this is one
 SECRETS = frozenset({"database_url", "secret_key"})
 
@@ -139,12 +139,15 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
 
 
 def misspelt(environ: Mapping[str, str] = os.environ) -> list[str]:
-    """A sentence on each variable that looks like a setting and is none."""
-    told = []
-    for name in sorted(environ):
-        if name.upper().startswith(PREFIX) and name not in map(variable, Settings.__struct_fields__):
-            near = difflib.get_close_matches(name[len(PREFIX):].lower(), Settings.__struct_fields__, 1, NEAR)
-            hint = f"Is {variable(near[0])} meant?" if near else "postroom settings lists those that there are."
+    """A sentence on each variable that looks like a setting and is none, by its beginning or as a whole."""
+    told, settings = [], [variable(name) for name in Settings.__struct_fields__]
+    for name in sorted(environ.keys() - set(settings)):
+        begins, _, rest = name.upper().partition("_")
+        is_ours = bool(difflib.get_close_matches(begins, [PREFIX.rstrip("_")], 1, VERY_NEAR))
+        near = [variable(one) for one in difflib.get_close_matches(rest.lower(), Settings.__struct_fields__, 1, NEAR)
+                ] if is_ours else difflib.get_close_matches(name.upper(), settings, 1, VERY_NEAR)
+        if is_ours or near or begins.startswith(PREFIX.rstrip("_")):
+            hint = f"Is {near[0]} meant?" if near else "postroom settings lists those that there are."
             told.append(f"{name} is no setting, and does nothing. {hint}")
     return told
 

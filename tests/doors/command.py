@@ -142,6 +142,9 @@ class Terminal:
                 self._more.clear()
                 await self._more.wait()
 
+    def signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
     async def ended(self) -> int:
         async with asyncio.timeout(PATIENCE_S):
             return await self._process.wait()

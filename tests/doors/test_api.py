@@ -17,7 +17,7 @@ JOB_KEYS = [
     "excluded", "queue_position", "queue", "created_at", "created_by", "approved_by", "approved_at", "started_at", "ended_at",
     "subject", "digest", "per_second", "seconds_left", "field_policy", "preflight",
     "limit_per_s", "slowed_to_per_s", "slowed_because", "retries_until", "waits_for",
-    "paused", "alarm", "continues", "continued_by", "contradictions"]
+    "paused", "alarm", "continues", "continued_by", "corrects", "corrected_by", "contradictions"]
 RECIPIENT_KEYS = ["position", "row", "email", "fields", "state", "reason", "code", "enhanced_code", "reply", "evidence",
                   "attempts", "at"]
 

@@ -63,6 +63,18 @@ async def test_the_rest_is_continued_by_a_new_job_and_both_name_each_other(site)
     assert (other.status_code, other.json()["errors"][0]["header"]) == (422, "Idempotency-Key")
 
 
+async def test_what_was_changed_before_it_was_sent_is_not_continued_and_both_jobs_name_each_other(site, stage):
+    account_id = await site.account()
+    api = await site.api(account_id)
+    job = await stage.checked(account_id, 3, waits_at_gate=True)
+    await api.put(f"/jobs/{job.id}/cancellation")
+    made = await stage.submit(account_id, 3, waits_at_gate=True, corrects=job.id)
+    assert (await api.get(f"/jobs/{job.id}")).json()["corrected_by"] == made.id
+    assert (await api.get(f"/jobs/{made.id}")).json()["corrects"] == job.id
+    refused = await api.post(f"/jobs/{job.id}/continuation", json={"which": "unsent"})
+    assert (refused.status_code, refused.json()["job_id"]) == (409, made.id)
+
+
 async def test_unconfirmed_recipients_are_listed_with_what_is_known_of_them_and_settled(site):
     account_id = await site.account()
     api, job_id = await site.api(account_id), await doubted(site, account_id)

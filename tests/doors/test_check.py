@@ -82,6 +82,14 @@ async def test_a_misspelt_setting_is_named(home: Path) -> None:
         "warning", "POSTROOM_WORKRES is no setting, and does nothing. Is POSTROOM_WORKERS meant?")
 
 
+async def test_every_command_that_opens_an_installation_names_a_misspelt_setting_beside_its_output(home: Path) -> None:
+    told = "POSTROM_WORKRES is no setting, and does nothing. Is POSTROOM_WORKERS meant?"
+    for command in (["account", "list", "--json"], ["migrate"]):
+        ended = await postroom(home, *command, POSTROM_WORKRES="3")
+        assert (ended.status, ended.err.count(told), told in ended.out) == (0, 1, False)
+        assert "is no setting" not in (await postroom(home, *command)).err
+
+
 async def test_jobs_that_postroom_paused_by_itself_are_named_with_what_to_do(stage: Stage, cli) -> None:
     account = await stage.account("Club")
     doubted, both, by_hand, over = [(await stage.submit(account, 3)).id for _ in range(4)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import signal
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,7 +29,7 @@ from postroom.gateway.sandbox.server import Sandbox
 from postroom.gateway.session import GatewayRefused, open_session
 from stage import Stage
 
-from .command import Ended, environment, free_port, here, in_terminal, postroom
+from .command import Ended, environment, free_port, here, in_terminal, is_alive, postroom
 from .serving import PNG
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -518,6 +519,17 @@ async def test_the_gate_is_asked_in_the_terminal_and_takes_only_the_exact_count(
     assert stage.sandbox.accepted == 2
 
 
+async def test_the_gate_of_one_recipient_asks_in_the_singular(
+        stage: Stage, home: Path, files, url_settings: dict[str, str]) -> None:
+    await stage.account(threshold=1)
+    arguments = ("send", files("list.csv", "email,name\na@b.example,A\n"), *MESSAGE, "--text", files("text.txt", "Hello\n"))
+    async with stage.worker(), in_terminal(home, *arguments, **url_settings) as terminal:
+        await terminal.until("Type 1 to approve sending to exactly 1 recipient, c to cancel")
+        await terminal.until("Approve")
+        terminal.type("\n")
+        assert await terminal.ended() == 1
+
+
 async def test_ctrl_c_leaves_the_job_running_and_says_how_to_stop_it(
         stage: Stage, home: Path, files, url_settings: dict[str, str]) -> None:
     account = await stage.account()
@@ -530,3 +542,17 @@ async def test_ctrl_c_leaves_the_job_running_and_says_how_to_stop_it(
         assert "postroom jobs cancel" in terminal.said
     [job] = await report.history(stage.pool, account)
     assert job.status is Status.SENDING
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+async def test_a_signal_that_ends_a_watching_send_stops_the_database_of_its_own(
+        home: Path, files, number: signal.Signals) -> None:
+    assert (await postroom(home, "account", "create", "Club")).status == 0
+    assert (await postroom(home, "gateway", "create", "--host", "127.0.0.1", "--port", "25", "--security", "none")).status == 0
+    async with in_terminal(home, "send", files("list.csv", "email,name\na@list.example,A\n"), *MESSAGE, "--text",
+                           files("text.txt", "Hello\n")) as terminal:
+        await terminal.until("unsent 1")
+        postmaster = int((home / "pgdata" / "postmaster.pid").read_text().split()[0])
+        terminal.signal(number)
+        assert await terminal.ended() == 130
+    assert not is_alive(postmaster)

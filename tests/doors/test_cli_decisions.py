@@ -50,6 +50,16 @@ async def test_the_rest_is_continued_and_both_jobs_say_so(stage: Stage, cli) -> 
     assert f"It continues what job {job.id} left unsent." in (await cli("jobs", "show", str(made["id"]))).out
 
 
+async def test_what_was_changed_before_it_was_sent_is_continued_by_no_command_and_both_jobs_say_why(stage: Stage, cli) -> None:
+    account = await stage.account(port=25)
+    job = await stage.checked(account, 3, waits_at_gate=True)
+    await finish.cancel_at_gate(stage.pool, account, job.id, by="boss", note="Changed before it was sent.")
+    made = await stage.submit(account, 3, waits_at_gate=True, corrects=job.id)
+    one_sentence(await cli("jobs", "continue", str(job.id)), f"job {made.id} took its place")
+    assert f"Job {made.id} took its place." in (await cli("jobs", "show", str(job.id))).out
+    assert f"It takes the place of job {job.id}" in (await cli("jobs", "show", str(made.id))).out
+
+
 async def test_doubts_are_settled_singly_and_all_at_once_with_the_warning(stage: Stage, cli) -> None:
     job = await doubted(stage)
     ended = await cli("jobs", "settle", str(job.id), "--assume-sent", "--position", "1", "--position", "3")

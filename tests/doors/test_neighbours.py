@@ -116,7 +116,7 @@ async def test_a_template_without_end_is_ended_and_said(bounded):
 async def test_a_body_that_comes_too_slowly_is_refused(site, monkeypatch):
     monkeypatch.setattr(limits, "BODY_S", 0.3)
     async with asyncio.timeout(30), connected(site) as (reader, writer):
-        writer.write(b"POST /u/x HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\na")
+        writer.write(b"POST /sign-out HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\na")
         assert (await reader.readline()).startswith(b"HTTP/1.1 408")
 
 

@@ -12,7 +12,7 @@ from playwright.async_api import Browser, BrowserContext, Page, expect
 from contest import book_first, comes_to_light
 from postroom.domain.outcome import Evidence, Kind, Outcome
 from postroom.flow.job.finish import cancel
-from postroom.flow.job.pause import pause
+from postroom.flow.job.pause import pause, resume
 from postroom.flow.job.report import recipient_page, report
 from postroom.flow.job.settlement import settle
 from postroom.ledger.delivery import audit
@@ -174,6 +174,22 @@ async def test_a_job_that_is_paused_at_the_gate_says_so_and_is_queued_paused(sit
     await expect(page.locator(".badge")).to_have_text(["Queued", "Paused"])
     await button(page, "Resume (3 unsent)").click()
     await expect(page.locator(".badge")).to_have_text(["Sending"])
+
+
+async def test_a_job_behind_a_paused_one_says_what_it_waits_for_and_hears_when_that_goes_on(site, stage, page):
+    account_id = await stage.account(port=25)
+    active, queued = await stage.submit(account_id, 3), await stage.submit(account_id, 3)
+    await pause(site.pool, account_id, active.id, by="key website")
+    await page.goto(f"{site.url}/accounts/{account_id}/jobs")
+    await expect(page.locator("tbody .condition")).to_have_text("Waits for one that stands still")
+    await shots(page, "history-behind-a-paused-one")
+    await page.goto(address(site, queued))
+    await expect(page.locator(".sentence")).to_contain_text(f"It waits for job {active.id}, which is paused.")
+    await expect(page.locator(".queue")).to_contain_text("(Sending, but it is paused)")
+    await shots(page, "behind-a-paused-one")
+    await resume(site.pool, account_id, active.id, by="key website")
+    await expect(page.locator(".sentence")).to_contain_text("Sending will start automatically when the current send finishes.")
+    await expect(page.locator(".condition")).to_have_count(0)
 
 
 @pytest.mark.parametrize(("which", "label", "count"), [("unsent", "Continue the rest (5 unsent)", 5),

@@ -169,6 +169,11 @@ async def test_a_slip_that_the_look_shows_is_corrected_with_all_that_was_written
     tab = await signed_in(context, site)
     await fill_in(tab, 3, **{"Plain text": "Hello {{ nmae }}", "Reply to": "office@club.example", "From: name": "The Club"})
     await tab.get_by_label("A merge field is blank").select_option("blank")
+    await tab.get_by_text("Header fields of your own").click()
+    await tab.get_by_label("One on each line").fill("X-Campaign: spring\nX-Season: 2")
+    await tab.get_by_label("Encoding").select_option("cp1252")
+    await tab.get_by_label("Column of the addresses").fill("email")
+    await tab.get_by_label("Rows that say so themselves").select_option("send")
     await button(tab, LOOK).click()
     [slip] = await history(stage.pool, account)
     await stage.check(slip)
@@ -179,7 +184,9 @@ async def test_a_slip_that_the_look_shows_is_corrected_with_all_that_was_written
     await button(tab, "Change it").click()
     for label, value in (("Subject", "Spring"), ("From: address", "news@club.example"), ("From: name", "The Club"),
                          ("Reply to", "office@club.example"), ("Plain text", "Hello {{ nmae }}"),
-                         ("A merge field is blank", "blank")):
+                         ("A merge field is blank", "blank"), ("One on each line", "X-Campaign: spring\nX-Season: 2"),
+                         ("Encoding", "cp1252"), ("Column of the addresses", "email"),
+                         ("Rows that say so themselves", "send")):
         await expect(tab.get_by_label(label)).to_have_value(value)
     assert [(one.status, one.reason) for one in await history(stage.pool, account)] == [
         ("cancelled", "Changed before it was sent.")]
@@ -193,6 +200,10 @@ async def test_a_slip_that_the_look_shows_is_corrected_with_all_that_was_written
     await tab.reload()
     await expect(tab.locator("main")).to_contain_text(f"The list is that of job {slip.id}")
     await expect(button(tab, "Approve and send to 3 recipients")).to_be_enabled()
+    await tab.get_by_role("link", name=f"job {slip.id}").click()
+    await expect(tab.locator(".progress")).to_contain_text(f"changed before it was sent: job {corrected.id} took its place")
+    await expect(tab.get_by_role("button", name="Continue the rest")).to_have_count(0)
+    await shot(tab, "changed")
 
 
 async def test_the_look_says_where_not_everybody_gets_it(context: BrowserContext, site: Site, stage: Stage):
@@ -202,7 +213,7 @@ async def test_the_look_says_where_not_everybody_gets_it(context: BrowserContext
     somebody = {**listed(3), "buffer": b"email,name\nann@list.example,Ann\nbob@list.example,\n"}
     await tab.get_by_label("File", exact=True).set_input_files(somebody)
     await button(tab, LOOK).click()
-    await expect(tab.locator(".gate .note")).to_contain_text("Not everybody gets it")
+    await expect(tab.locator(".gate .note")).to_contain_text("Not everybody gets it: 1 of them will be Failed")
     await expect(button(tab, "Send to 2 recipients")).to_be_enabled()
 
 

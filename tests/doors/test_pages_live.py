@@ -189,3 +189,19 @@ async def test_a_message_is_sent_from_the_form_to_the_gate_without_scripts(site,
     await tab.get_by_role("link", name="History").click()
     await shot(tab, "history")
     await context.close()
+
+
+async def test_who_signs_out_in_another_tab_is_told_so_and_led_to_sign_in_and_the_page_goes_on_after_that(page, site, stage):
+    account_id = await stage.account(port=25)
+    for job in (await stage.submit(account_id, 3), await stage.submit(account_id, 200)):
+        await page.goto(f"{site.url}/accounts/{account_id}/jobs/{job.id}")
+        other = await page.context.new_page()
+        await other.goto(page.url)
+        await other.get_by_role("button", name="Sign out").click()
+        await expect(page.get_by_text("You are signed out, so this page stands still.")).to_be_visible(timeout=15_000)
+        await expect(page.get_by_text("The connection was lost")).to_be_hidden()
+        await shot(page, f"signed-out-{job.status.value}")
+        await page.get_by_role("link", name="Sign in").click()
+        await expect(page.get_by_text("postroom sign-in")).to_be_visible()
+        await page.goto(await site.link())
+        await other.close()

@@ -90,6 +90,8 @@ TRANSITIONS = (
 )
 
 QUEUE_SENTENCE = "Your send is queued. Sending will start automatically when the current send finishes."
+HELD_UP = {"paused": "is paused", "gateway": "waits for its gateway", "quota": "waits for its gateway's quota",
+           "journal": "waits for the journal of a worker that died"}  # a job, by what does it
 
 
 def needs_approval(recipient_count: int, approval_threshold: int) -> bool:

@@ -5,6 +5,8 @@
     its place     each account, with all its keys, each session and each address has a few requests at work at once; the others
                   wait, and too many are refused
 
+What comes to a way out (`/u/`) acts whatever its body is: that is thrown away, within the same bounds.
+
 A request that is refused for its size is read on a little and thrown away, whoever refuses it, so that its sender gets to see the
 answer.
 """
@@ -38,6 +40,7 @@ READ_ON_BYTES_MAX, READ_ON_S = 8 * 2**20, 5.0
 # who is not signed in may choose the end of another one, such as /u/send.
 TAKES_A_LIST = re.compile(r"/api/v1/(?:jobs|previews)|/accounts/[0-9]+/send(?:/preview)?")
 NAMES_POSITIONS = re.compile(r"/(?:api/v1|accounts/[0-9]+)/jobs/[0-9]+/settlements")
+IS_A_WAY_OUT = re.compile(r"/u/[^/]+")
 IS_A_STREAM = re.compile(r"/(?:api/v1|accounts/[0-9]+)/jobs/[0-9]+/events")
 BODY_S = 10.0  # for any body, and more for each octet of it
 BODY_OCTETS_PER_S = 16 * 1024  # slower than any line that people send lists by
@@ -70,13 +73,18 @@ class BodyLimit:
         declared = dict(scope["headers"]).get(b"content-length", b"")
         body = _Body(receive, self._bytes_max(scope), int(declared) if declared.isdigit() else 0)
 
+        taken: Receive = body.counted
+        if scope["method"] == "POST" and IS_A_WAY_OUT.fullmatch(scope["path"]):
+            await body.read_on()
+            taken = _again([{"type": "http.request"}], receive)
+
         async def answered(message: Message) -> None:
             if message["type"] == "http.response.start" and message["status"] == 413:
                 await body.read_on()
             for piece in _in_pieces(message):
                 await send(piece)
 
-        await self._app(scope, body.counted, answered)
+        await self._app(scope, taken, answered)
 
     def _bytes_max(self, scope: Scope) -> int:
         if takes_a_list(scope):
@@ -101,7 +109,7 @@ class _Body:
         return message
 
     async def read_on(self) -> None:
-        """A sender that is cut off while it writes never reads the answer."""
+        """Throws it away, most of it: a sender that is cut off while it writes never reads the answer."""
         enough = self._received + READ_ON_BYTES_MAX
         with suppress(HTTPException, TimeoutError):
             async with asyncio.timeout(READ_ON_S):
@@ -243,6 +251,10 @@ async def _whole_body(receive: Receive) -> Receive:
     messages = [await receive()]
     while messages[-1].get("more_body", False):
         messages.append(await receive())
+    return _again(messages, receive)
+
+
+def _again(messages: list[Message], receive: Receive) -> Receive:
     waiting = iter(messages)
 
     async def again() -> Message:

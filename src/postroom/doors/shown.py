@@ -25,7 +25,8 @@ JOB_EXAMPLE: dict[str, Any] = {
     "approved_at": "2026-03-01T09:02:11Z", "started_at": "2026-03-01T09:02:11Z", "ended_at": None, "subject": "Spring courses",
     "digest": "9f2c1e" + "0" * 58, "per_second": 412.5, "seconds_left": 2.9, "field_policy": "fail", "preflight": None,
     "limit_per_s": 500.0, "slowed_to_per_s": None, "slowed_because": None, "retries_until": None, "waits_for": None,
-    "paused": None, "alarm": None, "continues": {"job": 5, "which": "unsent"}, "continued_by": [], "contradictions": []}
+    "paused": None, "alarm": None, "continues": {"job": 5, "which": "unsent"}, "continued_by": [],
+    "corrects": None, "corrected_by": None, "contradictions": []}
 PREFLIGHT_EXAMPLE: dict[str, Any] = {
     "policy": "fail", "to_check": 4990, "checked": 4990, "can_be_approved": True, "findings": [{
         "kind": "blank_field", "about": "first_name", "told": "The field “first_name” is blank.", "effect": "fail",
@@ -144,11 +145,13 @@ class Job(BaseModel):
     retries_until: Annotated[datetime | None, Field(description="While only retries are left: when they are given up.")]
     waits_for: Annotated[str | None, Field(description=(
         "What holds it up though nobody paused it: gateway, quota (of the gateway's day), journal (of a worker that died), "
-        "worker (none is running) or time (`not_before`)."))]
+        "worker (none is running), time (`not_before`) or job (one before it that is held up itself)."))]
     paused: Annotated[Paused | None, Field(description="While it is paused, in any status that is not over.")]
     alarm: Annotated[str | None, Field(description="Set where a recount found its numbers wrong: what was found.")]
     continues: Annotated[Rest | None, Field(description="The job whose rest it sends.")]
     continued_by: Annotated[list[Rest], Field(description="The jobs that send its rest.")]
+    corrects: Annotated[int | None, Field(description="The job that was changed before it was sent, whose place it takes.")]
+    corrected_by: Annotated[int | None, Field(description="The job that took its place: its rest is continued nowhere else.")]
     contradictions: Annotated[list[str], Field(description="What came to light against a person's word, and what can be done.")]
 
 
@@ -225,6 +228,7 @@ def job_shown(report: JobReport) -> Job:
         preflight=preflight_shown(report.preflight) if report.preflight else None, paused=_paused_shown(job), alarm=job.alarm,
         continues=None if job.continues is None else Rest(job=job.continues, which=str(job.continued_class)),
         continued_by=[Rest(job=one.id, which=one.which) for one in report.continued_by],
+        corrects=report.correction.corrects, corrected_by=report.correction.corrected_by,
         contradictions=list(report.contradictions))
 
 

@@ -14,7 +14,7 @@ from postroom.errors import InvalidInput, NotFound
 from postroom.flow.audience.suppressions import suppress
 from postroom.flow.job import finish, report
 from postroom.flow.job.approve import approve
-from postroom.flow.job.pause import pause
+from postroom.flow.job.pause import pause, resume
 from postroom.gateway.sandbox.script import Refusal, Script
 from postroom.ledger.job import jobs
 from proofs.races import all_sent
@@ -43,6 +43,13 @@ async def test_each_status_has_a_sentence_that_says_why_nothing_moves(stage: Sta
     async with stage.pool.connection() as conn:
         await jobs.set_condition(conn, account, active.id, "gateway", reason="The gateway is away.", delay_s=60)
     assert (await sentence(active.id)).startswith("The gateway is away. Trying again at ")
+    behind = f"Your send is queued. It waits for job {active.id}, which"
+    assert await sentence(queued.id) == f"{behind} waits for its gateway. Position 1 in the queue."
+    await pause(stage.pool, account, active.id, by="boss")
+    assert await sentence(queued.id) == f"{behind} is paused. Position 1 in the queue."
+    told = {one.job.id: one.waits_for for one in await report.reports(stage.pool, account)}
+    assert (told[queued.id], told[scheduled.id]) == ("job", "time")
+    await resume(stage.pool, account, active.id, by="boss")
     await finish.fail(stage.pool, account, doomed.id, reason="The gateway never came.")
     assert await sentence(doomed.id) == "Stopped: The gateway never came. 30 recipients were not sent and stay unsent."
     await finish.cancel(stage.pool, account, waiting.id, by="boss", note="a slip")

@@ -226,7 +226,7 @@ FROZEN = {
     "recipient_count": "recipient_count + 1", "excluded_duplicates": "1", "excluded_unusable": "1", "excluded_suppressed": "1",
     "lanes": "lanes + 1", "approval_threshold": "1000", "digest": "sha256('x')", "message_key": "'x'", "created_by": "'x'",
     "bodies": "'[]'", "identity": "'[]'", "dkim_keys": "'{1}'", "field_policy": "'fail'",
-    "continues": "id", "continued_class": "'unsent'",
+    "continues": "id", "continued_class": "'unsent'", "corrects": "id", "read_as": "'[]'",
     "created_at": "now() - interval '1 day'", "created_in": "pg_current_xact_id()", "account_id": "account_id + 1"}
 MOVING = {"id", "status", "approved_digest", "queue_no", "not_before", "started_at", "ended_at", "moved_by", "reason"}
 

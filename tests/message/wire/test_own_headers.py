@@ -33,7 +33,8 @@ def test_what_providers_and_readers_know_and_what_is_ones_own_may_be_used(name: 
         "Feedback-ID", "MIME-Version", "Content-Type", "Content-Transfer-Encoding", "X-Postroom-Job")),
     *((name, "who gets the message") for name in (
         "Cc", "bcc", "X-Bcc", "Resent-To", "Apparently-To", "X-RCPT-TO", "X-Envelope-To", "X-MC-BccAddress",
-        "X-MC-PreserveRecipients", "X-Mailgun-Recipient-Variables")),
+        "X-MC-PreserveRecipients", "X-Mailgun-Recipient-Variables", "X-SendGrid-Bcc", "X-ElasticEmail-To", "X-Gateway-CC", "X-To",
+        "X-AddBcc", "X-Gateway-Recipients", "X-Gateway-Rcpt-Add")),
     *((name, "who the message is from") for name in (
         "Sender", "Return-Path", "Errors-To", "X-Sender", "Disposition-Notification-To", "X-SES-SOURCE-ARN",
         "X-SES-RETURN-PATH-ARN", "X-MC-SigningDomain")),
@@ -41,7 +42,8 @@ def test_what_providers_and_readers_know_and_what_is_ones_own_may_be_used(name: 
         "Received", "DKIM-Signature", "ARC-Seal", "Authentication-Results", "Delivered-To", "X-Original-To", "X-Received")),
     *((name, "its prefix belongs to a provider") for name in (
         "X-Mailgun-Drop-Message", "X-Mailgun-Deliver-By", "X-MC-Template", "X-MJ-TemplateID", "X-Mailjet-DeduplicateCampaign",
-        "X-Sib-Sandbox", "X-SES-LIST-MANAGEMENT-OPTIONS", "X-PM-KeepID", "X-PM-Metadata-", "X-MS-Exchange-Organization-SCL")),
+        "X-Sib-Sandbox", "X-SES-LIST-MANAGEMENT-OPTIONS", "X-SendGrid-Send-At", "X-ElasticEmail-Settings",
+        "X-PM-KeepID", "X-PM-Metadata-", "X-MS-Exchange-Organization-SCL")),
     ("X-Unsubscribe-Web", "postroom account set"),
     ("Received-SPF", "servers on the way"), ("Expires", "begins with X-"), ("Subject ", "letters, digits and hyphens"),
     ("", "letters, digits and hyphens"), ("X:Y", "letters, digits and hyphens"), ("X-Ä", "letters, digits and hyphens"),

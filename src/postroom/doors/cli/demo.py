@@ -25,6 +25,7 @@ import typer
 
 from postroom.config import Settings, read_settings
 from postroom.domain.job import Status
+from postroom.domain.wording import counted
 from postroom.doors import wiring
 from postroom.doors.cli.jobs import print_exclusions, print_findings
 from postroom.doors.cli.listing import opened_list
@@ -85,7 +86,7 @@ async def _demo(settings: Settings, auto: bool, recipients_file: Path | None, sc
     err().print("Starting a database, the workers and a sandbox gateway ...")
     async with _stage(settings, stop, recipients_file, answers, from_the_start=auto) as stage:
         console, job = out(), stage.told.job
-        console.print(f"Job {job.id}: {job.recipient_count:,} recipients.", style="bold")
+        console.print(f"Job {job.id}: {counted(job.recipient_count, 'recipient')}.", style="bold")
         print_exclusions(console, stage.told, [])
         path = f"/accounts/{job.account_id}/jobs/{job.id}"
         console.print(f"\nOpen this page: {await way_in(stage.running, path)}", soft_wrap=True)

@@ -239,6 +239,11 @@ def print_links(console: Console, shown: JobReport) -> None:
                               soft_wrap=True)
     if job.continues is not None:
         console.print(f"It continues what job {job.continues} left {job.continued_class}.", soft_wrap=True)
+    if shown.correction.corrects is not None:
+        console.print(f"It takes the place of job {shown.correction.corrects}, which was changed before it was sent.",
+                      soft_wrap=True)
+    if shown.correction.corrected_by is not None:
+        console.print(f"Job {shown.correction.corrected_by} took its place.", soft_wrap=True)
     for one in shown.continued_by:
         console.print(f"Job {one.id} continues what it left {one.which}.", soft_wrap=True)
 

@@ -1,6 +1,7 @@
 """The command `postroom`: its groups, and how its errors are told.
 
-Exit status: 0 done; 1 it could not be done, or a job did not complete; 2 the command or its input is wrong; 130 Ctrl-C.
+Exit status: 0 done; 1 it could not be done, or a job did not complete; 2 the command or its input is wrong; 130 Ctrl-C, SIGTERM
+or a closed terminal.
 An error is one sentence on standard error, with the rows and columns where there are some; never a traceback.
 """
 

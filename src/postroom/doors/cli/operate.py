@@ -18,7 +18,18 @@ from postroom.config import SECRETS, Settings, as_markdown, described, read_sett
 from postroom.domain.checking import Finding, Level
 from postroom.doors import logs, supervisor, wiring
 from postroom.doors.check import check_all
-from postroom.doors.cli.terminal import JsonOption, actor, err, out, plain, print_json, say_home, table, with_postroom
+from postroom.doors.cli.terminal import (
+    JsonOption,
+    actor,
+    err,
+    out,
+    plain,
+    print_json,
+    say_home,
+    say_misspelt,
+    table,
+    with_postroom,
+)
 from postroom.doors.process import run
 from postroom.doors.supervisor import Installation
 from postroom.doors.wiring import Postroom
@@ -153,6 +164,7 @@ def settings(
 
 def migrate(as_json: JsonOption = False) -> None:
     """Bring the database to this version. `serve` and `worker` do the same at their start; several at once are safe."""
+    say_misspelt()
     applied = run(wiring.migrate_database(read_settings()))
     if as_json:
         print_json({"applied": applied})
@@ -167,6 +179,7 @@ def trust_database(as_json: JsonOption = False) -> None:
     job: what an old copy lacks would be sent again. Those jobs go on by this. A job that a person paused, or whose numbers do not
     add up, stays paused.
     """
+    say_misspelt()
     resumed = run(wiring.trust_database(read_settings(), by=actor()))
     if as_json:
         print_json({"resumed": [job_id for _, job_id in resumed]})

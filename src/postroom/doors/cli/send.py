@@ -183,8 +183,9 @@ def _pass_the_gate(account_id: int, told: JobReport, approve_it: bool, *, can_as
         await finish.cancel(postroom.pool, account_id, job.id, by=actor(), note="Not approved at the gate.")
 
     if not approve_it:
-        err().print(f"\nNothing is sent yet. Type {job.recipient_count} to approve sending to exactly {job.recipient_count:,} "
-                    "recipients, c to cancel the job, or anything else to decide later.", soft_wrap=True)
+        err().print(f"\nNothing is sent yet. Type {job.recipient_count} to approve sending to exactly "
+                    f"{counted(job.recipient_count, 'recipient')}, c to cancel the job, or anything else to decide "
+                    "later.", soft_wrap=True)
         try:
             answer = str(typer.prompt("Approve", default="later", err=True)).strip().replace(",", "")
         except typer.Abort:  # Ctrl-C or the end of the input

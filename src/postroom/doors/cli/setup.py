@@ -56,7 +56,7 @@ def create_account(
         print_json(_account_shown(made))
     else:
         out().print(f"Account {plain(made.name)} is there. "
-                    f"Sends to {made.approval_threshold:,} recipients or more wait for approval.")
+                    f"Sends to {counted(made.approval_threshold, 'recipient')} or more wait for approval.")
 
 
 @account_app.command("list")

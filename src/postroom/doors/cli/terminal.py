@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import getpass
 import json
+import signal
 import sys
+import threading
 import unicodedata
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -65,6 +67,7 @@ def with_postroom(act: Callable[[Postroom], Awaitable[Result]]) -> Result:
     Raises PostroomError, Interrupted.
     """
     settings = read_settings()
+    say_misspelt()
     if not wiring.has_database(settings):
         err().print(f"There is no installation yet, and this makes one. {home.told(find_home())}", soft_wrap=True)
 
@@ -74,15 +77,30 @@ def with_postroom(act: Callable[[Postroom], Awaitable[Result]]) -> Result:
                 postroom = await open_parts.enter_async_context(wiring.opened(settings, name="cli", connections=CONNECTIONS))
             return await act(postroom)
 
+    _end_as_by_ctrl_c()
     try:
         return run(main())
     except KeyboardInterrupt:
         raise Interrupted from None
 
 
+def _end_as_by_ctrl_c() -> None:
+    """SIGTERM, and a terminal that goes away, unless that is ignored: the last who uses the embedded database stops it."""
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is signal.SIG_DFL:
+                signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
+
+
 def say_home(settings: Settings) -> None:
     """At each start, with what in the environment was meant for a setting and is none."""
-    for told in (home.told(replace(find_home(), path=settings.home)), *misspelt()):
+    err().print(plain(home.told(replace(find_home(), path=settings.home))), soft_wrap=True)
+    say_misspelt()
+
+
+def say_misspelt() -> None:
+    """By each command that opens an installation: with another home or database it would be another one."""
+    for told in misspelt():
         err().print(plain(told), soft_wrap=True)
 
 

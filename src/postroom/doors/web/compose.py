@@ -29,7 +29,7 @@ from postroom.errors import Conflict, Fault, InvalidInput, PostroomError, TooMan
 from postroom.flow.account.gateways import gateways
 from postroom.flow.audience.list_file import ListFile
 from postroom.flow.content.preparing import FILES_BYTES_MAX, FILES_MAX, Content, Submission, own_header
-from postroom.flow.job.report import content_of, gateway_of, report
+from postroom.flow.job.report import content_of, gateway_of, read_as, report
 from postroom.flow.job.submit import IdempotencyKey, submit
 from postroom.flow.preview.look import framed, preview_draft
 
@@ -40,6 +40,7 @@ BODY_FORMATS = {"html": "HTML", "markdown": "Markdown", "mjml": "MJML"}
 FIELDS = ("subject", "preheader", "from_name", "from_address", "reply_to", "body_format", "body", "inline_css", "text", "headers",
           "source", "pasted", "encoding", "email_column", "duplicates", "unusable_addresses", "opted_out_rows", "field_policy",
           "gateway", "not_before", "like")
+READ_AS = ("encoding", "email_column", "opted_out_rows")
 # What a preview calls the places of what is wrong; the form has them on another page.
 FIELD_NAMES = {"subject": "Subject", "preheader": "Preheader", "from_name": "From: name", "from_address": "From: address",
                "reply_to": "Reply to", "body": "Body", "text": "Plain text", "attachments": "Attachments", "recipients": "File",
@@ -118,10 +119,12 @@ async def _fields_of(door: Door, account_id: int, job_id: int) -> dict[str, str]
         "like": str(job_id), "source": "job",
         "subject": content.subject, "preheader": content.preheader, "from_name": content.from_name,
         "from_address": content.from_address, "reply_to": content.reply_to or "", "body_format": body_format, "body": body,
-        "text": content.text or "", "inline_css": "yes" if content.inline_css else "no", "duplicates": job.duplicates,
+        "text": content.text or "", "headers": "\n".join(f"{name}: {value}" for name, value in content.headers),
+        "inline_css": "yes" if content.inline_css else "no", "duplicates": job.duplicates,
         "unusable_addresses": job.unusable_addresses, "field_policy": job.field_policy,
         "gateway": (await gateway_of(door.pool, account_id, job_id)).name,
-        "not_before": f"{job.not_before:%Y-%m-%dT%H:%M}" if job.not_before else ""}
+        "not_before": f"{job.not_before:%Y-%m-%dT%H:%M}" if job.not_before else "",
+        **await read_as(door.pool, account_id, job_id)}
 
 
 async def _form(door: Door, session: Session, account_id: int, fields: Mapping[str, str],
@@ -165,16 +168,20 @@ def _submission(account_id: int, fields: Mapping[str, str], files: tuple[tuple[s
         from_address=fields.get("from_address", "").strip(), from_name=fields.get("from_name", "").strip(),
         reply_to=fields.get("reply_to", "").strip() or None, inline_css=fields.get("inline_css") != "no",
         headers=tuple(own_header(one) for one in fields.get("headers", "").splitlines() if one.strip()))
+    like = _like(fields)
     return Submission(
         account_id, OPERATOR, content, duplicates=fields.get("duplicates") or "exclude",
         unusable_addresses=fields.get("unusable_addresses") or "exclude", gateway=fields.get("gateway") or None,
         not_before=_not_before(fields.get("not_before")), field_policy=fields.get("field_policy") or "fail", files=files,
-        waits_at_gate=True, list_of=_like(fields) if fields.get("source") == "job" else None)
+        waits_at_gate=True, list_of=like if fields.get("source") == "job" else None, corrects=like,
+        read_as={name: fields[name] for name in READ_AS if fields.get(name)})
 
 
-def _like(fields: Mapping[str, str]) -> int:
-    """The job whose list it is."""
+def _like(fields: Mapping[str, str]) -> int | None:
+    """The job that is changed."""
     like = fields.get("like", "")
+    if not like and fields.get("source") != "job":
+        return None
     if not (like.isascii() and like.isdecimal() and int(like) <= NUMBER_MAX):
         raise InvalidInput("The form does not say whose recipients are meant. Choose a file, or paste their addresses.",
                            field="recipients")

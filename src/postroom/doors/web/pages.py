@@ -30,11 +30,11 @@ from postroom.flow.job.report import (
     exclusion_page,
     gateway_of,
     goes_on,
-    history,
     outcomes_of,
     preflight_of,
     recipient_page,
     report,
+    reports,
     trail,
 )
 from postroom.flow.job.settlement import WARNINGS, settle
@@ -77,12 +77,12 @@ def _status(value: str | None) -> Status | None:
 @router.get("/accounts/{account_id}/jobs")
 async def show_history(door: AtDoor, session: SignedIn, account_id: Number, status: str | None = None,
                        since: str | None = None, until: str | None = None, before: Place = None) -> HTMLResponse:
-    jobs = await history(door.pool, account_id, status=_status(status), since=_date(since), before=before,
+    jobs = await reports(door.pool, account_id, status=_status(status), since=_date(since), before=before,
                          until=_date(until, days_later=1), limit=JOBS_PER_PAGE + 1)
     filters = {name: value for name, value in (("status", status), ("since", since), ("until", until)) if value}
     return await account_page(
         door, session, account_id, "history.html", jobs=jobs[:JOBS_PER_PAGE], filters=filters, before=before,
-        older=jobs[JOBS_PER_PAGE - 1].id if len(jobs) > JOBS_PER_PAGE else None, statuses=list(Status))
+        older=jobs[JOBS_PER_PAGE - 1].job.id if len(jobs) > JOBS_PER_PAGE else None, statuses=list(Status))
 
 
 @router.get("/accounts/{account_id}/jobs/{job_id}")
@@ -139,7 +139,7 @@ async def show_attempts(door: AtDoor, session: SignedIn, account_id: Number, job
     told = await report(door.pool, account_id, job_id)
     email, attempts = await outcomes_of(door.pool, account_id, job_id, position)
     return await account_page(
-        door, session, account_id, "attempts.html", job=told.job, position=position, email=email,
+        door, session, account_id, "attempts.html", told=told, job=told.job, position=position, email=email,
         attempts=[attempt_shown(one) for one in attempts], meanings=EVIDENCE_MEANINGS)
 
 

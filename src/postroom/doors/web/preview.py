@@ -86,10 +86,10 @@ async def send(door: AtDoor, receipts: AtReceipts, session: SignedIn, form: Sent
 
 async def _page(door: Door, session: Session, account_id: int, job_id: int, position: int, receipt: Receipt | None = None, *,
                 status: int = 200) -> Response:
-    job = (await report(door.pool, account_id, job_id)).job
+    told = await report(door.pool, account_id, job_id)
     shown = await preview(door.pool, door.deployment, account_id, job_id, position)
-    return await account_page(door, session, account_id, "preview.html", status=status, job=job, **test_form(receipt),
-                              **seen(shown))
+    return await account_page(door, session, account_id, "preview.html", status=status, told=told, job=told.job,
+                              **test_form(receipt), **seen(shown))
 
 
 def seen(shown: Preview) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from postroom.domain.job import Status
+from postroom.domain.job import HELD_UP, Status
 from postroom.domain.wording import counted, duration
 from postroom.doors.api import problems
 from postroom.doors.door import Door
@@ -25,13 +25,14 @@ from postroom.doors.invalid import sentence
 from postroom.doors.web.session import Forged, Session, SignInNeeded
 from postroom.errors import Conflict, InvalidInput, NotFound, PostroomError, TooMany, Unavailable
 from postroom.flow.account.accounts import account_by_id, all_accounts
-from postroom.flow.job.report import JobOverview, waits_for
+from postroom.flow.job.report import JobReport
 
 log = structlog.get_logger(__name__)
 
 STATIC = Path(__file__).parent / "static"
 CONDITIONS = {"gateway": "Waits for its gateway", "quota": "Waits for its gateway's quota", "journal": "Waits for a journal",
-              "worker": "No worker runs", "time": "Scheduled"}
+              "worker": "No worker runs", "time": "Scheduled",
+              "job": "Waits for one that stands still"}
 PAGE_HEADERS = {
     "Content-Security-Policy":
         "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -51,9 +52,9 @@ def _time(value: datetime) -> str:
     return f"{value:%Y-%m-%d %H:%M} UTC"
 
 
-def condition(job: JobOverview) -> str:
+def condition(told: JobReport) -> str:
     """What holds a job up, beside its status; "" where nothing does."""
-    return CONDITIONS.get(waits_for(job, datetime.now(UTC)) or "", "")
+    return CONDITIONS.get(told.waits_for or "", "")
 
 
 def size(octets: int) -> str:
@@ -64,7 +65,7 @@ templates = Environment(
     loader=PackageLoader("postroom.doors.web"), autoescape=select_autoescape(default=True), undefined=StrictUndefined,
     trim_blocks=True, lstrip_blocks=True)
 templates.filters |= {"number": _number, "time": _time, "duration": duration, "size": size, "condition": condition}
-templates.globals |= {"Status": Status, "counted": counted}
+templates.globals |= {"Status": Status, "HELD_UP": HELD_UP, "counted": counted}
 
 
 def page(name: str, *, session: Session | None = None, status: int = 200, **shown: Any) -> HTMLResponse:
@@ -141,7 +142,7 @@ def install_troubles(app: FastAPI) -> None:
 
 
 async def _sign_in_needed(request: Request, error: Exception) -> Response:
-    return page("sign_in.html", status=401)
+    return page("sign_in.html", status=401, wrote=request.method == "POST" and request.url.path != "/sign-out")
 
 
 async def _forged(request: Request, error: Exception) -> Response:

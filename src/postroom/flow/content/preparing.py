@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -50,7 +50,9 @@ class Submission:
 
     `files` are (name, octets); `content` says nothing of them. `field_policy` is one of FIELD_POLICIES (`domain/preflight.py`).
     `continues` is the job whose `continued_class` this one sends (`flow/job/continuation.py`). With `waits_at_gate` the job waits
-    for its approval however few its recipients are. `list_of` is a job whose recipients are the list.
+    for its approval however few its recipients are. `list_of` is a job whose recipients are the list, and
+    `corrects` one that was changed, whose place this one takes (`flow/job/correction.py`). `read_as` is kept for the form
+    of whoever changes this one: how the list was read.
     """
 
     account_id: int
@@ -66,6 +68,8 @@ class Submission:
     continued_class: str | None = None
     waits_at_gate: bool = False
     list_of: int | None = None
+    corrects: int | None = None
+    read_as: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

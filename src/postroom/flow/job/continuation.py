@@ -13,6 +13,7 @@ from postroom.errors import Conflict, InvalidInput
 from postroom.flow.account.deployment import Deployment
 from postroom.flow.content.outgoing import bodies_of, content_of, files_of
 from postroom.flow.content.preparing import MESSAGE, Prepared, Submission, read_through
+from postroom.flow.job.correction import corrected_by
 from postroom.flow.job.submit import IdempotencyKey, earlier_job, freeze, remember
 from postroom.ledger.account import accounts, gateways
 from postroom.ledger.content import contents
@@ -28,7 +29,7 @@ async def continue_the_rest(pool: Pool, deployment: Deployment, account_id: int,
     """The new job; `which` is one of RESTS. With `waits_at_gate` it waits for its approval however small it is.
 
     Raises NotFound; InvalidInput, also where all of them were suppressed since; Conflict where the job is not over, has something
-    in hand, has no such rest, or where that is continued already.
+    in hand, has no such rest, where that is continued already, or where another job took its place.
     """
     if which not in RESTS:
         raise InvalidInput(f'What is continued is one of {", ".join(RESTS)}, not "{which}".', field="which")
@@ -43,6 +44,9 @@ async def continue_the_rest(pool: Pool, deployment: Deployment, account_id: int,
         await jobs.lock_rest(conn, job_id)
         job = await jobs.view_job(conn, account_id, job_id)
         _must_be_over(job)
+        if (later := await corrected_by(conn, account_id, job_id)) is not None:
+            raise Conflict(f"Job {job_id} was changed before it was sent: job {later} took its place, and only that one can be "
+                           "continued.", job_id=later)
         made = await job_of_rest(conn, deployment, job, message, which, by=by, waits_at_gate=waits_at_gate)
         await remember(conn, account_id, idempotency, made)
         return await jobs.view_job(conn, account_id, made)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from math import inf
 
-from postroom.domain.job import QUEUE_SENTENCE, Status
+from postroom.domain.job import HELD_UP, QUEUE_SENTENCE, Status
 from postroom.domain.outcome import CLASSES, UNSENT, Kind
 from postroom.domain.pace import grown_to_per_s
 from postroom.domain.preflight import Preflight
@@ -26,7 +26,7 @@ from postroom.ledger.content import contents
 from postroom.ledger.database.db import Connection
 from postroom.ledger.database.db import Pool as Pool
 from postroom.ledger.job import jobs, pauses, recipients
-from postroom.ledger.job.jobs import Ahead, Progress
+from postroom.ledger.job.jobs import UNCHANGED, Ahead, Correction, Progress
 from postroom.ledger.job.jobs import Continuation as Continuation
 from postroom.ledger.job.jobs import JobEvent as JobEvent
 from postroom.ledger.job.jobs import JobOverview as JobOverview
@@ -67,10 +67,13 @@ class JobReport:
     slowed_to_per_s: float | None = None  # all workers together, while the gateway is slowed
     contradictions: tuple[str, ...] = ()
     waits_for: str | None = None  # what `waits_for` says
+    correction: Correction = UNCHANGED  # the jobs that it was changed from and into
 
     @property
     def rests(self) -> dict[str, int]:
         """How many unsent and failed recipients no other job has taken up. Doubtful ones that are sent again count as failed."""
+        if self.correction.corrected_by is not None:
+            return {"unsent": 0, "failed": 0}
         taken = Counter[str]()
         for one in self.continued_by:
             taken["failed" if one.which == "unconfirmed" else one.which] += one.count
@@ -86,8 +89,10 @@ async def report(pool: Pool, account_id: int, job_id: int) -> JobReport:
         found = await _preflight(conn, job) if job.status is Status.PENDING_APPROVAL else None
         continued = await jobs.continuations(conn, account_id, [job_id])
         contradicted = await jobs.contradictions(conn, account_id, [job_id])
+        corrected = await jobs.corrections(conn, account_id, [job_id])
         paused_s = await pauses.seconds_paused(conn, account_id, job_id) if job.status is Status.SENDING else 0.0
-    return _told(job, ahead, found, continued.get(job_id, ()), contradicted.get(job_id, ()), paused_s)
+    return _told(job, ahead, found, continued.get(job_id, ()), contradicted.get(job_id, ()), paused_s,
+                 corrected.get(job_id, UNCHANGED))
 
 
 async def preflight_of(pool: Pool, account_id: int, job_id: int) -> Preflight:
@@ -101,7 +106,7 @@ async def _preflight(conn: Connection, job: JobOverview) -> Preflight:
 
 
 def _told(job: JobOverview, ahead: list[Ahead], found: Preflight | None, continued_by: tuple[Continuation, ...],
-          contradictions: tuple[str, ...], paused_s: float) -> JobReport:
+          contradictions: tuple[str, ...], paused_s: float, correction: Correction) -> JobReport:
     now = datetime.now(UTC)
     queue = _place(job, ahead, now) if job.status is Status.QUEUED else None
     moves = job.status is Status.SENDING and job.paused_since is None and job.waits_for is None
@@ -112,12 +117,12 @@ def _told(job: JobOverview, ahead: list[Ahead], found: Preflight | None, continu
     left = job.unsent / rate if rate and moves else None
     sentence = _paused_sentence(job, now) if job.paused_since is not None else _sentence(job, queue, found, now)
     return JobReport(job, sentence, rate, left, queue, found, continued_by, _slowed_to_per_s(job, now),
-                     contradictions, waits_for(job, now))
+                     contradictions, waits_for(job, queue, now), correction)
 
 
-def waits_for(job: JobOverview, now: datetime) -> str | None:
+def waits_for(job: JobOverview, queue: QueuePlace | None, now: datetime) -> str | None:
     """What holds a job up that looks as if it moved: its "gateway", the gateway's "quota", a dead worker's "journal", a "worker",
-    or its "time". None where nothing does; a pause is said by itself."""
+    its "time", or a "job" before it that is held up itself. None where nothing does; a pause is said by itself."""
     if job.status is Status.SENDING and job.waits_for is not None:
         return job.waits_for
     is_for_workers = job.status is Status.SENDING or (
@@ -126,6 +131,8 @@ def waits_for(job: JobOverview, now: datetime) -> str | None:
         return "worker"
     if job.status is Status.QUEUED and job.not_before is not None and job.not_before > now:
         return "time"
+    if queue is not None and queue.waits_for is not None and queue.waits_for.held_up_by:
+        return "job"
     return None
 
 
@@ -171,17 +178,24 @@ async def reports(pool: Pool, account_id: int, *, status: Status | None = None, 
         found = {job.id: await _preflight(conn, job) for job in page if job.status is Status.PENDING_APPROVAL}
         continued = await jobs.continuations(conn, account_id, [job.id for job in page])
         contradicted = await jobs.contradictions(conn, account_id, [job.id for job in page])
+        corrected = await jobs.corrections(conn, account_id, [job.id for job in page])
         paused_s = {job.id: await pauses.seconds_paused(conn, account_id, job.id)
                     for job in page if job.status is Status.SENDING}
     before_it = {one.id: ahead[:place] for place, one in enumerate(ahead)}
     return [_told(job, before_it.get(job.id, ahead), found.get(job.id), continued.get(job.id, ()),
-                  contradicted.get(job.id, ()), paused_s.get(job.id, 0.0)) for job in page]
+                  contradicted.get(job.id, ()), paused_s.get(job.id, 0.0), corrected.get(job.id, UNCHANGED)) for job in page]
 
 
 async def content_of(pool: Pool, account_id: int, job_id: int) -> Content:
     """The message as it was written, with its merge fields. Raises NotFound, also for another account's job."""
     async with pool.connection() as conn:
         return outgoing.content_of(await contents.job_content(conn, account_id, job_id))
+
+
+async def read_as(pool: Pool, account_id: int, job_id: int) -> dict[str, str]:
+    """How its list was read, by the names of the form. Raises NotFound, also for another account's job."""
+    async with pool.connection() as conn:
+        return await jobs.read_as(conn, account_id, job_id)
 
 
 async def gateway_of(pool: Pool, account_id: int, job_id: int) -> Gateway:
@@ -263,14 +277,20 @@ def _place(job: JobOverview, ahead: list[Ahead], now: datetime) -> QueuePlace:
     assert job.queue_position is not None
     active = ahead[0] if ahead and ahead[0].status is Status.SENDING else None
     starts_in_s = None
-    if job.paused_since is not None or (active is not None and active.is_held_up):
-        return QueuePlace(job.queue_position, ahead[0] if ahead else None, None)
+    if job.paused_since is not None or (active is not None and active.held_up_by):
+        return QueuePlace(job.queue_position, ahead[0] if ahead else None, None, _queue_sentence(active))
     if active is not None:
         rate = _per_second(active.recipient_count - active.unsent, active.started_at, now)
         starts_in_s = sum(one.unsent for one in ahead) / rate if rate else None
     if job.not_before is not None and job.not_before > now:
         starts_in_s = max(starts_in_s or 0.0, (job.not_before - now).total_seconds())
     return QueuePlace(job.queue_position, ahead[0] if ahead else None, starts_in_s)
+
+
+def _queue_sentence(active: Ahead | None) -> str:
+    if active is None or active.held_up_by is None:
+        return QUEUE_SENTENCE
+    return f"Your send is queued. It waits for job {active.id}, which {HELD_UP[active.held_up_by]}."
 
 
 def _sentence(job: JobOverview, queue: QueuePlace | None, found: Preflight | None, now: datetime) -> str:

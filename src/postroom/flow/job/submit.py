@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -33,6 +34,7 @@ from postroom.flow.content.preparing import (
     prepare,
     unsaved_job,
 )
+from postroom.flow.job.correction import taking_the_place
 from postroom.flow.job.start import start_next
 from postroom.ledger.account import accounts
 from postroom.ledger.account.accounts import Account
@@ -63,7 +65,7 @@ async def submit(pool: Pool, deployment: Deployment, submission: Submission, row
 
     `rows` None: the list of another job where the submission names one, else all contacts of the account. All or nothing: with
     an error there is no job. Raises InvalidInput (content, options, list unreadable, nobody left, a small job that its check
-    refuses, an idempotency key used for something else), NotFound, Conflict (key in use).
+    refuses, an idempotency key used for something else), NotFound, Conflict (key in use, another job took the place).
     """
     account_id = submission.account_id
     if idempotency is not None:  # before a long list is read again, and a time that was to come then is one that has passed
@@ -76,6 +78,7 @@ async def submit(pool: Pool, deployment: Deployment, submission: Submission, row
                 pool.connection() as conn, conn.transaction()):
         if (known := await earlier_job(conn, account_id, idempotency)) is not None:
             return await jobs.view_job(conn, account_id, known)
+        submission = await taking_the_place(conn, submission)
         account = await accounts.hold_account(conn, account_id)
         gateway = await chosen_gateway(conn, submission)
         remarks = await _take_in(conn, submission, listed)
@@ -147,6 +150,7 @@ async def _create(conn: Connection, deployment: Deployment, submission: Submissi
     values = await message_columns(conn, submission, prepared, account, identity) | {
         "gateway_id": gateway.id, "by": submission.by, "not_before": submission.not_before,
         "continues": submission.continues, "continued_class": submission.continued_class,
+        "corrects": submission.corrects, "read_as": json.dumps(dict(submission.read_as)),
         "status": Status.PENDING_APPROVAL if waits else Status.QUEUED, "subject": submission.content.subject,
         "duplicates": submission.duplicates, "unusable_addresses": submission.unusable_addresses, "recipient_count": count,
         "approval_threshold": threshold, "excluded_duplicates": listing.excluded.get("duplicate", 0),

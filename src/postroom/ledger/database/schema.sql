@@ -206,9 +206,12 @@ CREATE TABLE job (
     continues            bigint,           -- the job whose rest this one sends
     continued_class      text
                              CONSTRAINT continued_class_is_known CHECK (continued_class IN ('unsent', 'failed', 'unconfirmed')),
+    corrects             bigint,           -- the job that was changed before it was sent, whose place this one takes
+    read_as              json NOT NULL DEFAULT '{}',  -- how its list was read, for whoever changes it
     CONSTRAINT job_of_account UNIQUE (account_id, id),
     CONSTRAINT gateway_belongs_to_the_account FOREIGN KEY (account_id, gateway_id) REFERENCES gateway (account_id, id),
     CONSTRAINT it_continues_a_job_of_the_account FOREIGN KEY (account_id, continues) REFERENCES job (account_id, id),
+    CONSTRAINT it_corrects_a_job_of_the_account FOREIGN KEY (account_id, corrects) REFERENCES job (account_id, id),
     CONSTRAINT a_continuation_says_of_whom CHECK ((continues IS NULL) = (continued_class IS NULL)),
     CONSTRAINT status_is_known
         CHECK (status IN ('pending_approval', 'queued', 'sending', 'completed', 'cancelled', 'failed')),
@@ -232,6 +235,7 @@ CREATE TABLE job (
 
 CREATE UNIQUE INDEX one_sending_job_per_account ON job (account_id) WHERE status = 'sending';
 CREATE UNIQUE INDEX one_place_in_the_queue_per_job ON job (account_id, queue_no) WHERE status = 'queued';
+CREATE UNIQUE INDEX a_job_is_corrected_once ON job (account_id, corrects) WHERE corrects IS NOT NULL;
 CREATE INDEX continuations ON job (account_id, continues) WHERE continues IS NOT NULL;
 CREATE INDEX job_history ON job (account_id, id DESC);
 CREATE INDEX job_history_by_status ON job (account_id, status, id DESC);
@@ -640,13 +644,13 @@ BEGIN
             OLD.unusable_addresses, OLD.recipient_count, OLD.excluded_duplicates, OLD.excluded_unusable,
             OLD.excluded_suppressed, OLD.lanes, OLD.approval_threshold, OLD.digest, OLD.message_key,
             OLD.created_by, OLD.created_at, OLD.created_in, OLD.bodies::text, OLD.identity::text, OLD.dkim_keys,
-            OLD.field_policy, OLD.continues, OLD.continued_class)
+            OLD.field_policy, OLD.continues, OLD.continued_class, OLD.corrects, OLD.read_as::text)
            IS DISTINCT FROM
            (NEW.id, NEW.account_id, NEW.gateway_id, NEW.subject, NEW.content::text, NEW.account_fields::text, NEW.duplicates,
             NEW.unusable_addresses, NEW.recipient_count, NEW.excluded_duplicates, NEW.excluded_unusable,
             NEW.excluded_suppressed, NEW.lanes, NEW.approval_threshold, NEW.digest, NEW.message_key,
             NEW.created_by, NEW.created_at, NEW.created_in, NEW.bodies::text, NEW.identity::text, NEW.dkim_keys,
-            NEW.field_policy, NEW.continues, NEW.continued_class) THEN
+            NEW.field_policy, NEW.continues, NEW.continued_class, NEW.corrects, NEW.read_as::text) THEN
             RAISE EXCEPTION 'job %: list, content and options are frozen', OLD.id USING ERRCODE = 'restrict_violation';
         END IF;
     END IF;

@@ -107,7 +107,7 @@ class Ahead:
     started_at: datetime | None
     recipient_count: int
     unsent: int
-    is_held_up: bool  # paused, or waiting for what it needs
+    held_up_by: str | None  # a key of `domain.job.HELD_UP`
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "status", Status(self.status))
@@ -120,6 +120,17 @@ class Continuation:
     id: int
     which: str
     count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """The job whose place one takes, and the one that takes its own: it was changed before it was sent."""
+
+    corrects: int | None = None
+    corrected_by: int | None = None
+
+
+UNCHANGED = Correction()
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +148,15 @@ async def insert_job(conn: Connection, values: Mapping[str, object]) -> int:
     row = await (await conn.execute(SQL.insert_job, values)).fetchone()
     assert row is not None
     return int(row[0])
+
+
+async def read_as(conn: Connection, account_id: int, job_id: int) -> dict[str, str]:
+    """How the job's list was read, by the names of the form. Raises NotFound, also for another account's job."""
+    cursor = await conn.execute(SQL.read_as, {"account_id": account_id, "job_id": job_id})
+    if (row := await cursor.fetchone()) is None:
+        raise no_such_job(job_id)
+    told: dict[str, str] = row[0]
+    return told
 
 
 async def lock_job(conn: Connection, account_id: int, job_id: int) -> LockedJob:
@@ -233,6 +253,14 @@ async def continuations(conn: Connection, account_id: int, job_ids: Sequence[int
     return found
 
 
+async def corrections(conn: Connection, account_id: int, job_ids: Sequence[int]) -> dict[int, Correction]:
+    """By job: what it takes the place of, and what takes its own; nothing of those that were not changed."""
+    cursor = await conn.execute(SQL.corrections, {"account_id": account_id, "job_ids": list(job_ids)})
+    pairs = [(int(made), int(changed)) for made, changed in await cursor.fetchall()]
+    after, before = {changed: made for made, changed in pairs}, dict(pairs)
+    return {job_id: Correction(before.get(job_id), after.get(job_id)) for job_id in before.keys() | after.keys()}
+
+
 async def contradictions(conn: Connection, account_id: int, job_ids: Sequence[int]) -> dict[int, tuple[str, ...]]:
     """By job: what came to light against a person's word. Each window said its own; sentences that end alike are one here, with
     the sum of their numbers. What versions before wrote begins with no number, and stays as it is."""
@@ -247,7 +275,7 @@ async def contradictions(conn: Connection, account_id: int, job_ids: Sequence[in
 
 
 async def lock_rest(conn: Connection, job_id: int) -> None:
-    """Until the end of the transaction nobody else continues this job's rest."""
+    """Until the end of the transaction nobody else continues this job's rest or takes its place."""
     await conn.execute(SQL.lock_rest, {"job_id": job_id})
 
 

@@ -3,14 +3,18 @@
 INSERT INTO job (account_id, gateway_id, status, subject, content, bodies, identity, dkim_keys, field_policy, account_fields,
                  duplicates, unusable_addresses, recipient_count, excluded_duplicates, excluded_unusable,
                  excluded_suppressed, lanes, approval_threshold, digest, message_key, queue_no, not_before, created_by, moved_by,
-                 continues, continued_class)
+                 continues, continued_class, corrects, read_as)
 VALUES (%(account_id)s, %(gateway_id)s, %(status)s, %(subject)s, %(content)s::json, %(bodies)s::json, %(identity)s::json,
         %(dkim_keys)s, %(field_policy)s, %(account_fields)s::json, %(duplicates)s, %(unusable_addresses)s,
         %(recipient_count)s, %(excluded_duplicates)s, %(excluded_unusable)s, %(excluded_suppressed)s, %(lanes)s,
         %(approval_threshold)s, %(digest)s, %(message_key)s,
         CASE WHEN %(status)s = 'queued' THEN nextval('queue_number') END, %(not_before)s, %(by)s, %(by)s,
-        %(continues)s, %(continued_class)s)
+        %(continues)s, %(continued_class)s, %(corrects)s, %(read_as)s::json)
 RETURNING id
+
+-- name: read_as
+-- How the list of a job was read, for whoever changes it.
+SELECT read_as FROM job WHERE account_id = %(account_id)s AND id = %(job_id)s
 
 -- name: lock_job
 -- After the account, before the chunks: everybody locks in this order, so nobody waits in a circle. Not FOR UPDATE: whoever
@@ -96,8 +100,8 @@ WHERE j.account_id = %(account_id)s AND j.id = %(job_id)s GROUP BY j.status, j.s
 -- What a queued job waits for: the active one first, then those before it.
 SELECT id, subject, status, started_at, recipient_count,
        (SELECT sum(c.unsent)::integer FROM chunk c WHERE c.account_id = ahead.account_id AND c.job_id = ahead.id) AS unsent,
-       EXISTS (SELECT FROM job_condition w WHERE w.account_id = ahead.account_id AND w.job_id = ahead.id
-               AND w.kind IN ('paused', 'journal', 'gateway', 'quota')) AS is_held_up
+       (SELECT w.kind FROM job_condition w WHERE w.account_id = ahead.account_id AND w.job_id = ahead.id
+        AND w.kind IN ('paused', 'journal', 'gateway', 'quota') ORDER BY (w.kind = 'paused') DESC, w.until DESC LIMIT 1) AS held_up_by
 FROM job ahead
 WHERE account_id = %(account_id)s
   AND (status = 'sending'
@@ -106,13 +110,20 @@ WHERE account_id = %(account_id)s
 ORDER BY (status = 'sending') DESC, queue_no LIMIT 100
 
 -- name: lock_rest
--- Whoever continues a job's rest does so alone. Not by the job's row: the new job's account comes before that.
+-- Whoever continues a job's rest, or takes its place, does so alone. Not by the job's row: the new job's account comes before that.
 SELECT pg_advisory_xact_lock(hashtextextended('rest of job ' || %(job_id)s::text, 0))
 
 -- name: continuations
 -- What sends the rest of these jobs, and of how many of theirs. Who turned out to be Sent after a person had them sent again is
--- no rest of the first job any more; they are looked for only where a person was contradicted.
-SELECT continues, id, continued_class,
+-- no rest of the first job any more; they are looked for only where a person was contradicted. One that was changed took them
+-- up for those that take its place, so it is the one that counts, and the newest of them the one that is named.
+SELECT continues,
+       (WITH RECURSIVE later AS (
+            SELECT job.id
+            UNION ALL
+            SELECT n.id FROM later JOIN job n ON n.account_id = job.account_id AND n.corrects = later.id
+            WHERE n.continues = job.continues)
+        SELECT max(later.id) FROM later) AS newest, continued_class,
        recipient_count + (SELECT count(*) FROM exclusion e WHERE e.account_id = job.account_id AND e.job_id = job.id)
        - CASE WHEN EXISTS (SELECT FROM job_event v WHERE v.account_id = job.account_id AND v.job_id = job.continues
                            AND v.verb = 'contradict') THEN (
@@ -123,7 +134,17 @@ SELECT continues, id, continued_class,
                               UNION ALL SELECT row_no FROM exclusion WHERE account_id = job.account_id AND job_id = job.id)
              AND EXISTS (SELECT FROM outcome o WHERE o.account_id = again.account_id AND o.job_id = again.job_id
                          AND o.position = again.position AND o.kind = 'sent' AND o.evidence = 'reply')) ELSE 0 END
-FROM job WHERE account_id = %(account_id)s AND continues = ANY(%(job_ids)s::bigint[]) ORDER BY id
+FROM job
+WHERE account_id = %(account_id)s AND continues = ANY(%(job_ids)s::bigint[])
+  AND NOT EXISTS (SELECT FROM job before WHERE before.account_id = job.account_id AND before.id = job.corrects
+                  AND before.continues = job.continues)
+ORDER BY id
+
+-- name: corrections
+-- Which of these jobs take the place of which one, and which one takes theirs.
+SELECT id, corrects FROM job
+WHERE account_id = %(account_id)s AND corrects IS NOT NULL
+  AND (id = ANY(%(job_ids)s::bigint[]) OR corrects = ANY(%(job_ids)s::bigint[]))
 
 -- name: contradictions
 -- What came to light against the word of a person, of these jobs.

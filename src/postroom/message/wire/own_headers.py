@@ -51,19 +51,20 @@ _FOR_THE_GATEWAY_PREFIX: Final = "x-pm-metadata-"
 _KEYS: Final = {"x-smtpapi": _words("category unique_args asm_group_id ip_pool"),
                 "x-msys-api": _words("campaign_id metadata tags")}
 _FAMILIES: Final = re.compile(
-    r"x-(?:ses|pm|mailgun|mc|mj|mailjet|mailin|sib|msys|smtpapi|ms|microsoft|forefront|google|gm)(?:-.*)?")
+    r"x-(?:ses|pm|mailgun|mc|mj|mailjet|mailin|sib|msys|smtpapi|sendgrid|sg|elasticemail|smtp2go|sparkpost|mandrill|brevo|ms|microsoft|forefront|google|gm)(?:-.*)?")
 
 _REFUSED: Final = tuple((re.compile(pattern), reason) for pattern, reason in (
     (r"from|to|subject|date|message-id|reply-to|list-id|list-unsubscribe(?:-post)?|feedback-id|mime-version|content-.*|cfbl-.*"
      r"|x-postroom.*", "Postroom writes it itself"),
-    (r"(?:x-)?b?cc|x-to|apparently-to|resent-.*|x-(?:rcpt|recipients?|envelope)(?:-.*)?|x-mc-(?:bccaddress|preserverecipients)"
-     r"|x-mailgun-recipient-variables", "it may change who gets the message"),
+    (r"cc|.*bcc.*|apparently-to|resent-.*|x-(?:.*-)?(?:rcpt|recipients?|envelope)(?:-.*)?"
+     r"|x-mc-preserverecipients", "it may change who gets the message"),
     (r"(?:x-)?(?:sender|return-path|errors-to|bounces-to|from)|disposition-notification-.*|return-receipt-to"
-     r"|x-confirm-reading-to|x-ses-(?:source|from|return-path)-arn|x-mc-(?:returnpathdomain|signingdomain)",
+     r"|x-confirm-reading-to|x-reply-to|x-ses-(?:source|from|return-path)-arn|x-mc-(?:returnpathdomain|signingdomain)",
      "it may change who the message is from, or where answers and bounces go"),
     (r"(?:x-)?(?:received|delivered-to|dkim|domainkey|arc|authentication|original|failed-recipients)(?:-.*)?",
      "servers on the way write it"),
     (r"(?:x-)?(?:list-)?unsubscribe.*", "the way out is the account's: postroom account set --unsubscribe-url"),
+    (r"x-(?:.*-)?(?:to|cc)", "it may change who gets the message"),  # whatever gateway it is meant for
 ))
 
 

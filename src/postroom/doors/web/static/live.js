@@ -67,6 +67,7 @@ function isSamePage(job) {
 // What the numbers cannot say (buttons, queue, trail) comes as the server renders it, and replaces the content in place.
 async function follow() {
   const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+  signedOut(answer.status === 401);
   if (!answer.ok) return;
   const next = new DOMParser().parseFromString(await answer.text(), "text/html");
   const fresh = next.getElementById("main");
@@ -116,6 +117,20 @@ function lost(isLost) {
   if (note !== null) note.hidden = !isLost;
 }
 
+// Until somebody signs in again nothing new comes: what would be opened again ends at once, and whoever comes back looks anew.
+function signedOut(isOut) {
+  const note = document.querySelector("[data-signed-out]");
+  if (note !== null) note.hidden = !isOut;
+  if (isOut) lost(false);
+}
+
+// The browser says of an answer that is no stream only that it was none.
+async function openAgain() {
+  const answer = await fetch(location.href, { headers: { Accept: "text/html" } }).catch(() => null);
+  if (answer?.status === 401) signedOut(true);
+  else if (source !== null) reopening = setTimeout(open, REOPEN_AFTER_MS);
+}
+
 function close() {
   clearTimeout(reopening);
   source?.close();
@@ -141,6 +156,7 @@ function open() {
   source.addEventListener("job", (event) => {
     latest = JSON.parse(event.data);
     lost(false);
+    signedOut(false);
     render();
   });
   source.addEventListener("end", () => {
@@ -151,7 +167,7 @@ function open() {
   source.addEventListener("error", () => {
     lost(true);
     // The browser tries again by itself, unless the server answered with an error; then we do.
-    if (source?.readyState === EventSource.CLOSED) reopening = setTimeout(open, REOPEN_AFTER_MS);
+    if (source?.readyState === EventSource.CLOSED) openAgain();
   });
 }
 
