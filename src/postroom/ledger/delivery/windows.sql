@@ -96,7 +96,7 @@ FROM held LEFT JOIN fresh ON fresh.suppressed IS NULL
 -- of an INSERT costs that statement whether it gets rows or not. It remembers the first refusal: patience runs from there. By one
 -- moment for all, so that they keep their order.
 INSERT INTO retry (account_id, job_id, chunk_no, position, attempt_no, refusals, not_before, since, alike, refused_at, own)
-SELECT %(account_id)s, %(job_id)s, %(chunk_no)s, p, a + 1, f, statement_timestamp() + make_interval(secs => d),
+SELECT %(account_id)s, %(job_id)s, %(chunk_no)s, p, a + 1, f, (SELECT clock_timestamp()) + make_interval(secs => d),
        coalesce(patient_since((SELECT min(at) FROM outcome o WHERE o.account_id = %(account_id)s AND o.job_id = %(job_id)s
                                AND o.position = p AND o.kind = 'refused')), clock_timestamp()),
        k, CASE WHEN k IS NOT NULL THEN clock_timestamp() END, o
@@ -116,7 +116,7 @@ RETURNING position, attempt_no, refusals, alike IS NOT NULL AND NOT is_about_us 
     FROM retry r WHERE r.account_id = d.account_id AND r.job_id = d.job_id AND r.alike IS NOT NULL
       AND r.refused_at > (SELECT coalesce(max(accepted_before), '-infinity') FROM chunk c
                           WHERE c.account_id = d.account_id AND c.job_id = d.job_id)) AS was_refused,
-          own, extract(epoch FROM statement_timestamp() - not_before)::double precision AS due_for_s
+          own, extract(epoch FROM (SELECT clock_timestamp()) - not_before)::double precision AS due_for_s
 
 -- name: recipients_at
 -- What became of them since the freeze. By a list of positions: joined to the statement above, the planner read the whole
