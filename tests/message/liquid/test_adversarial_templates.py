@@ -17,7 +17,7 @@ Outcomes = dict[str, tuple[str, str, bool]]
 
 @pytest.fixture(scope="module")
 def outcomes() -> Outcomes:
-    """All of them in one process, of 512 MiB and 20 s of CPU; what takes more is killed, and nothing is printed."""
+    """All of them in one process, of 512 MiB and two minutes of CPU; what takes more is killed, and nothing is printed."""
     command = [sys.executable, str(Path(__file__).with_name("adversarial.py"))]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, f"ended by {ended.returncode}: {ended.stderr[-2_000:]}"
