@@ -29,6 +29,7 @@ import peers
 import sample
 from harness import BenchmarkError, Run
 from postroom.config import Settings
+from postroom.domain.access import machine
 from postroom.domain.audience import IncomingRow
 from postroom.doors import wiring
 from postroom.flow.account import accounts, gateways, keys
@@ -68,7 +69,7 @@ CONTENT = Content(subject=sample.SUBJECT, html=sample.HTML, text=sample.TEXT,
 async def create_account(parts: wiring.Postroom, port: int) -> int:
     """An account of its own, whose gateway is 127.0.0.1:`port`, plain, with `CONNECTIONS` connections."""
     account = await accounts.create_account(parts.pool, f"Bench {secrets.token_hex(4)}")
-    await gateways.create_gateway(parts.pool, parts.secrets, account.id, name="bench", host=HOST, port=port,
+    await gateways.create_gateway(parts.pool, parts.secrets, machine(account.id, "bench"), name="bench", host=HOST, port=port,
                                   security="none", connections=CONNECTIONS, signs_dkim=True)
     return account.id
 
@@ -80,18 +81,18 @@ def rows(count: int) -> Iterator[IncomingRow]:
 
 async def create_job(parts: wiring.Postroom, account_id: int, recipients: Iterator[IncomingRow] | None) -> JobOverview:
     """A frozen job that awaits approval; None: of all contacts of the account."""
-    return await submit(parts.pool, parts.deployment, Submission(account_id, "bench", CONTENT), recipients)
+    return await submit(parts.pool, parts.deployment, Submission(machine(account_id, "bench"), CONTENT), recipients)
 
 
 async def approve_job(parts: wiring.Postroom, account_id: int, job_id: int) -> None:
     """Also starts it: the account has no other job."""
-    await approve(parts.pool, account_id, job_id, by="bench")
+    await approve(parts.pool, machine(account_id, "bench"), job_id)
 
 
 async def create_access(parts: wiring.Postroom) -> Access:
     """An account with a gateway that is never spoken to, and an API key for it."""
     account_id = await create_account(parts, free_port())
-    key = await keys.create_key(parts.pool, account_id, "bench")
+    key = await keys.create_key(parts.pool, machine(account_id, "bench"), "bench")
     message = {"subject": sample.SUBJECT, "html": sample.HTML, "text": sample.TEXT,
                "from": {"address": sample.SENDER, "name": sample.SENDER_NAME}}
     return Access(account_id, key, msgspec.json.encode({"message": message}).decode())
@@ -208,7 +209,8 @@ class Postroom:
         account_id = await create_account(self.parts, free_port())
         started = time.perf_counter()
         with path.open("rb") as file:
-            count, problems, _ = await contacts.import_contacts(self.parts.pool, account_id, ListFile(file, "table"))
+            count, problems, _ = await contacts.import_contacts(self.parts.pool, machine(account_id, "bench"), ListFile(file,
+                                                                                                                        "table"))
         seconds = time.perf_counter() - started
         if count != rows or problems:
             raise BenchmarkError(f"{rows} rows were imported, the account has {count} contacts: {problems[:3]}")

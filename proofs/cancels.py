@@ -16,6 +16,7 @@ from collections import Counter
 
 import msgspec
 
+from postroom.domain.access import machine
 from postroom.domain.job import Status
 from postroom.errors import Conflict
 from postroom.flow.job import finish
@@ -52,7 +53,7 @@ async def prove(scale: Scale, seed: int, say: Say) -> Verdict:
             job = await place.sending(RECIPIENTS)
             await asyncio.sleep(draw.uniform(0, CANCEL_WITHIN_S))
             try:
-                await finish.cancel(place.pool, job.account_id, job.id, by="boss")
+                await finish.cancel(place.pool, machine(job.account_id, "boss"), job.id)
             except Conflict:  # it was completed
                 too_late += 1
                 continue

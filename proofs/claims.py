@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from functools import partial
 
+from postroom.domain.access import machine
 from postroom.flow.job.approve import approve
 from postroom.ledger.delivery import windows
 from postroom.ledger.job.jobs import JobOverview
@@ -31,7 +32,7 @@ async def prove(scale: Scale, seed: int, say: Say) -> Verdict:
         contest = Contest(pool)
         account_id = await contest.account("Claims", lanes=CLAIMERS)
         job = await contest.job(account_id, RECIPIENTS)
-        job = await approve(pool, account_id, job.id, by="boss", digest=job.digest)
+        job = await approve(pool, machine(account_id, "boss"), job.id, digest=job.digest)
         made = await _claimed(contest, job, scale.of(1_000_000, 2_000), random.Random(seed), say)
         contest.faults += await contest.ask(TWICE_IN_HAND, job.id)
     return Verdict({"claims": made, **sampling.figures}, contest.faults[:20] + sampling.found[:5])

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import msgspec
 
+from postroom.domain.access import machine
 from postroom.domain.pace import WINDOW_SIZE_MAX
 from postroom.flow.job import finish
 from postroom.ledger.database import db
@@ -71,7 +72,7 @@ async def _fail_over(draw: random.Random, lost_s: float | None, *, dies: bool, f
         stopped = await eventually(lambda: outcome(place, job)) == STANDS_STILL
         figures["stood still"] += stopped
         if stopped:
-            await finish.cancel(place.pool, job.account_id, job.id, by="prover")
+            await finish.cancel(place.pool, machine(job.account_id, "prover"), job.id)
         await asyncio.gather(*(worker.stop() for worker in machines if worker.alive))
         sides = await place.sides(job)
         named = await named_in_journals(place, job)

@@ -38,6 +38,7 @@ import psycopg
 import trustme
 
 from postroom.config import Settings
+from postroom.domain.access import machine
 from postroom.doors import wiring
 from postroom.doors.app import create_app
 from postroom.doors.process import UNTIL_STDIN_ENDS
@@ -69,6 +70,8 @@ SAMPLES_PER_RECOUNT_OF_MANY = 100
 ABANDONED_AFTER_S = 600
 JOBS_MAX = 1_000_000  # of one place
 MANY = 20_000  # recipients: recounting their outcomes takes a while
+UNUSUAL = re.compile(r"FATAL|PANIC|LOG:  (?!checkpoint|database system is ready)|WARNING|DETAIL")
+TROUBLES_SHOWN = 60
 LOGIN = ("prover", "open sesame")
 
 
@@ -79,9 +82,19 @@ async def fresh_server(*, durable: bool = False) -> AsyncIterator[tuple[Path, Em
     home.chmod(0o711)  # the server's system user passes through
     try:
         async with EmbeddedPostgres(home / "database", durable=durable) as server:
-            yield home, server
+            try:
+                yield home, server
+            except BaseException:
+                print(troubles_of(server), file=sys.stderr)
+                raise
     finally:
         shutil.rmtree(home, ignore_errors=True)
+
+
+def troubles_of(server: EmbeddedPostgres) -> str:
+    """What its log says beside what is usual: why a connection was lost, say. Its directory is gone afterwards."""
+    lines = server.log_path.read_text(errors="replace").splitlines()
+    return "\n".join(["The server's log:", *(line for line in lines if UNUSUAL.search(line))][-TROUBLES_SHOWN:])
 
 
 async def eventually(look: Callable[[], Any], *, every_s: float = 0.05, patience_s: float = PATIENCE_S) -> Any:
@@ -211,17 +224,17 @@ class Place:
 
     async def sending(self, count: int, *, by: str = "boss") -> JobOverview:
         """A new job that is past its gate. Workers look at its list, so some must be there."""
-        job = await submit(self.pool, self.deployment, Submission(self.account_id, "prover", CONTENT), rows(count))
+        job = await submit(self.pool, self.deployment, Submission(machine(self.account_id, "prover"), CONTENT), rows(count))
         await eventually(lambda: self.is_checked(job))
-        return await approve.approve(self.pool, self.account_id, job.id, by=by, digest=job.digest)
+        return await approve.approve(self.pool, machine(self.account_id, by), job.id, digest=job.digest)
 
     async def is_checked(self, job: JobOverview) -> bool:
         """Whether it can be approved."""
-        return (await report.preflight_of(self.pool, job.account_id, job.id)).is_done
+        return (await report.preflight_of(self.pool, machine(job.account_id, "proof"), job.id)).is_done
 
     async def is_over(self, job: JobOverview) -> bool:
         """Whether it has ended, nothing of it is in hand, and what dead workers knew of it is told."""
-        view = (await report.report(self.pool, job.account_id, job.id)).job
+        view = (await report.report(self.pool, machine(job.account_id, "proof"), job.id)).job
         return view.status.is_over and view.in_hand == 0 and await self.dead_are_settled()
 
     @property
@@ -266,7 +279,7 @@ class Place:
         """What truth, ledger, journals, events, samples and API say against each other, when all workers are gone."""
         found = sides.faults(unconfirmed_max) + self.sampling.found[:5]
         found += journal_faults(self.journals, await self._installation(), sides)
-        key = await keys.create_key(self.pool, job.account_id, f"of job {job.id}")
+        key = await keys.create_key(self.pool, machine(job.account_id, "proof"), f"of job {job.id}")
         app = create_app(Postroom(self.settings, self.pool, self.deployment))
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://postroom") as client:
             answer = await client.get(f"/api/v1/jobs/{job.id}", headers={"Authorization": f"Bearer {key}"})
@@ -360,7 +373,7 @@ async def gateway(pool: Pool, account_id: int, port: int, connections: int, *, h
                   replace: bool = True, secured: bool = False) -> None:
     """The account's only one, in place of the one before."""
     username, password = LOGIN if secured else (None, None)
-    await gateways.create_gateway(pool, SecretBox(SECRET_KEY), account_id, name="main", host=host, port=port,
+    await gateways.create_gateway(pool, SecretBox(SECRET_KEY), machine(account_id, "proof"), name="main", host=host, port=port,
                                   security="starttls" if secured else "none", username=username, password=password,
                                   connections=connections, signs_dkim=True, replace=replace)
 

@@ -6,6 +6,7 @@ import hashlib
 from datetime import UTC, datetime
 
 from postroom.config import read_settings
+from postroom.domain.access import machine
 from postroom.doors import logs, wiring
 from postroom.doors.process import run
 from postroom.doors.wiring import Postroom
@@ -28,28 +29,29 @@ async def _main(verb: str, *values: str) -> None:
 async def _submit(postroom: Postroom, account_id: int, key: int, count: int, not_before: int) -> None:
     """With the same key it is the same job. `not_before` is in seconds of the epoch; its time has come where that is over."""
     known = IdempotencyKey(str(key), hashlib.sha256(str(count).encode()).digest())
-    asked = Submission(account_id, "prover", CONTENT, not_before=datetime.fromtimestamp(not_before, UTC))
+    asked = Submission(machine(account_id, "prover"), CONTENT, not_before=datetime.fromtimestamp(not_before, UTC))
     await submit(postroom.pool, postroom.deployment, asked, rows(count), idempotency=known)
 
 
 async def _approve(postroom: Postroom, account_id: int, job_id: int) -> None:
-    await approve.approve(postroom.pool, account_id, job_id, by="boss")
+    await approve.approve(postroom.pool, machine(account_id, "boss"), job_id)
 
 
 async def _cancel(postroom: Postroom, account_id: int, job_id: int) -> None:
-    await finish.cancel(postroom.pool, account_id, job_id, by="boss")
+    await finish.cancel(postroom.pool, machine(account_id, "boss"), job_id)
 
 
 async def _pause(postroom: Postroom, account_id: int, job_id: int) -> None:
-    await pause.pause(postroom.pool, account_id, job_id, by="boss")
+    await pause.pause(postroom.pool, machine(account_id, "boss"), job_id)
 
 
 async def _resume(postroom: Postroom, account_id: int, job_id: int) -> None:
-    await pause.resume(postroom.pool, account_id, job_id, by="boss")
+    await pause.resume(postroom.pool, machine(account_id, "boss"), job_id)
 
 
 async def _assume_sent(postroom: Postroom, account_id: int, job_id: int, *positions: int) -> None:
-    await settlement.settle(postroom.pool, postroom.deployment, account_id, job_id, "assume_sent", positions=positions, by="boss")
+    await settlement.settle(postroom.pool, postroom.deployment, machine(account_id, "boss"), job_id, "assume_sent",
+                            positions=positions)
 
 
 VERBS = {"submit": _submit, "approve": _approve, "cancel": _cancel, "pause": _pause, "resume": _resume,

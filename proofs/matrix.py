@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 import trustme
 
+from postroom.domain.access import machine
 from postroom.domain.job import Status
 from postroom.flow.account import accounts, gateways
 from postroom.flow.account.deployment import Deployment
@@ -243,12 +244,13 @@ async def play_cell(pool: Pool, journal: Journal, cell: Cell, owner: str, *, pip
     encrypts, logs_in = cell.phase is Phase.STARTTLS, cell.phase is Phase.AUTH
     async with Faulty(pipelining=pipelining, login=logs_in, tls=certified(AUTHORITY) if encrypts else None) as gateway:
         account_id, gateway_id = await account(pool, gateway, encrypts=encrypts, logs_in=logs_in)
-        job = await submit(pool, DEPLOYMENT, Submission(account_id, "prover", CONTENT, files=(FILE,) if cell.content else ()),
+        job = await submit(pool, DEPLOYMENT,
+                           Submission(machine(account_id, "prover"), CONTENT, files=(FILE,) if cell.content else ()),
                            rows(RECIPIENTS))
         arm(gateway, cell)
         await deliver(pool, journal, job, owner, cell.deadlines)
         sides = await sides_of(pool, account_id, job.id, lambda job_id: taken_of(gateway.taken.elements(), job_id))
-        view = (await report.report(pool, account_id, job.id)).job
+        view = (await report.report(pool, machine(account_id, "proof"), job.id)).job
         async with pool.connection() as conn:
             slowed = (await pace.look(conn, gateway_id)).because is not None
             first = await (await conn.execute(FIRST_ATTEMPTS, (account_id, job.id))).fetchall()
@@ -260,10 +262,10 @@ async def play_streak(pool: Pool, journal: Journal, reply: str, phase: Phase, be
     """All are refused alike: nobody fails by it, at the fifth or, where the code tells, at the second it is about us."""
     async with Faulty() as gateway:
         account_id, _ = await account(pool, gateway)
-        job = await submit(pool, DEPLOYMENT, Submission(account_id, "prover", CONTENT), rows(RECIPIENTS))
+        job = await submit(pool, DEPLOYMENT, Submission(machine(account_id, "prover"), CONTENT), rows(RECIPIENTS))
         gateway.arm(phase, Says(f"{reply} it says".encode()), times=RECIPIENTS)
         await deliver(pool, journal, job, "streak", Deadlines(), chunks=2, retry_base_s=60.0)
-        view = (await report.report(pool, account_id, job.id)).job
+        view = (await report.report(pool, machine(account_id, "proof"), job.id)).job
     told = view.status, view.failed, view.unsent, reply in (view.reason or view.waits_because or "")
     expected = Status.FAILED if becomes is FAILS else Status.SENDING, 0, RECIPIENTS, True
     return [] if told == expected else [f"{phase.value}, {reply} again and again: {told}, not {expected}"]
@@ -273,7 +275,8 @@ async def account(pool: Pool, gateway: Faulty, *, encrypts: bool = False, logs_i
     """A new one and its gateway, by their numbers."""
     made = await accounts.create_account(pool, f"Club {next(_numbers)}", approval_threshold=100)
     gateway_id = await gateways.create_gateway(
-        pool, DEPLOYMENT.secrets, made.id, name="main", host="127.0.0.1", port=gateway.port, connections=1, signs_dkim=True,
+        pool, DEPLOYMENT.secrets, machine(made.id, "proof"), name="main", host="127.0.0.1", port=gateway.port, connections=1,
+        signs_dkim=True,
         security="starttls" if encrypts else "none", username="club" if logs_in else None, password="secret" if logs_in else None)
     return made.id, gateway_id
 

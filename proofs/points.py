@@ -25,6 +25,7 @@ from typing import Any
 
 import msgspec
 
+from postroom.domain.access import machine
 from postroom.domain.job import Status
 from postroom.errors import NotFound
 from postroom.flow.job import report
@@ -74,7 +75,7 @@ class Life:
     async def submitted(self, in_s: int) -> JobOverview:
         await self.ask("submit", self.number, RECIPIENTS, int(time.time()) + in_s)
         [[job_id]] = await self.place.query("SELECT max(id) FROM job")
-        self.job = (await report.report(self.place.pool, self.place.account_id, job_id)).job
+        self.job = (await report.report(self.place.pool, machine(self.place.account_id, "proof"), job_id)).job
         return self.job
 
     async def approved(self, in_s: int = 0) -> JobOverview:

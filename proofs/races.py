@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from postroom.domain.access import machine
 from postroom.domain.job import Status
 from postroom.domain.outcome import Evidence, Kind, Outcome
 from postroom.errors import Conflict
@@ -69,17 +70,18 @@ class Contest:
     async def account(self, name: str, *, lanes: int = 1, threshold: int = 100) -> int:
         """Its gateway does not exist, and is not needed: nothing here leaves the ledger."""
         account = await accounts.create_account(self.pool, name, approval_threshold=threshold)
-        await gateways.create_gateway(self.pool, SecretBox(SECRET_KEY), account.id, name="main", host="127.0.0.1", port=9,
+        await gateways.create_gateway(self.pool, SecretBox(SECRET_KEY), machine(account.id, "proof"), name="main",
+                                      host="127.0.0.1", port=9,
                                       security="none", connections=lanes, signs_dkim=True)
         return account.id
 
     async def job(self, account_id: int, count: int) -> JobOverview:
         """Submitted, and if it is to be approved, checked."""
-        job = await submit(self.pool, self.deployment, Submission(account_id, "prover", CONTENT), rows(count))
+        job = await submit(self.pool, self.deployment, Submission(machine(account_id, "prover"), CONTENT), rows(count))
         checks = Checks(self.pool, self.deployment)
         while job.status is Status.PENDING_APPROVAL and await checks.check(account_id, job.id, True):
             pass
-        return (await report.report(self.pool, account_id, job.id)).job
+        return (await report.report(self.pool, machine(account_id, "proof"), job.id)).job
 
     async def ask(self, statement: str, value: int) -> list[Any]:
         async with self.pool.connection() as conn:
@@ -96,8 +98,8 @@ class Contest:
         job = await self.job(account_id, 1)
         await self._hand_off(account_id, job.id)
         completed, cancelled = await at_once(partial(finish.complete, self.pool, account_id, job.id),
-                                             partial(finish.cancel, self.pool, account_id, job.id, by="boss"))
-        view = (await report.report(self.pool, account_id, job.id)).job
+                                             partial(finish.cancel, self.pool, machine(account_id, "boss"), job.id))
+        view = (await report.report(self.pool, machine(account_id, "proof"), job.id)).job
         ends = [verb for verb in await self.ask(VERBS, job.id) if verb in ("complete", "cancel", "fail")]
         if view.status is Status.COMPLETED:
             answered = completed is True and isinstance(cancelled, Conflict)
@@ -112,7 +114,7 @@ class Contest:
     async def approvals(self, account_id: int, times: int) -> None:
         """Many people approve one job, or a few people many times."""
         job = await self.job(account_id, THRESHOLD)
-        answers = await at_once(*(partial(approve, self.pool, account_id, job.id, by=f"boss {n % 7}", digest=job.digest)
+        answers = await at_once(*(partial(approve, self.pool, machine(account_id, f"boss {n % 7}"), job.id, digest=job.digest)
                                   for n in range(times)))
         approvers = {answer.approved_by for answer in answers if isinstance(answer, JobOverview)}
         self.expect(all(isinstance(answer, JobOverview) for answer in answers) and len(approvers) == 1,
@@ -120,23 +122,23 @@ class Contest:
         self.expect(await self.ask(APPROVALS, job.id) == [1], f"Job {job.id} has not one approval.")
         verbs = await self.ask(VERBS, job.id)
         self.expect(verbs == ["submit", "approve", "start"], f"Job {job.id} lived {verbs}.")
-        await finish.cancel(self.pool, account_id, job.id, by="boss")
+        await finish.cancel(self.pool, machine(account_id, "boss"), job.id)
 
     async def creations(self, account_id: int, times: int) -> None:
         """Many create a job and approve it at once: one is sending, the others stand in the order of their approvals."""
         async def create() -> JobOverview:
             job = await self.job(account_id, THRESHOLD)
-            return await approve(self.pool, account_id, job.id, by="boss", digest=job.digest)
+            return await approve(self.pool, machine(account_id, "boss"), job.id, digest=job.digest)
 
         answers = await at_once(*[create] * times)
         self.expect(all(isinstance(answer, JobOverview) for answer in answers), f"Not every job was made: {answers[:3]}")
         made = [answer.id for answer in answers if isinstance(answer, JobOverview)]
         self.expect(await self.ask(SENDING, account_id) == [1], f"Account {account_id} has not one job that is sending.")
-        views = [(await report.report(self.pool, account_id, job_id)).job for job_id in made]
+        views = [(await report.report(self.pool, machine(account_id, "proof"), job_id)).job for job_id in made]
         positions = sorted(view.queue_position for view in views if view.queue_position)
         self.expect(positions == list(range(1, times)), f"Account {account_id}'s queue is {positions}.")
         for view in sorted(views, key=lambda view: view.queue_position or 0, reverse=True):
-            await finish.cancel(self.pool, account_id, view.id, by="boss")
+            await finish.cancel(self.pool, machine(account_id, "boss"), view.id)
 
     async def one_window(self, conn: Any, claim: Claim) -> None:
         if (window := await windows.turn_window(conn, claim, [], 1)) is not None:

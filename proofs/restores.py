@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 
+from postroom.domain.access import machine
 from postroom.domain.pace import WINDOW_SIZE_MAX
 from postroom.doors import wiring
 from postroom.flow.job import finish
@@ -74,7 +75,7 @@ async def _restored(old_s: float, draw: random.Random, figures: Counter[str]) ->
         await go_on_with(place, backup)
         if await eventually(lambda: outcome(place, job)) == STANDS_STILL:
             figures["stood still"] += 1
-            await finish.cancel(place.pool, job.account_id, job.id, by="prover")
+            await finish.cancel(place.pool, machine(job.account_id, "prover"), job.id)
         await place.dismiss()
         sides = await place.sides(job)
         figures["mailed without the database's knowing"] += len(sides.accepted_but_not_told)

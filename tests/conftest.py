@@ -11,6 +11,7 @@ import asyncio
 import itertools
 import os
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
@@ -26,6 +27,7 @@ from psycopg import sql
 from postroom.ledger.database import db
 from postroom.ledger.database.embedded import EmbeddedPostgres
 from postroom.ledger.database.migrate import migrate
+from proofs.installation import troubles_of
 from stage import Stage, staged
 
 HOME_PREFIX = "postroom-test-"
@@ -54,7 +56,7 @@ def on_database(url: str, name: str) -> str:
 
 
 @pytest.fixture(scope="session")
-async def postgres_url() -> AsyncIterator[str]:
+async def postgres_url(request: pytest.FixtureRequest) -> AsyncIterator[str]:
     """A server of this run; the user may create databases."""
     if url := os.environ.get("POSTROOM_TEST_DATABASE_URL"):
         yield url
@@ -64,6 +66,8 @@ async def postgres_url() -> AsyncIterator[str]:
     try:
         async with EmbeddedPostgres(home, durable=False) as server:
             yield server.url
+            if request.session.testsfailed:
+                print(troubles_of(server), file=sys.stderr)
     finally:
         shutil.rmtree(home, ignore_errors=True)
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from acting import acting
 from loopback import DIALER, NETWORKS
 from postroom.config import Settings
 from postroom.domain.audience import IncomingRow
@@ -74,34 +75,35 @@ class Stage:
                       login: tuple[str, str] | None = None, signs_dkim: bool = True) -> None:
         username, password = login or (None, None)
         await gateways.create_gateway(
-            self.pool, SecretBox(SECRET_KEY), account_id, name=name, host="127.0.0.1", security="none",
+            self.pool, SecretBox(SECRET_KEY), acting(account_id), name=name, host="127.0.0.1", security="none",
             port=port or self.sandbox.port, connections=connections, username=username, password=password,
             signs_dkim=signs_dkim)
 
     async def submit(self, account_id: int, list_rows: Iterable[IncomingRow] | int, **options: Any) -> JobOverview:
         content = options.pop("content", CONTENT)
-        return await submit(self.pool, self.deployment, Submission(account_id, "tester", content, **options),
+        return await submit(self.pool, self.deployment, Submission(acting(account_id), content, **options),
                             rows(list_rows) if isinstance(list_rows, int) else list_rows)
 
     async def checked(self, account_id: int, list_rows: Iterable[IncomingRow] | int, **options: Any) -> JobOverview:
         """A job that can be approved, if it needs to be."""
         job = await self.submit(account_id, list_rows, **options)
         await self.check(job)
-        return (await report.report(self.pool, account_id, job.id)).job
+        return (await report.report(self.pool, acting(account_id), job.id)).job
 
     async def started(self, account_id: int, list_rows: Iterable[IncomingRow] | int, **options: Any) -> JobOverview:
         """A job that is past its gate."""
         job = await self.checked(account_id, list_rows, **options)
         if job.status is not Status.PENDING_APPROVAL:
             return job
-        return await approve.approve(self.pool, account_id, job.id, by="boss", digest=job.digest)
+        return await approve.approve(self.pool, acting(account_id, "boss"), job.id, digest=job.digest)
 
     async def check(self, job: JobOverview) -> None:
         """The pre-flight of a job, to its end."""
         async def done() -> bool:
             while await checks.check(job.account_id, job.id, True):
                 pass
-            return (await report.preflight_of(self.pool, job.account_id, job.id)).is_done  # a worker may look at a part of it
+            return (await report.preflight_of(self.pool, acting(job.account_id),
+                                              job.id)).is_done  # a worker may look at a part of it
 
         checks = Checks(self.pool, self.deployment)
         await eventually(done)
@@ -162,12 +164,18 @@ class Stage:
     async def until(self, account_id: int, job_id: int, *statuses: Status) -> JobOverview:
         """Waits for one of the statuses with nothing left in hand."""
         async def there() -> JobOverview | None:
-            view = (await report.report(self.pool, account_id, job_id)).job
+            view = (await report.report(self.pool, acting(account_id), job_id)).job
             return view if view.status in statuses and view.in_hand == 0 else None
         return await eventually(there)
 
     async def over(self, account_id: int, job_id: int) -> JobOverview:
         return await self.until(account_id, job_id, Status.COMPLETED, Status.CANCELLED, Status.FAILED)
+
+    async def until_working(self, count: int) -> None:
+        """So many workers are there: they hear what they are told, and take part."""
+        async def there() -> bool:
+            return (await self.query("SELECT count(*) FROM procrastinate_workers"))[0][0] >= count
+        await eventually(there)
 
     async def until_accepted(self, count: int) -> None:
         """The middle of a send: the gateway has taken this many."""

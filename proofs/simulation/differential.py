@@ -15,6 +15,7 @@ from typing import Any
 
 import psycopg
 
+from postroom.domain.access import machine
 from postroom.domain.job import Status
 from postroom.domain.outcome import Evidence, Kind, Outcome
 from postroom.ledger.account.accounts import lock_account
@@ -146,13 +147,15 @@ class Side:
             if job.status is not Status.SENDING or (
                     target is Status.COMPLETED and not await jobs.has_nothing_left(self.conn, self.account_id, self.job_id)):
                 return False
-            await jobs.move(self.conn, self.account_id, self.job_id, job.status, target, by="nobody", reason="so it is")
+            await jobs.move(self.conn, self.account_id, self.job_id, job.status, target, by=machine(self.account_id, "nobody"),
+                            reason="so it is")
             await jobs.fence_chunks(self.conn, self.account_id, self.job_id)
             return True
 
     async def pause(self) -> object:
         async with self.conn.transaction():
-            new = await pauses.insert_pause(self.conn, self.account_id, self.job_id, by="a person", reason="wait", adds=False)
+            new = await pauses.insert_pause(self.conn, self.account_id, self.job_id, by=machine(self.account_id, "a person"),
+                                            reason="wait", adds=False)
             await jobs.fence_chunks(self.conn, self.account_id, self.job_id)
             return new
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from postroom.domain.access import machine
 from postroom.domain.outcome import Kind
 from postroom.errors import Conflict
 from postroom.flow.job import finish, pause
@@ -110,7 +111,7 @@ class Fate:
             pool: Any = Pool(world.database, None)
             while name == "resume" or world.loop.now < world.calm_at:
                 try:
-                    await act(pool, ACCOUNT, job_id, by="a person")
+                    await act(pool, machine(ACCOUNT, "a person"), job_id)
                     world.note(f"a person says {name} to {job_id}")
                     return
                 except Conflict:

@@ -2,6 +2,7 @@
 
 PostroomError                 anything a door turns into an answer for a person
 ├── InvalidInput              the request is wrong: what, where (row, column, field), what to do   -> 422
+├── Forbidden                 whoever asks has not the right to it                                 -> 403
 ├── NotFound                  no such thing in this account                                        -> 404
 ├── Conflict                  the thing is not in a state that allows this                         -> 409
 ├── TooMany                   the account has too much of this under way, or the address has          -> 429
@@ -53,6 +54,14 @@ def check_range(what: str, value: int | None, unit: str, field: str, value_max: 
     """Raise InvalidInput for a number that is not 1 to `value_max`; None is no number."""
     if value is not None and not 1 <= value <= value_max:
         raise InvalidInput(f"{what} 1 to {value_max:,} {unit}.", field=field)
+
+
+class Forbidden(PostroomError):
+    """Whoever acts has not the right; `right` is its name (`domain/access.py`)."""
+
+    def __init__(self, message: str, *, right: str) -> None:
+        super().__init__(message)
+        self.right = right
 
 
 class NotFound(PostroomError):

@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import uvicorn
 
+from acting import acting
 from loopback import NETWORKS
 from postroom.bounded.processes import IN_THREAD, Runs
 from postroom.config import Settings
@@ -96,7 +97,7 @@ class Site:
 
     async def api(self, account_id: int, key_name: str = "website") -> httpx.AsyncClient:
         """A program with a key of the account."""
-        key = await keys.create_key(self.pool, account_id, key_name)
+        key = await keys.create_key(self.pool, acting(account_id), key_name)
         client = self.client(headers={"Authorization": f"Bearer {key}"})
         client.base_url = httpx.URL(f"{self.url}/api/v1")
         return client
@@ -114,7 +115,8 @@ class Site:
     async def account(self, name: str = "Club", *, threshold: int = 100, port: int = 9) -> int:
         """An account with a gateway; by default one to which nobody connects, because no worker runs."""
         account = await accounts.create_account(self.pool, name, approval_threshold=threshold)
-        await gateways.create_gateway(self.pool, SecretBox(SECRET_KEY), account.id, name="main", host="127.0.0.1", port=port,
+        await gateways.create_gateway(self.pool, SecretBox(SECRET_KEY), acting(account.id), name="main", host="127.0.0.1",
+                                      port=port,
                                       security="none", connections=2)
         return account.id
 

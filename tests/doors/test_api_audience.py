@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from acting import acting
 from postroom.flow.account import domains, gateways
 from postroom.flow.account.secrets import SecretBox
 from postroom.flow.audience.contacts import import_contacts
@@ -55,15 +56,16 @@ async def test_opt_outs_that_cannot_be_taken_are_named_and_none_is_added(site):
 async def test_a_contact_a_domain_and_a_gateway_are_deleted_unless_they_are_needed(site):
     account = await site.account("Club")
     api = await site.api(account)
-    await import_contacts(site.pool, account, rows(1))
-    await domains.add_domain(site.pool, SecretBox(SECRET_KEY), account, "club.example", ["ed25519"])
-    await gateways.create_gateway(site.pool, SecretBox(SECRET_KEY), account, name="a/b +c", host="127.0.0.1", security="none")
+    await import_contacts(site.pool, acting(account), rows(1))
+    await domains.add_domain(site.pool, SecretBox(SECRET_KEY), acting(account), "club.example", ["ed25519"])
+    await gateways.create_gateway(site.pool, SecretBox(SECRET_KEY), acting(account), name="a/b +c", host="127.0.0.1",
+                                  security="none")
     job = (await api.post("/jobs", json=job_of(100))).json()
     for path, name, needed in (("/domains", "club.example", True), ("/gateways", "main", True), ("/gateways", "a/b +c", False)):
         params = {path[1:-1] if path == "/domains" else "name": name}
         answer = await api.delete(path, params=params)
         assert is_problem(answer, 409) if needed else answer.json() == {"deleted": name}, path
-    await cancel(site.pool, account, job["id"], by="boss")
+    await cancel(site.pool, acting(account, "boss"), job["id"])
     assert (await api.delete("/domains", params={"domain": "Club.example"})).json() == {"deleted": "club.example"}
     assert (await api.delete("/contacts", params={"address": "person1@list.example"})).status_code == 200
     assert is_problem(await api.delete("/contacts", params={"address": "person1@list.example"}), 404)

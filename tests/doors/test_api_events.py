@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 
+from acting import acting
 from postroom.doors import door, live
 from postroom.flow.account import keys
 
@@ -113,11 +114,11 @@ async def test_a_database_that_comes_back_finds_its_viewers_still_there(site, mo
 async def test_a_stream_ends_with_its_key_and_hears_nothing_of_what_happens_then(site):
     account_id = await site.account()
     api, job = await site.api(account_id), await site.job(account_id)
-    [key] = [one for one in await keys.keys(site.pool) if one.name == "website"]
+    [key] = [one for one in await keys.keys(site.pool, acting(account_id)) if one.name == "website"]
     async with api.stream("GET", f"/jobs/{job['id']}/events") as answer:
         events = events_of(answer)
         await anext(events)
-        await keys.revoke_key(site.pool, key.id)
+        await keys.revoke_key(site.pool, acting(account_id), key.id)
         async with asyncio.timeout(2.5):
             assert [one async for one in events] == []
 

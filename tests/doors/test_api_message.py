@@ -6,6 +6,7 @@ import os
 
 import pytest
 
+from acting import acting
 from postroom.doors.api.requests import NEW_JOB_EXAMPLE
 from postroom.flow.account.accounts import change_account
 from postroom.flow.job.report import content_of
@@ -30,7 +31,7 @@ async def test_a_message_has_a_preheader_a_body_in_one_of_three_languages_and_fi
         {"name": "logo.png", "content": in_base64(PNG)}, {"name": "rules.txt", "content": in_base64(b"Be kind.")}]}
     answer = await api.post("/jobs", json=job_of(3, message=message, field_policy="blank"))
     assert (answer.status_code, answer.json()["field_policy"]) == (201, "blank"), answer.text
-    content = await content_of(site.pool, account_id, answer.json()["id"])
+    content = await content_of(site.pool, acting(account_id), answer.json()["id"])
     assert (getattr(content, source), content.preheader) == (written, "For {{ name }}")
     assert [(one.name, one.content_type, bool(one.content_id)) for one in content.attachments] == [
         ("logo.png", "image/png", True), ("rules.txt", "text/plain", False)]
@@ -54,7 +55,7 @@ async def test_a_message_has_header_fields_of_its_own_and_one_that_may_not_be_is
     own = {"X-SES-CONFIGURATION-SET": "news", "X-Campaign": "Frühling"}
     answer = await api.post("/jobs", json=job_of(3, message={**MESSAGE, "headers": own}))
     assert answer.status_code == 201, answer.text
-    assert (await content_of(site.pool, account_id, answer.json()["id"])).headers == tuple(own.items())
+    assert (await content_of(site.pool, acting(account_id), answer.json()["id"])).headers == tuple(own.items())
     shown = (await api.get(f"/jobs/{answer.json()['id']}/recipients/1/message")).json()
     assert shown["headers"] == own
     assert "\r\nX-SES-CONFIGURATION-SET: news\r\n" in shown["source"]
@@ -71,7 +72,7 @@ async def test_files_come_as_parts_too_beside_those_in_the_message(site):
     message = {**MESSAGE, "attachments": [{"name": "a.txt", "content": in_base64(b"A")}]}
     answer = await upload(api, csv_of(3), message={"message": message}, files=[("b.txt", b"B"), ("ü ß.txt", b"C")])
     assert answer.status_code == 201, answer.text
-    content = await content_of(site.pool, account_id, answer.json()["id"])
+    content = await content_of(site.pool, acting(account_id), answer.json()["id"])
     assert [one.name for one in content.attachments] == ["a.txt", "b.txt", "ü ß.txt"]
 
 
@@ -119,7 +120,7 @@ async def test_two_bodies_are_one_too_many_and_an_unknown_policy_is_none(site):
 
 async def test_a_small_job_that_its_check_refuses_is_not_created_and_each_finding_is_said(site):
     account_id = await site.account()
-    await change_account(site.pool, account_id, requires_unsubscribe=True)
+    await change_account(site.pool, acting(account_id), requires_unsubscribe=True)
     api = await site.api(account_id)
     rows = [*listed(2), {"email": "blank@list.example", "fields": {"name": " "}}]
     answer = await api.post("/jobs", json=job_of(0, recipients=rows, field_policy="refuse"))
@@ -129,7 +130,7 @@ async def test_a_small_job_that_its_check_refuses_is_not_created_and_each_findin
     assert errors[1] == {"detail": "The field “name” is blank. 1 recipient, such as blank@list.example (no. 3).",
                          "pointer": "#/recipients"}
     assert (await api.get("/jobs")).json()["items"] == []
-    await change_account(site.pool, account_id, requires_unsubscribe=False)
+    await change_account(site.pool, acting(account_id), requires_unsubscribe=False)
     job = (await api.post("/jobs", json=job_of(0, recipients=rows, field_policy="blank"))).json()
     found = (await api.get(f"/jobs/{job['id']}/preflight")).json()
     assert ("blank_field", "note", 1) in [(one["kind"], one["effect"], one["count"]) for one in found["findings"]]

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from acting import acting
+from postroom.domain.access import postroom_itself
 from postroom.flow.delivery.guard import RESTORED
 from postroom.flow.job.pause import pause
 from stage import Stage
@@ -93,10 +95,10 @@ async def test_every_command_that_opens_an_installation_names_a_misspelt_setting
 async def test_jobs_that_postroom_paused_by_itself_are_named_with_what_to_do(stage: Stage, cli) -> None:
     account = await stage.account("Club")
     doubted, both, by_hand, over = [(await stage.submit(account, 3)).id for _ in range(4)]
-    await pause(stage.pool, account, by_hand, by="ann", reason="Wrong date?")
-    await pause(stage.pool, account, both, by="ann", reason="Wrong date?")
+    await pause(stage.pool, acting(account, "ann"), by_hand, reason="Wrong date?")
+    await pause(stage.pool, acting(account, "ann"), both, reason="Wrong date?")
     for job_id in (doubted, both, over):
-        await pause(stage.pool, account, job_id, by="postroom", reason=RESTORED)
+        await pause(stage.pool, postroom_itself(account), job_id, reason=RESTORED)
     await cli("jobs", "cancel", str(over))
     ended = await cli("check", "--json")
     told = {one["subject"]: one for one in json.loads(ended.out)["findings"] if one["subject"].startswith("job")}

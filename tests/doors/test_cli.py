@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from acting import acting
 from flow.audience.workbooks import xlsx
 from loopback import local_endpoint
 from postroom.config import as_markdown
+from postroom.domain.access import postroom_itself
 from postroom.domain.job import Status
 from postroom.doors.check import check_all
 from postroom.doors.cli.listing import opened_list
@@ -208,7 +210,7 @@ async def test_a_message_has_a_preheader_a_body_in_markdown_and_files(stage: Sta
                           "--json")
     assert ended.status == 0, ended.err
     job = json.loads(ended.out)
-    content = await report.content_of(stage.pool, account, job["id"])
+    content = await report.content_of(stage.pool, acting(account), job["id"])
     assert (content.markdown, content.preheader, job["field_policy"]) == (markdown, "For {{ name }}", "blank")
     assert not content.inline_css
     assert content.headers == (("X-Campaign", "spring"), ("X-PM-Tag", "a: b"))
@@ -233,7 +235,7 @@ async def test_what_the_check_found_is_printed_and_where_it_refuses_the_job_stay
     async with stage.worker():
         ended = await cli("send", listed, *MESSAGE, "--text", body, "--approve", "--field-policy", "refuse")
         assert ended.status == 1
-        [job] = await report.history(stage.pool, account)
+        [job] = await report.history(stage.pool, acting(account))
         assert job.status is Status.PENDING_APPROVAL
         shown = await cli("jobs", "show", str(job.id))
         for told in (ended.err, shown.out):
@@ -275,7 +277,7 @@ async def test_outside_of_a_terminal_nobody_is_asked_and_the_job_waits(stage: St
     one_sentence(ended, "cannot be read")
     ended = await cli("send", "-", *MESSAGE, "--text", str(ROOT / "LICENSE"), stdin="email\na@b.example\nb@b.example\n")
     assert ended.status == 1
-    [job] = await report.history(stage.pool, account)
+    [job] = await report.history(stage.pool, acting(account))
     assert job.status is Status.PENDING_APPROVAL
     assert f"postroom jobs approve {job.id}" in ended.err
 
@@ -450,7 +452,7 @@ async def test_trusting_the_database_lets_go_on_what_was_paused_for_doubt_of_it(
     settings = {"POSTROOM_DATABASE_URL": stage.url, "POSTROOM_UNSAFE_DATABASE": "true"}
     account = await stage.account()
     job = await stage.submit(account, 3)
-    await pause(stage.pool, account, job.id, by="postroom", reason=UNKNOWN)
+    await pause(stage.pool, postroom_itself(account), job.id, reason=UNKNOWN)
     assert f"Jobs that go on: {job.id}." in (await here(home, "trust-database", **settings)).out
     assert (home / "journal" / "mark").exists()
     assert json.loads((await here(home, "trust-database", "--json", **settings)).out) == {"resumed": []}
@@ -467,7 +469,7 @@ async def test_how_a_list_was_read_is_printed_and_the_column_and_who_is_out_are_
         assert f": {count}." in ended.err
         assert 'The addresses are those of the column "father", as was chosen.' in ended.err
         assert f"{out} {then}" in ended.err
-    shown = await cli("jobs", "show", str((await report.history(stage.pool, account))[0].id))
+    shown = await cli("jobs", "show", str((await report.history(stage.pool, acting(account)))[0].id))
     assert 'The addresses are those of the column "father"' in shown.out
 
 
@@ -510,7 +512,7 @@ async def test_the_gate_is_asked_in_the_terminal_and_takes_only_the_exact_count(
             await terminal.until("Approve")
         terminal.type("1\n")
         assert await terminal.ended() == 1
-    [job] = await report.history(stage.pool, account)
+    [job] = await report.history(stage.pool, acting(account))
     assert job.status is Status.PENDING_APPROVAL
     async with stage.worker(), in_terminal(home, *arguments, **url_settings) as terminal:
         await terminal.until("Approve")
@@ -540,7 +542,7 @@ async def test_ctrl_c_leaves_the_job_running_and_says_how_to_stop_it(
         terminal.type("\x03")
         assert await terminal.ended() == 130
         assert "postroom jobs cancel" in terminal.said
-    [job] = await report.history(stage.pool, account)
+    [job] = await report.history(stage.pool, acting(account))
     assert job.status is Status.SENDING
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from acting import acting
 from contest import book_first, comes_to_light
 from postroom.domain.outcome import Evidence, Kind, Outcome
 from postroom.flow.job import finish
@@ -42,7 +43,7 @@ async def test_the_rest_is_continued_and_both_jobs_say_so(stage: Stage, cli) -> 
     account = await stage.account(port=25)
     job = await stage.submit(account, 3)
     one_sentence(await cli("jobs", "continue", str(job.id)), "once it is over")
-    await finish.cancel(stage.pool, account, job.id, by="boss")
+    await finish.cancel(stage.pool, acting(account, "boss"), job.id)
     one_sentence(await cli("jobs", "continue", str(job.id), "--failed"), "no failed recipients")
     made = json.loads((await cli("jobs", "continue", str(job.id), "--json")).out)
     assert (made["continues"], made["recipient_count"]) == ({"job": job.id, "which": "unsent"}, 3)
@@ -53,7 +54,7 @@ async def test_the_rest_is_continued_and_both_jobs_say_so(stage: Stage, cli) -> 
 async def test_what_was_changed_before_it_was_sent_is_continued_by_no_command_and_both_jobs_say_why(stage: Stage, cli) -> None:
     account = await stage.account(port=25)
     job = await stage.checked(account, 3, waits_at_gate=True)
-    await finish.cancel_at_gate(stage.pool, account, job.id, by="boss", note="Changed before it was sent.")
+    await finish.cancel_at_gate(stage.pool, acting(account, "boss"), job.id, note="Changed before it was sent.")
     made = await stage.submit(account, 3, waits_at_gate=True, corrects=job.id)
     one_sentence(await cli("jobs", "continue", str(job.id)), f"job {made.id} took its place")
     assert f"Job {made.id} took its place." in (await cli("jobs", "show", str(job.id))).out
@@ -65,7 +66,7 @@ async def test_doubts_are_settled_singly_and_all_at_once_with_the_warning(stage:
     ended = await cli("jobs", "settle", str(job.id), "--assume-sent", "--position", "1", "--position", "3")
     assert ended.status == 0
     assert ended.out.startswith("Settled: 2. Nobody can know")
-    await finish.cancel(stage.pool, job.account_id, job.id, by="boss")
+    await finish.cancel(stage.pool, acting(job.account_id, "boss"), job.id)
     told = json.loads((await cli("jobs", "settle", str(job.id), "--send-again", "--note", "No copy.", "--json")).out)
     assert (told["settled"], told["job"]["unconfirmed"], told["continuation"]["recipient_count"]) == (1, 0, 1)
     assert "twice" in told["warning"]
@@ -80,7 +81,7 @@ async def test_who_never_got_it_although_a_person_assumed_so_is_told_of_with_the
     told = await cli("jobs", "show", str(job.id))
     assert "\n3 whom a person had assumed sent never got it" in told.out
     assert "jobs continue" not in told.out
-    await finish.cancel(stage.pool, job.account_id, job.id, by="boss")
+    await finish.cancel(stage.pool, acting(job.account_id, "boss"), job.id)
     told = await cli("jobs", "show", str(job.id))
     offer = f"Continue the 5 unsent: postroom jobs continue {job.id}"
     assert offer in told.out

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from acting import acting
 from postroom.errors import NotFound
 from postroom.flow.account.accounts import find_account
 from postroom.flow.job.finish import cancel
@@ -24,7 +25,7 @@ async def test_an_account_is_deleted_by_its_name_typed_once_more(stage: Stage, c
     one_sentence(await cli("account", "delete", "The Club", "--yes", "Club"), 'give its name as it is: "The Club"')
     one_sentence(await cli("account", "delete", "The Club", "--yes", "The Club"), f"job {job.id} (Pending approval)", "cancel")
     one_sentence(await cli("account", "delete", "Nobody", "--yes", "Nobody"), "no account named")
-    await cancel(stage.pool, account, job.id, by="boss")
+    await cancel(stage.pool, acting(account, "boss"), job.id)
     ended = await cli("account", "delete", "The Club", "--yes", "The Club", "--json")
     assert json.loads(ended.out)["deleted"]["recipients"] == 3
     assert [one["name"] for one in json.loads((await cli("account", "list", "--json")).out)] == ["School"]

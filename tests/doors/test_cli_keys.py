@@ -15,7 +15,7 @@ async def test_a_key_is_printed_once_and_alone(stage: Stage, cli) -> None:
     ended = await cli("key", "create", "--name", "website")
     holder = await holder_of(stage.pool, ended.out.strip())
     assert holder is not None
-    assert (holder.account_id, holder.name) == (account, "website")
+    assert (holder.account_id, holder.name) == (account, "key website")
     assert ended.out.strip() not in ended.err
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from acting import acting
 from conftest import passable_directory
 from postroom.config import Settings
 from postroom.doors import wiring
@@ -54,7 +55,7 @@ def test_the_demo_by_itself_ends_with_both_sides_in_agreement(first: Ended) -> N
 
 async def test_the_demo_s_message_has_a_logo_a_way_out_a_postal_address_and_a_signature(demo_home: Path, first: Ended) -> None:
     async with wiring.opened(Settings(home=demo_home / "demo"), name="test", connections=2) as installation:
-        seen = await preview(installation.pool, installation.deployment, 1, 1, 1)
+        seen = await preview(installation.pool, installation.deployment, acting(1), 1, 1)
     message = message_from_bytes(seen.source)
     assert (seen.reason, seen.note, seen.blank) == (None, None, ("name",))
     assert [(one.name, one.content_type, bool(one.content_id)) for one in seen.files] == [("logo.png", "image/png", True)]

@@ -12,6 +12,7 @@ import httpx
 import pytest
 import structlog
 
+from acting import acting
 from postroom.bounded.processes import Processes
 from postroom.doors import connections, limits, logs
 from postroom.doors.web.session import COOKIES
@@ -158,8 +159,8 @@ async def test_a_key_that_was_revoked_takes_no_place_of_its_account_any_more(sit
     account_id = await site.account()
     good, bad = await site.api(account_id, "good"), await site.api(account_id, "bad")
     assert (await bad.get("/jobs")).status_code == 200
-    revoked = next(key for key in await keys.keys(site.pool, account_id) if key.name == "bad")
-    await keys.revoke_key(site.pool, revoked.id)
+    revoked = next(key for key in await keys.keys(site.pool, acting(account_id)) if key.name == "bad")
+    await keys.revoke_key(site.pool, acting(account_id), revoked.id)
     assert (await bad.get("/jobs")).status_code == 401
     monkeypatch.setattr(limits, "REST_S", 3_600.0)  # whoever is not let in keeps its place
     kept = [asyncio.create_task(bad.get("/jobs")) for _ in range(limits.KNOWN_EACH)]

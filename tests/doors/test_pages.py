@@ -8,6 +8,7 @@ from html import escape, unescape
 
 import pytest
 
+from acting import acting
 from postroom.doors.web import pages
 from postroom.flow.account.accounts import change_account
 from postroom.flow.job.approve import approve
@@ -96,9 +97,9 @@ async def test_a_form_that_was_sent_from_elsewhere_does_nothing(site):
     for data, headers in (({**form, "form_token": ""}, {}), ({**form, "form_token": "0" * 64}, {}),
                           (form, {"Sec-Fetch-Site": "cross-site"}), (form, {"Origin": "https://evil.example"})):
         assert (await operator.post(where, data=data, headers=headers)).status_code == 403
-    assert (await report(site.pool, account_id, job["id"])).job.status == "pending_approval"
+    assert (await report(site.pool, acting(account_id), job["id"])).job.status == "pending_approval"
     assert (await operator.post(where, data=form, headers={"Sec-Fetch-Site": "same-origin"})).status_code == 303
-    assert (await report(site.pool, account_id, job["id"])).job.approved_by == "operator"
+    assert (await report(site.pool, acting(account_id), job["id"])).job.approved_by == "operator"
 
 
 async def test_what_was_approved_is_what_the_page_showed(site):
@@ -109,7 +110,7 @@ async def test_what_was_approved_is_what_the_page_showed(site):
     answer = await operator.post(f"{where}/approval", data={"form_token": token, "digest": "00" * 32})
     assert answer.status_code == 409
     assert f'href="{where}"' in answer.text
-    assert (await report(site.pool, account_id, job["id"])).job.status == "pending_approval"
+    assert (await report(site.pool, acting(account_id), job["id"])).job.status == "pending_approval"
 
 
 async def test_the_gate_shows_the_exact_count_what_was_left_out_and_the_content(site):
@@ -144,7 +145,7 @@ async def test_no_text_from_outside_becomes_markup(site):
     message = {**MESSAGE, "subject": evil, "text": evil, "html": evil, "from": {"address": "a@b.example", "name": evil}}
     job = await site.job(account_id, 3, message=message,
                      recipients=[{"email": evil}, *job_of(2)["recipients"]], unusable_addresses="fail")
-    await cancel(site.pool, account_id, job["id"], by=evil, note=evil)
+    await cancel(site.pool, acting(account_id, evil), job["id"], note=evil)
     operator = await site.operator()
     base = f"/accounts/{account_id}/jobs"
     for path in (base, f"{base}/{job['id']}", f"{base}/{job['id']}/recipients", f"{base}/{job['id']}/exclusions",
@@ -238,7 +239,7 @@ async def test_what_is_not_there_and_what_is_not_possible_have_friendly_pages(si
                  f"/accounts/{other_id}/jobs/{job['id']}", f"/accounts/{other_id}/jobs/{job['id']}/message"):
         answer = await operator.get(path)
         assert (answer.status_code, "There is nothing here" in answer.text) == (404, True), path
-    await cancel(site.pool, account_id, job["id"], by="somebody")
+    await cancel(site.pool, acting(account_id, "somebody"), job["id"])
     where = f"/accounts/{account_id}/jobs/{job['id']}"
     form = {"form_token": token_in(await operator.get(where)), "digest": job["digest"]}
     answer = await operator.post(f"{where}/approval", data=form)
@@ -298,11 +299,11 @@ async def test_the_form_leads_to_the_gate(site):
     account_id = await site.account()
     operator = await site.operator()
     answer = await send(operator, account_id, csv_of(100))
-    job = (await history(site.pool, account_id))[0]
+    job = (await history(site.pool, acting(account_id)))[0]
     assert (answer.status_code, answer.headers["location"]) == (303, f"/accounts/{account_id}/jobs/{job.id}")
     assert (job.status, job.recipient_count, job.created_by) == ("pending_approval", 100, "operator")
     await site.check(account_id, job.id)
-    assert (await approve(site.pool, account_id, job.id, by="x")).status == "sending"
+    assert (await approve(site.pool, acting(account_id, "x"), job.id)).status == "sending"
 
 
 async def test_the_form_takes_all_that_a_message_can_be(site):
@@ -312,8 +313,8 @@ async def test_the_form_takes_all_that_a_message_can_be(site):
                preheader="For {{ name }}", text="", field_policy="blank", inline_css="no",
                headers="X-Campaign: <b>spring\r\n\r\nX-PM-Tag:news\r\n",
                files=[("logo.png", PNG), ("the rules.txt", b"Be kind.")])
-    job = (await history(site.pool, account_id))[0]
-    content = await content_of(site.pool, account_id, job.id)
+    job = (await history(site.pool, acting(account_id)))[0]
+    content = await content_of(site.pool, acting(account_id), job.id)
     assert (content.markdown, content.html, content.text) == ("# Hello {{ name }}\n\n![Logo](cid:logo.png)", None, None)
     assert (content.preheader, content.inline_css, job.field_policy) == ("For {{ name }}", False, "blank")
     assert [(one.name, one.content_type, bool(one.content_id)) for one in content.attachments] == [
@@ -359,7 +360,7 @@ async def test_what_is_wrong_is_said_at_its_field_and_what_was_written_stays(sit
     assert "Bcc" in await complaint("headers", headers="X-A: b\nBcc: eve@list.example")
     assert "field_policy" in await complaint("field_policy", field_policy="guess")
     assert "opted_out_rows" in await complaint("opted_out_rows", opted_out_rows="guess")
-    assert await history(site.pool, account_id) == []
+    assert await history(site.pool, acting(account_id)) == []
 
 
 async def test_a_small_send_that_its_check_refuses_says_what_was_found_at_the_recipients(site):
@@ -371,8 +372,8 @@ async def test_a_small_send_that_its_check_refuses_says_what_was_found_at_the_re
     assert answer.status_code == 422
     assert "The field “name” is blank. 1 recipient, such as b@list.example (no. 2)." in found
     assert '<option value="refuse" selected>' in answer.text
-    assert await history(site.pool, account_id) == []
-    await change_account(site.pool, account_id, requires_unsubscribe=True)
+    assert await history(site.pool, acting(account_id)) == []
+    await change_account(site.pool, acting(account_id), requires_unsubscribe=True)
     answer = await send(operator, account_id, rows, field_policy="blank")
     assert "no address to unsubscribe at" in re.search(r'id="message-complaints">(.*?)</ul>', answer.text, re.DOTALL)[1]
 
@@ -399,7 +400,7 @@ async def test_a_form_that_is_sent_twice_makes_one_job_and_after_an_edit_another
     other_file = await send(operator, account_id, csv_of(100), page, files=[("rules.txt", b"Be kind.")])
     assert first.headers["location"] == again.headers["location"] != edited.headers["location"]
     assert other_file.headers["location"] not in (first.headers["location"], edited.headers["location"])
-    assert len(await history(site.pool, account_id)) == 3
+    assert len(await history(site.pool, acting(account_id))) == 3
 
 
 async def test_the_form_too_is_refused_from_elsewhere(site):
@@ -408,7 +409,7 @@ async def test_the_form_too_is_refused_from_elsewhere(site):
     answer = await send(operator, account_id, csv_of(100), form_token="0" * 64, text="A long letter")
     assert (answer.status_code, "You signed in again since" in answer.text, "A long letter" in answer.text) == (409, True, True)
     assert (await send(operator, account_id, csv_of(100), request_headers={"Sec-Fetch-Site": "cross-site"})).status_code == 403
-    assert await history(site.pool, account_id) == []
+    assert await history(site.pool, acting(account_id)) == []
 
 
 @pytest.mark.parametrize(("place", "back"), [

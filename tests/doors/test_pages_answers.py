@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from playwright.async_api import Browser, Page, expect
 
+from acting import acting
 from contest import book_first
 from postroom.domain.audience import IncomingRow
 from postroom.domain.outcome import Evidence, Kind, Outcome
@@ -84,7 +85,7 @@ async def test_while_a_job_is_paused_it_has_no_rate_and_its_reason_ends_as_it_wa
     await book_first(stage.pool, job.account_id, job.id, {1: SENT})
     await page.goto(address(site, job))
     await expect(page.locator("[data-field=rate]")).to_be_visible()
-    await pause(stage.pool, job.account_id, job.id, by="boss", reason="Wrong date?")
+    await pause(stage.pool, acting(job.account_id, "boss"), job.id, reason="Wrong date?")
     await expect(page.locator(".sentence")).to_contain_text("UTC: Wrong date? 9 of 10 wait; nothing is sent")
     for name in ("rate", "left"):
         await expect(page.locator(f"[data-field={name}]")).to_have_count(0)
@@ -100,7 +101,7 @@ async def test_a_queued_job_that_somebody_has_to_resume_has_no_time_at_which_it_
     await waits_for_its_gateway(stage, active)
     await page.reload()
     await expect(page.locator("[data-field=starts_in]")).to_have_text("not known yet")
-    await pause(stage.pool, account, queued.id, by="boss")
+    await pause(stage.pool, acting(account, "boss"), queued.id)
     await expect(page.locator(".queue")).to_contain_text("when somebody resumes it")
 
 
@@ -116,7 +117,7 @@ async def test_of_one_the_sentences_speak_in_the_singular(page, site, stage):
     job = await stage.started(await stage.account(connections=1), 3)
     doubt = Outcome(2, 1, Kind.UNCONFIRMED, Evidence.CONNECTION_LOST, reply="The connection was lost after the final dot.")
     await book_first(stage.pool, job.account_id, job.id, {1: SENT, 2: doubt})
-    await cancel(stage.pool, job.account_id, job.id, by="boss")
+    await cancel(stage.pool, acting(job.account_id, "boss"), job.id)
     await page.goto(address(site, job))
     await expect(page.locator(".sentence")).to_have_text(
         "1 had been sent before; 1 was not sent and stays unsent. 1 is unconfirmed: the gateway may have it.")
@@ -129,12 +130,12 @@ async def test_the_failed_are_not_offered_to_be_tried_again_where_that_reaches_n
     job = await stage.started(account, people, unusable_addresses="fail")
     await book_first(stage.pool, account, job.id, {1: SENT} | (
         {} if hopeless == "no address" else {2: UNMADE, 3: REFUSED} if hopeless == "suppressed since" else {2: UNMADE}))
-    await cancel(stage.pool, account, job.id, by="boss")
+    await cancel(stage.pool, acting(account, "boss"), job.id)
     again = page.get_by_role("button", name="Try the failed again")
     if hopeless == "suppressed since":
         await page.goto(address(site, job))
         await expect(again).to_be_visible()
-        await suppress(stage.pool, account, ["person3@list.example"])
+        await suppress(stage.pool, acting(account), ["person3@list.example"])
     await page.goto(address(site, job))
     await expect(again).to_have_count(0)
     await expect(page.locator(".progress")).to_contain_text("Trying the failed again would reach nobody")
@@ -142,7 +143,7 @@ async def test_the_failed_are_not_offered_to_be_tried_again_where_that_reaches_n
 
 async def test_a_rest_that_is_continued_from_the_page_waits_for_the_button_that_names_the_number(page, site, stage):
     job = await stage.started(await stage.account(connections=1), 5)
-    await cancel(stage.pool, job.account_id, job.id, by="boss")
+    await cancel(stage.pool, acting(job.account_id, "boss"), job.id)
     await page.goto(address(site, job))
     await page.get_by_role("button", name="Continue the rest (5 unsent)").click()
     await expect(page.get_by_role("button", name="Send to 5 recipients")).to_be_enabled()
@@ -196,7 +197,7 @@ async def test_the_focus_of_what_is_gone_is_at_the_content(page, site, stage):
     job = await stage.started(await stage.account(), 3)
     await page.goto(address(site, job))
     await page.get_by_role("button", name="Pause").focus()
-    await pause(stage.pool, job.account_id, job.id, by="boss")
+    await pause(stage.pool, acting(job.account_id, "boss"), job.id)
     await expect(page.get_by_role("button", name="Resume (3 unsent)")).to_be_visible()
     await expect(page.locator("main")).to_be_focused()
     cancelling = page.get_by_role("button", name="Cancel")

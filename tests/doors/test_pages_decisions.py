@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 from playwright.async_api import Browser, BrowserContext, Page, expect
 
+from acting import acting
 from contest import book_first, comes_to_light
 from postroom.domain.outcome import Evidence, Kind, Outcome
 from postroom.flow.job.finish import cancel
@@ -98,11 +99,11 @@ async def held_and_booked(stage: Stage, **options: str) -> tuple[JobOverview, li
 async def over(stage: Stage, **options: str) -> JobOverview:
     """The same, cancelled."""
     job = await booked(stage, **options)
-    return await cancel(stage.pool, job.account_id, job.id, by="boss")
+    return await cancel(stage.pool, acting(job.account_id, "boss"), job.id)
 
 
 async def states(stage: Stage, job: JobOverview) -> list[str | None]:
-    return [row.kind for row in await recipient_page(stage.pool, job.account_id, job.id)]
+    return [row.kind for row in await recipient_page(stage.pool, acting(job.account_id), job.id)]
 
 
 async def test_a_recipient_is_looked_up_and_its_attempts_are_told_without_scripts(site, stage, plain):
@@ -140,13 +141,13 @@ async def test_a_pause_in_one_tab_shows_in_the_other_and_so_does_the_resume(site
     await button(other, "Resume (5 unsent)").click()
     await expect(button(page, "Pause")).to_be_visible()
     await expect(page.locator(".badge.paused")).to_have_count(0)
-    assert (await report(site.pool, job.account_id, job.id)).job.paused_by is None
+    assert (await report(site.pool, acting(job.account_id), job.id)).job.paused_by is None
 
 
 async def test_a_tab_that_only_watches_is_never_loaded_again(site, stage, context, page):
     job = await booked(stage)
     tab = await opened(context, address(site, job))
-    await pause(site.pool, job.account_id, job.id, by="key website")
+    await pause(site.pool, acting(job.account_id, "key website"), job.id)
     await expect(button(tab, "Resume (5 unsent)")).to_be_visible()
     async with site.pool.connection() as conn, conn.transaction():
         await audit.insert_alarm(conn, job.account_id, job.id, "The numbers of chunk 0 do not add up.")
@@ -155,7 +156,7 @@ async def test_a_tab_that_only_watches_is_never_loaded_again(site, stage, contex
     await page.goto(f"{site.url}/accounts/{job.account_id}/jobs")
     await expect(page.locator("tbody .badge")).to_have_text(["Sending", "Paused"])
     await shots(page, "history")
-    await cancel(site.pool, job.account_id, job.id, by="key website")
+    await cancel(site.pool, acting(job.account_id, "key website"), job.id)
     await expect(button(tab, "Continue the rest (5 unsent)")).to_be_visible()
     assert await tab.evaluate("window.neverReloaded") is True
 
@@ -166,7 +167,7 @@ async def test_a_job_that_is_paused_at_the_gate_says_so_and_is_queued_paused(sit
     await page.goto(address(site, job))
     approve = button(page, "Approve and send to 3 recipients")
     await expect(approve).to_be_visible()
-    await pause(site.pool, account_id, job.id, by="key website", reason="Wait for the printer")
+    await pause(site.pool, acting(account_id, "key website"), job.id, reason="Wait for the printer")
     await expect(page.get_by_text("Paused by key website since")).to_be_visible()
     await expect(button(page, "Resume")).to_be_visible()
     await shots(page, "gate-paused")
@@ -179,7 +180,7 @@ async def test_a_job_that_is_paused_at_the_gate_says_so_and_is_queued_paused(sit
 async def test_a_job_behind_a_paused_one_says_what_it_waits_for_and_hears_when_that_goes_on(site, stage, page):
     account_id = await stage.account(port=25)
     active, queued = await stage.submit(account_id, 3), await stage.submit(account_id, 3)
-    await pause(site.pool, account_id, active.id, by="key website")
+    await pause(site.pool, acting(account_id, "key website"), active.id)
     await page.goto(f"{site.url}/accounts/{account_id}/jobs")
     await expect(page.locator("tbody .condition")).to_have_text("Waits for one that stands still")
     await shots(page, "history-behind-a-paused-one")
@@ -187,7 +188,7 @@ async def test_a_job_behind_a_paused_one_says_what_it_waits_for_and_hears_when_t
     await expect(page.locator(".sentence")).to_contain_text(f"It waits for job {active.id}, which is paused.")
     await expect(page.locator(".queue")).to_contain_text("(Sending, but it is paused)")
     await shots(page, "behind-a-paused-one")
-    await resume(site.pool, account_id, active.id, by="key website")
+    await resume(site.pool, acting(account_id, "key website"), active.id)
     await expect(page.locator(".sentence")).to_contain_text("Sending will start automatically when the current send finishes.")
     await expect(page.locator(".condition")).to_have_count(0)
 
@@ -202,7 +203,7 @@ async def test_a_rest_is_continued_once_and_each_job_leads_to_the_other(site, st
     await button(page, label).click()
     await expect(page.get_by_text(f"Continues job {job.id}: its {which}.")).to_be_visible()
     made = int(page.url.rsplit("/", 1)[1])
-    now = (await report(site.pool, job.account_id, made)).job
+    now = (await report(site.pool, acting(job.account_id), made)).job
     assert (now.continues, now.recipient_count, now.created_by) == (job.id, count, "operator")
     await shots(page, "continuation")
     await page.get_by_role("link", name=f"job {job.id}").click()
@@ -242,7 +243,7 @@ async def test_all_of_a_job_that_is_over_are_sent_again_by_a_job_that_the_receip
     await shots(plain, "all-settled")
     await plain.get_by_role("link", name="Go to job").click()
     await expect(plain.get_by_text(f"Continues job {job.id}: its unconfirmed.")).to_be_visible()
-    made = (await report(site.pool, job.account_id, int(plain.url.rsplit("/", 1)[1]))).job
+    made = (await report(site.pool, acting(job.account_id), int(plain.url.rsplit("/", 1)[1]))).job
     assert (made.recipient_count, await states(stage, job)) == (3, ["sent", *["failed"] * 4, *[None] * 5])
     await plain.goto(address(site, job))
     await button(plain, "Try the failed again (1 failed)").click()
@@ -255,18 +256,18 @@ async def test_all_are_assumed_sent_with_one_click(site, stage, plain):
     await plain.goto(f"{address(site, job)}/recipients?state=unconfirmed")
     await button(plain, "Assume sent: all 3").click()
     await expect(plain.locator(".receipt")).to_contain_text("Assumed sent: 3 unconfirmed.")
-    assert (await report(site.pool, job.account_id, job.id)).job.sent == 4
+    assert (await report(site.pool, acting(job.account_id), job.id)).job.sent == 4
 
 
 async def test_who_never_got_it_although_a_person_assumed_so_is_continued_from_where_that_is_said(site, stage, context):
     job, held = await held_and_booked(stage)
-    await settle(site.pool, stage.deployment, job.account_id, job.id, "assume_sent", by="operator")
+    await settle(site.pool, stage.deployment, acting(job.account_id, "operator"), job.id, "assume_sent")
     tab = await opened(context, address(site, job))
     await comes_to_light(site.pool, held, Kind.RELEASED)
     note = tab.locator(".progress .note")
     await expect(note).to_contain_text("3 whom a person had assumed sent never got it")
     await shots(tab, "contradicted-while-sending")
-    await cancel(site.pool, job.account_id, job.id, by="boss")
+    await cancel(site.pool, acting(job.account_id, "boss"), job.id)
     await button(tab, "Continue the rest (8 unsent)").click()
     await expect(tab.get_by_text(f"Continues job {job.id}: its unsent.")).to_be_visible()
     await expect(button(tab, "Send to 8 recipients")).to_be_visible()
@@ -280,10 +281,10 @@ async def test_who_never_got_it_although_a_person_assumed_so_is_continued_from_w
 
 async def test_who_joined_the_rest_by_what_came_to_light_is_continued_alone_without_scripts(site, stage, plain):
     job, held = await held_and_booked(stage)
-    await cancel(site.pool, job.account_id, job.id, by="boss")
+    await cancel(site.pool, acting(job.account_id, "boss"), job.id)
     await plain.goto(address(site, job))
     await button(plain, "Continue the rest (5 unsent)").click()
-    await settle(site.pool, stage.deployment, job.account_id, job.id, "assume_sent", by="operator")
+    await settle(site.pool, stage.deployment, acting(job.account_id, "operator"), job.id, "assume_sent")
     await comes_to_light(site.pool, held, Kind.RELEASED)
     await plain.goto(address(site, job))
     await expect(plain.locator(".progress .note")).to_contain_text("3 whom a person had assumed sent never got it")
@@ -291,14 +292,14 @@ async def test_who_joined_the_rest_by_what_came_to_light_is_continued_alone_with
     await button(plain, "Continue the rest (3 unsent)").click()
     await expect(button(plain, "Send to 3 recipients")).to_be_visible()
     made = int(plain.url.rsplit("/", 1)[1])
-    assert [row.address for row in await recipient_page(site.pool, job.account_id, made)] == [
+    assert [row.address for row in await recipient_page(site.pool, acting(job.account_id), made)] == [
         f"person{n}@list.example" for n in (3, 4, 5)]
 
 
 async def test_who_had_it_before_it_was_sent_again_is_sent_and_the_page_says_that_it_may_be_twice(site, stage, plain):
     job, held = await held_and_booked(stage)
-    await cancel(site.pool, job.account_id, job.id, by="boss")
-    await settle(site.pool, stage.deployment, job.account_id, job.id, "send_again", by="operator")
+    await cancel(site.pool, acting(job.account_id, "boss"), job.id)
+    await settle(site.pool, stage.deployment, acting(job.account_id, "operator"), job.id, "send_again")
     await comes_to_light(site.pool, held, Kind.SENT)
     await plain.goto(address(site, job))
     await expect(plain.locator(".progress .note")).to_contain_text([
@@ -326,14 +327,14 @@ async def test_a_decision_that_was_sent_from_elsewhere_or_says_nothing_decides_n
         assert (await operator.post(settlements, data={**fields, "form_token": token})).status_code == 422
     too_long = {"reason": "x" * 201, "form_token": token}
     assert (await operator.post(f"{address(site, job)}/pause", data=too_long)).status_code == 422
-    assert (await report(site.pool, job.account_id, job.id)).job.paused_by is None
-    told = await report(site.pool, ended.account_id, ended.id)
+    assert (await report(site.pool, acting(job.account_id), job.id)).job.paused_by is None
+    told = await report(site.pool, acting(ended.account_id), ended.id)
     assert (told.job.unconfirmed, told.continued_by) == (3, ())
 
 
 async def test_the_events_bring_what_a_person_wrote_only_within_the_sentence(site, stage):
     job = await booked(stage)
-    await pause(site.pool, job.account_id, job.id, by="key <i>website</i>", reason=REASON)
+    await pause(site.pool, acting(job.account_id, "key <i>website</i>"), job.id, reason=REASON)
     operator = await site.operator()
     async with operator.stream("GET", f"{address(site, job)}/events") as answer:
         said = json.loads((await anext(line async for line in answer.aiter_lines() if line.startswith("data:")))[5:])

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from playwright.async_api import Browser, BrowserContext, Page, expect
 
+from acting import acting
 from postroom.flow.job.report import history, trail
 from postroom.gateway.sandbox.script import Refusal, Script
 from stage import Stage
@@ -65,10 +66,10 @@ async def test_from_the_first_sign_in_to_a_first_send_nothing_goes_out_but_by_th
         for field in fields:
             await field.press("Enter")
         assert tab.url == form, "Enter is no button"
-        assert await history(stage.pool, account) == []
+        assert await history(stage.pool, acting(account)) == []
         await button(tab, LOOK).click()
         await expect(tab.locator(".count")).to_have_text(f"{count} recipients")
-        [job] = await history(stage.pool, account)
+        [job] = await history(stage.pool, acting(account))
         await stage.check(job)
         await tab.reload()
         await expect(button(tab, last)).to_be_enabled()
@@ -84,7 +85,7 @@ async def test_from_the_first_sign_in_to_a_first_send_nothing_goes_out_but_by_th
         await stage.over(account, job.id)
         await tab.reload()
     await expect(tab.locator(".badge")).to_have_text("Completed")
-    assert [one.id for one in await history(stage.pool, account)] == [job.id]
+    assert [one.id for one in await history(stage.pool, acting(account))] == [job.id]
     assert len(stage.taken(job.id)) == count
 
 
@@ -97,10 +98,10 @@ async def test_the_send_button_pressed_twice_and_a_reload_of_each_page_send_nobo
     await button(tab, "Send to 3 recipients").click()
     await expect(tab.locator(".badge")).to_have_text("Sending")
     await tab.reload()
-    [job] = await history(stage.pool, account)
+    [job] = await history(stage.pool, acting(account))
     async with stage.worker():
         await stage.over(account, job.id)
-    assert [move.verb for move in await trail(stage.pool, account, job.id)] == ["submit", "approve", "start", "complete"]
+    assert [move.verb for move in await trail(stage.pool, acting(account), job.id)] == ["submit", "approve", "start", "complete"]
     assert stage.sandbox.accepted == 3
 
 
@@ -153,7 +154,7 @@ async def test_a_time_in_the_past_is_refused_and_one_to_come_is_named_by_the_but
     await button(tab, LOOK).click()
     await expect(tab.locator("#not_before-complaints")).to_contain_text(f"{past:%Y-%m-%d %H:%M} UTC has passed")
     await expect(tab.get_by_label("Subject")).to_have_value("Spring")
-    assert await history(stage.pool, account) == []
+    assert await history(stage.pool, acting(account)) == []
     await tab.get_by_label("Not before").fill(f"{later:%Y-%m-%dT%H:%M}")
     await tab.get_by_label("File", exact=True).set_input_files(listed(3))
     await button(tab, LOOK).click()
@@ -175,7 +176,7 @@ async def test_a_slip_that_the_look_shows_is_corrected_with_all_that_was_written
     await tab.get_by_label("Column of the addresses").fill("email")
     await tab.get_by_label("Rows that say so themselves").select_option("send")
     await button(tab, LOOK).click()
-    [slip] = await history(stage.pool, account)
+    [slip] = await history(stage.pool, acting(account))
     await stage.check(slip)
     await tab.reload()
     [found] = await tab.locator(".findings li").all_inner_texts()
@@ -188,14 +189,14 @@ async def test_a_slip_that_the_look_shows_is_corrected_with_all_that_was_written
                          ("Encoding", "cp1252"), ("Column of the addresses", "email"),
                          ("Rows that say so themselves", "send")):
         await expect(tab.get_by_label(label)).to_have_value(value)
-    assert [(one.status, one.reason) for one in await history(stage.pool, account)] == [
+    assert [(one.status, one.reason) for one in await history(stage.pool, acting(account))] == [
         ("cancelled", "Changed before it was sent.")]
     await tab.get_by_label("Plain text").fill("Hello {{ name }}")
     async with context.expect_page() as opened:
         await button(tab, "Preview").click()
     await expect((await opened.value).locator("pre").first).to_have_text("Hello Person 1")
     await button(tab, LOOK).click()
-    [corrected, _] = await history(stage.pool, account)
+    [corrected, _] = await history(stage.pool, acting(account))
     await stage.check(corrected)
     await tab.reload()
     await expect(tab.locator("main")).to_contain_text(f"The list is that of job {slip.id}")
@@ -225,7 +226,7 @@ async def test_below_the_threshold_a_typo_leaves_no_job_behind(context: BrowserC
     await expect(tab.locator("#recipients-complaints li")).to_have_count(1)
     await expect(tab.locator("#recipients-complaints")).to_contain_text("Is the name spelt as in the list?")
     await expect(tab.get_by_label("Plain text")).to_have_value("Hello {{ nmae }}")
-    assert await history(stage.pool, account) == []
+    assert await history(stage.pool, acting(account)) == []
 
 
 async def test_a_list_that_was_given_twice_is_asked_about(context: BrowserContext, site: Site, stage: Stage):
@@ -239,7 +240,7 @@ async def test_a_list_that_was_given_twice_is_asked_about(context: BrowserContex
     await tab.get_by_label("File", exact=True).set_input_files(listed(3))
     await button(tab, LOOK).click()
     await expect(tab.locator("#recipients-complaints")).to_contain_text("A file is chosen as well.")
-    assert await history(stage.pool, account) == []
+    assert await history(stage.pool, acting(account)) == []
     await button(tab, LOOK).click()
     await expect(tab.locator(".count")).to_have_text("1 recipient")
     await expect(button(tab, "Send to 1 recipient")).to_be_enabled()

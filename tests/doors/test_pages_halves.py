@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import httpx
 import pytest
 
+from acting import acting
 from postroom.flow.job.report import history, trail
 
 from .serving import Site
@@ -73,7 +74,7 @@ async def test_no_form_fails_by_half_a_character_or_keeps_it(site: Site, charset
         assert (await submitted(operator, where, {"form_token": half}, charset)).status_code in (403, 422), noun
     assert (await submitted(operator, "/sign-out", {"form_token": half}, charset)).status_code in (403, 422)
     assert (await submitted(operator, "/u/x", {"List-Unsubscribe": half}, charset)).status_code == 200  # it is not read
-    reasons = [one.reason for one in await trail(site.pool, account_id, 1) if one.verb == "pause"]
+    reasons = [one.reason for one in await trail(site.pool, acting(account_id), 1) if one.verb == "pause"]
     if half in ENCODED:
         assert len(reasons) == 1
         assert "\ufffd" in str(reasons[0]), "it says that something was lost"
@@ -88,7 +89,7 @@ async def test_no_message_is_written_with_half_a_character(site: Site, noun: str
         answer = await submitted(operator, f"/accounts/{account_id}/{noun}", {**form, name: half}, "utf-8")
         assert answer.status_code == 422, name
         assert f"{name}&#34; is not valid UTF-8" in answer.text
-    assert len(await history(site.pool, account_id)) == 1
+    assert len(await history(site.pool, acting(account_id))) == 1
 
 
 @pytest.mark.parametrize(("encoding", "half"), [("unicode_escape", rb"\ud800"), ("utf-7", b"+2AA-"), ("utf-8", b"\xed\xa0\x80"),
@@ -101,7 +102,7 @@ async def test_no_list_is_read_with_half_a_character(site: Site, encoding: str, 
         answer = readable(await operator.post(f"/accounts/{account_id}/{noun}", data=form, files={
             "recipients": ("list.csv", b"email,name\na@list.example," + half + b"\n", "text/csv")}))
         assert answer.status_code == 422
-    assert len(await history(site.pool, account_id)) == 1
+    assert len(await history(site.pool, acting(account_id))) == 1
 
 
 @pytest.mark.parametrize("half", ENCODED)

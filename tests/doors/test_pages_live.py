@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 from playwright.async_api import Page, expect
 
+from acting import acting
 from postroom.flow.job.approve import approve
 from postroom.flow.job.finish import cancel
 from postroom.flow.job.report import report
@@ -108,7 +109,7 @@ async def test_a_queued_send_says_so_and_starts_on_the_page_when_the_one_before_
     await expect(page.locator("[data-field=queue_position]")).to_have_text("1")
     await shot(page, "queued")
     await mark(page)
-    await cancel(site.pool, account_id, first, by="somebody")
+    await cancel(site.pool, acting(account_id, "somebody"), first)
     await expect(page.locator(".badge")).to_have_text("Sending")
     await expect(page.locator("[data-field=queue_position]")).to_have_count(0)
     await assert_never_reloaded(page)
@@ -122,7 +123,7 @@ async def test_after_a_dropped_connection_the_page_is_right_again(page, site):
     while not site.app.state.door.live._watched:
         await page.wait_for_timeout(20)
     await site.stop()
-    await approve(site.pool, account_id, job["id"], by="somebody else")
+    await approve(site.pool, acting(account_id, "somebody else"), job["id"])
     await site.start()
     await expect(page.locator(".badge")).to_have_text("Sending", timeout=15_000)
     await assert_never_reloaded(page)
@@ -185,7 +186,7 @@ async def test_a_message_is_sent_from_the_form_to_the_gate_without_scripts(site,
     await expect(tab.locator(".badge")).to_have_text("Cancelled")
     await expect(tab.get_by_text("No emails were dispatched.")).to_be_visible()
     job_id = int(tab.url.rsplit("/", 1)[1])
-    assert (await report(site.pool, account_id, job_id)).job.sent == 0
+    assert (await report(site.pool, acting(account_id), job_id)).job.sent == 0
     await tab.get_by_role("link", name="History").click()
     await shot(tab, "history")
     await context.close()

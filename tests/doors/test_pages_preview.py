@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 from playwright.async_api import Browser, Page, expect
 
+from acting import acting
 from postroom.flow.account import domains
 from postroom.flow.account.secrets import SecretBox
 from postroom.gateway.sandbox.script import Refusal, Script
@@ -99,7 +100,7 @@ async def test_no_subject_name_field_or_file_name_becomes_markup(page: Page, sit
 async def test_a_person_walks_through_the_list_and_sends_a_test_without_scripts(browser: Browser, site: Site, stage: Stage):
     stage.sandbox.script = Script(refuse={"bob@club.example": Refusal("rcpt", 550, "5.1.1 No such mailbox <b>here</b>")})
     account = await stage.account("The Club")
-    await domains.add_domain(stage.pool, SecretBox(SECRET_KEY), account, "club.example", ["ed25519"])
+    await domains.add_domain(stage.pool, SecretBox(SECRET_KEY), acting(account), "club.example", ["ed25519"])
     content = Content("Spring courses, {{ name }}", LETTER, None, "news@club.example", from_name="The Club")
     job = await stage.submit(account, rows(100), content=content, files=(("dot.png", PNG), ("Programm für Frühling.txt", b"x\n")))
     context = await browser.new_context(java_script_enabled=False, viewport={"width": 1200, "height": 900})

@@ -8,6 +8,7 @@ from email import message_from_bytes, policy
 
 import pytest
 
+from acting import acting
 from postroom.flow.audience import suppressions
 from postroom.gateway.sandbox.script import Refusal, Script
 from stage import Stage, rows
@@ -115,7 +116,7 @@ async def test_a_test_message_answers_with_what_the_gateway_said_and_counts_nowh
                    "reply": "5.1.1 No such mailbox", "reason": None}
     assert message_from_bytes(stage.sandbox.contents[0], policy=policy.default)["Subject"] == "[Test] News for Person 7"
     assert (await api.get(f"/jobs/{job['id']}")).json() == (job | {"sentence": job["sentence"]})
-    await suppressions.suppress(stage.pool, account_id, ["ann@club.example"])
+    await suppressions.suppress(stage.pool, acting(account_id), ["ann@club.example"])
     answer = await api.post(f"/jobs/{job['id']}/tests", json={"to": ["ann@club.example"]})
     assert is_problem(answer, 422)
     [error] = answer.json()["errors"]

@@ -9,6 +9,7 @@ from functools import partial
 
 import pytest
 
+from acting import acting
 from contest import claimed, hand_off_everything, turned
 from postroom.domain.job import Status
 from postroom.errors import Unavailable
@@ -45,7 +46,7 @@ async def test_the_two_who_finish_the_last_two_chunks_complete_the_job_exactly_o
         claims = [await claimed(stage.pool, account, job.id, f"hand {n}") for n in range(2)]
         answers = await at_once(*(partial(finish_chunk, claim) for claim in claims if claim))
         assert sorted(answers) == [False, True], "one completes it, and the other finds it done"
-        assert (await report.report(stage.pool, account, job.id)).job.status is Status.COMPLETED
+        assert (await report.report(stage.pool, acting(account), job.id)).job.status is Status.COMPLETED
 
 
 async def test_ten_who_claim_at_once_get_different_chunks_and_the_rest_get_none(stage: Stage) -> None:
@@ -74,7 +75,7 @@ async def test_after_a_cancel_has_answered_no_window_is_opened(stage: Stage) -> 
 
         async def canceller(job_id: int) -> int:
             await asyncio.sleep(random.uniform(0, 0.02))
-            await finish.cancel(stage.pool, account, job_id, by="boss")
+            await finish.cancel(stage.pool, acting(account, "boss"), job_id)
             return int((await stage.query(WINDOWS, job_id))[0][0])
 
         ended, opened_before = await at_once(partial(sender, job.id, in_hand), partial(canceller, job.id))
@@ -83,7 +84,7 @@ async def test_after_a_cancel_has_answered_no_window_is_opened(stage: Stage) -> 
         for claim, window in in_hand:  # the loser books what it knows
             async with stage.pool.connection() as conn:
                 await windows.settle_window(conn, claim, window.window_no, all_sent(window))
-        view = (await report.report(stage.pool, account, job.id)).job
+        view = (await report.report(stage.pool, acting(account), job.id)).job
         assert (view.sent, view.in_hand) == (opened_before, 0)
 
 
@@ -101,7 +102,7 @@ async def test_a_cancel_and_a_heartbeat_never_lock_each_other_out(stage: Stage) 
 
         # Four workers, each with chunks of its own, and a person.
         answers = await at_once(*(partial(heartbeat, claims[n::4]) for n in range(4)),
-                                partial(finish.cancel, stage.pool, account, job.id, by="boss"))
+                                partial(finish.cancel, stage.pool, acting(account, "boss"), job.id))
         assert [answer for answer in answers if isinstance(answer, Exception)] == []
 
 
@@ -117,7 +118,7 @@ async def test_a_worker_that_is_frozen_in_the_middle_of_a_transaction_holds_up_n
     await frozen.execute("BEGIN")
     assert await windows.turn_window(frozen, claim, [], 50) is not None
     async with asyncio.timeout(10):
-        cancelled = await finish.cancel(stage.pool, account, job.id, by="boss")
+        cancelled = await finish.cancel(stage.pool, acting(account, "boss"), job.id)
     assert (cancelled.status, cancelled.in_hand) == (Status.CANCELLED, 0), "what it had not committed never was"
     with pytest.raises(Unavailable, match="idle-in-transaction"), db.translate(database):
         await frozen.execute("COMMIT")
@@ -135,7 +136,7 @@ async def test_a_turn_to_retries_and_who_stops_the_job_never_lock_each_other_out
     async with await db.connect(database, name="worker") as worker:
         async with worker.transaction():
             await windows.turn_window(worker, claim, [], 0)
-            stopping = asyncio.create_task(stop(stage.pool, account, job.id, by="boss"))
+            stopping = asyncio.create_task(stop(stage.pool, acting(account, "boss"), job.id))
 
             async def waits() -> bool:
                 return bool(await stage.query("SELECT 1 FROM pg_stat_activity WHERE datname = current_database() "
@@ -187,7 +188,7 @@ async def test_of_a_late_owner_and_the_one_who_takes_over_each_outcome_is_counte
         told = {row[0]: row[1] for row in await stage.query(LATEST_OUTCOMES, account, job.id)}
         assert told == {one.position: "sent" for one in window.recipients}
         assert await stage.query(MISCOUNTS) == []
-        await finish.cancel(stage.pool, account, job.id, by="boss")
+        await finish.cancel(stage.pool, acting(account, "boss"), job.id)
     assert ways <= {"in time", "fenced"}
 
 
@@ -200,8 +201,8 @@ async def test_five_sweeps_at_once_put_back_what_was_lost_exactly_once(stage: St
         assert await stage.query(LANES, job.id) == [(4,)]
         await hand_off_everything(stage.pool, account, job.id)
         assert set(await at_once(*[partial(sweep, stage.pool, give_up_s=60, lease_s=30)] * 5)) == {None}
-        assert (await report.report(stage.pool, account, job.id)).job.status is Status.COMPLETED
+        assert (await report.report(stage.pool, acting(account), job.id)).job.status is Status.COMPLETED
         ends = await stage.query("SELECT count(*) FROM job_event WHERE job_id = %s AND verb = 'complete'", job.id)
         starts = await stage.query("SELECT count(*) FROM job_event WHERE job_id = %s AND verb = 'start'", following.id)
         assert (ends, starts) == ([(1,)], [(1,)])
-        await finish.cancel(stage.pool, account, following.id, by="boss")
+        await finish.cancel(stage.pool, acting(account, "boss"), following.id)

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from acting import acting
 from doors.serving import PNG, served
 from loopback import DIALER
 from message.second_reader import SecondReader
@@ -71,8 +72,8 @@ def second_reader() -> Iterator[SecondReader]:
 async def equipped(stage: Stage, *, unsubscribe_url: str = "https://club.example/out?t={token}") -> tuple[int, Publication]:
     """An account with a sending domain, a bounce domain and a way out; and what it publishes."""
     account = await stage.account()
-    await accounts.change_account(stage.pool, account, bounce_domain=BOUNCES, unsubscribe_url=unsubscribe_url)
-    return account, await domains.add_domain(stage.pool, stage.deployment.secrets, account, "club.example")
+    await accounts.change_account(stage.pool, acting(account), bounce_domain=BOUNCES, unsubscribe_url=unsubscribe_url)
+    return account, await domains.add_domain(stage.pool, stage.deployment.secrets, acting(account), "club.example")
 
 
 async def sent(stage: Stage, account: int, content: Content = PERSONAL, files=(IMAGE,)) -> tuple[int, dict[int, Taken]]:
@@ -255,7 +256,7 @@ async def test_bytes_that_fail_the_last_look_fail_their_recipient_with_the_reaso
 async def test_whatever_was_done_to_a_key_since_the_approval_the_last_look_lets_nothing_out(
         stage: Stage, selector: str, reason: str) -> None:
     account = await stage.account()
-    await domains.add_domain(stage.pool, stage.deployment.secrets, account, "club.example", ["ed25519"])
+    await domains.add_domain(stage.pool, stage.deployment.secrets, acting(account), "club.example", ["ed25519"])
     job = await stage.started(account, PEOPLE, content=SAME_BODY)
     await stage.query("UPDATE dkim_key SET selector = %s RETURNING 1", selector)
     async with stage.worker():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 
+from acting import acting
 from postroom.domain.job import Status
 from postroom.flow.account.secrets import SecretBox
 from postroom.flow.job import report
@@ -24,7 +25,7 @@ def free_port() -> int:
 async def waiting_sentence(stage: Stage, account: int, job_id: int) -> str:
     """What the page says once it has noticed that the gateway cannot be used."""
     async def told() -> str | None:
-        view = await report.report(stage.pool, account, job_id)
+        view = await report.report(stage.pool, acting(account), job_id)
         assert view.job.failed == view.job.unconfirmed == 0
         return view.sentence if view.job.waits_because else None
     sentence: str = await eventually(told)
@@ -70,7 +71,7 @@ async def test_a_gateway_that_goes_down_in_the_middle_costs_only_the_doubt_of_it
 
 async def waiting_after_loss(stage: Stage, account: int, job_id: int) -> None:
     async def told() -> bool:
-        return (await report.report(stage.pool, account, job_id)).job.waits_because is not None
+        return (await report.report(stage.pool, acting(account), job_id)).job.waits_because is not None
     await eventually(told)
 
 
@@ -171,7 +172,7 @@ async def test_throttling_slows_a_job_down_and_fails_nobody(stage: Stage) -> Non
     account = await stage.account(connections=2)
 
     async def slowed() -> str | None:
-        view = await report.report(stage.pool, account, job.id)
+        view = await report.report(stage.pool, acting(account), job.id)
         return view.sentence if view.sentence.startswith("Slowed to ") else None
 
     async with stage.worker(retry_base_s=0.01):

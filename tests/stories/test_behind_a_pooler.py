@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from acting import acting
 from postroom.domain.job import Status
 from postroom.flow.job import report
 from postroom.flow.job.finish import cancel
@@ -35,10 +36,10 @@ async def test_a_cancel_reaches_a_worker_behind_a_pooler_at_once(database: str) 
         async with stage.worker(lease_s=60):
             job = await stage.started(account, COUNT)
             await stage.until_accepted(20)
-            await cancel(stage.pool, account, job.id, by="boss")
+            await cancel(stage.pool, acting(account, "boss"), job.id)
             so_far = stage.sandbox.accepted
 
             async def nobody_is_in_hand() -> bool:
-                return (await report.report(stage.pool, account, job.id)).job.in_hand == 0
+                return (await report.report(stage.pool, acting(account), job.id)).job.in_hand == 0
             await eventually(nobody_is_in_hand)
         assert stage.sandbox.accepted <= so_far + 2 * CONNECTIONS, "the message in hand and the one that was begun with it"

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from acting import acting
 from postroom.domain.job import Status
 from postroom.errors import Conflict
 from postroom.flow.job.approve import approve
@@ -22,10 +23,10 @@ async def test_a_job_that_is_cancelled_before_its_approval_never_meets_the_gatew
     account = await stage.account()
     async with stage.worker():
         job = await stage.submit(account, 100)
-        cancelled = await cancel(stage.pool, account, job.id, by="boss", note="wrong list")
+        cancelled = await cancel(stage.pool, acting(account, "boss"), job.id, note="wrong list")
         assert (cancelled.status, cancelled.reason, cancelled.unsent) == (Status.CANCELLED, "wrong list", 100)
         with pytest.raises(Conflict):
-            await approve(stage.pool, account, job.id, by="boss", digest=job.digest)
+            await approve(stage.pool, acting(account, "boss"), job.id, digest=job.digest)
         await asyncio.sleep(SETTLED_S)
     assert (await stage.sides(account, job.id)).counts == (0, 0, 0, 0, 100)
     assert stage.sandbox.accepted == 0
@@ -36,7 +37,7 @@ async def test_a_queued_job_that_is_cancelled_never_starts_and_the_one_behind_it
     account = await stage.account(connections=2)
     async with stage.worker():
         active, waiting, behind = [await stage.started(account, count) for count in (99, 150, 10)]
-        assert (await cancel(stage.pool, account, waiting.id, by="boss")).status is Status.CANCELLED
+        assert (await cancel(stage.pool, acting(account, "boss"), waiting.id)).status is Status.CANCELLED
         for job in (active, behind):
             assert (await stage.over(account, job.id)).status is Status.COMPLETED
     assert (await stage.sides(account, waiting.id)).counts == (0, 0, 0, 0, 150)
@@ -51,7 +52,7 @@ async def test_a_cancel_while_sending_stops_after_the_message_that_each_session_
         job = await stage.started(account, 1_000)
         await stage.until_accepted(80)
         clicked_at = time.time()
-        cancelled = await cancel(stage.pool, account, job.id, by="boss")
+        cancelled = await cancel(stage.pool, acting(account, "boss"), job.id)
         answered_at = time.time()
         assert cancelled.status is Status.CANCELLED
         after = await stage.until(account, job.id, Status.CANCELLED)
@@ -76,15 +77,15 @@ async def test_what_waits_for_an_answer_when_a_job_is_cancelled_is_called_lost_b
     async with stage.worker(lease_s=1):
         job = await stage.started(account, 40)
         await eventually(lambda: in_hand(stage, account, job.id))
-        await cancel(stage.pool, account, job.id, by="boss")
+        await cancel(stage.pool, acting(account, "boss"), job.id)
         await asyncio.sleep(2.5)  # the lease, and a sweep
         assert await in_hand(stage, account, job.id) > 0
         with pytest.raises(Conflict, match="in hand"):
-            await continue_the_rest(stage.pool, stage.deployment, account, job.id, which="unsent", by="boss")
+            await continue_the_rest(stage.pool, stage.deployment, acting(account, "boss"), job.id, which="unsent")
         await stage.over(account, job.id)
     sides = await stage.sides(account, job.id)
     assert sides.counts == (1, 0, 0, 0, 39)
-    rest = await continue_the_rest(stage.pool, stage.deployment, account, job.id, which="unsent", by="boss")
+    rest = await continue_the_rest(stage.pool, stage.deployment, acting(account, "boss"), job.id, which="unsent")
     assert rest.recipient_count == 39
 
 
@@ -98,7 +99,7 @@ async def test_the_next_job_begins_when_the_active_one_is_cancelled(stage: Stage
     async with stage.worker():
         job, following = await stage.started(account, 1_000), await stage.started(account, 5)
         await stage.until_accepted(20)
-        await cancel(stage.pool, account, job.id, by="boss")
+        await cancel(stage.pool, acting(account, "boss"), job.id)
         await stage.until(account, job.id, Status.CANCELLED)
         await stage.over(account, following.id)
     sides = await stage.sides(account, job.id)
@@ -112,12 +113,12 @@ async def test_a_cancel_after_the_end_says_how_it_ended_and_changes_nothing(stag
         job = await stage.started(account, 3)
         await stage.over(account, job.id)
         with pytest.raises(Conflict, match="already Completed: 3 sent"):
-            await cancel(stage.pool, account, job.id, by="boss")
+            await cancel(stage.pool, acting(account, "boss"), job.id)
     assert (await stage.sides(account, job.id)).counts == (3, 0, 0, 0, 0)
 
 
 async def test_a_cancel_that_is_repeated_answers_the_same(stage: Stage) -> None:
     account = await stage.account()
     job = await stage.submit(account, 100)
-    first = await cancel(stage.pool, account, job.id, by="boss")
-    assert await cancel(stage.pool, account, job.id, by="somebody else") == first
+    first = await cancel(stage.pool, acting(account, "boss"), job.id)
+    assert await cancel(stage.pool, acting(account, "somebody else"), job.id) == first

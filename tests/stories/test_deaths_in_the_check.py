@@ -8,6 +8,7 @@ from __future__ import annotations
 import signal
 from dataclasses import replace
 
+from acting import acting
 from postroom.domain.audience import IncomingRow
 from postroom.domain.preflight import Preflight
 from postroom.flow.check.preflight import Checks
@@ -53,7 +54,7 @@ async def end_its_lease(stage: Stage, job: JobOverview, chunk_no: int) -> None:
 
 
 async def found(stage: Stage, job: JobOverview) -> Preflight:
-    return await preflight_of(stage.pool, job.account_id, job.id)
+    return await preflight_of(stage.pool, acting(job.account_id), job.id)
 
 
 async def until_done(stage: Stage, job: JobOverview) -> None:
@@ -85,7 +86,7 @@ async def test_what_a_killed_worker_had_in_hand_is_looked_at_by_another(stage: S
         await end_its_lease(stage, job, chunk_no)
         await until_done(stage, job)
         assert_right(await found(stage, job))
-        await approve(stage.pool, job.account_id, job.id, by="boss", digest=job.digest)
+        await approve(stage.pool, acting(job.account_id, "boss"), job.id, digest=job.digest)
         await stage.over(job.account_id, job.id)
     assert (await stage.sides(job.account_id, job.id)).counts == (COUNT - COUNT // 5, COUNT // 5, 0, 0, 0)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import signal
 
+from acting import acting
 from postroom.domain.job import Status
 from postroom.domain.pace import WINDOW_SIZE_MAX
 from postroom.flow.job import finish
@@ -81,7 +82,7 @@ async def test_a_worker_that_starts_after_the_lease_reads_the_journal_of_the_dea
         first.kill()
         await first.wait()
     assert await stage.open_windows(account, job.id)
-    await finish.cancel(stage.pool, account, job.id, by="boss")
+    await finish.cancel(stage.pool, acting(account, "boss"), job.id)
     await asyncio.sleep(1)
     async with stage.worker_process(lease_s=1) as second:
         await stage.over(account, job.id)
@@ -114,6 +115,7 @@ async def test_stopping_one_of_two_workers_leaves_the_whole_to_the_other(stage: 
     stage.sandbox.script = SLOWLY
     account = await stage.account(connections=CONNECTIONS)
     async with stage.worker_process() as first, stage.worker_process():
+        await stage.until_working(2)
         job = await stage.started(account, COUNT)
         await stage.until_accepted(150)
         first.terminate()

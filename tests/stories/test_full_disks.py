@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import resource
 
+from acting import acting
 from postroom.flow.job import report
 from stage import Stage, eventually
 
@@ -52,7 +53,7 @@ async def test_a_disk_that_fills_up_in_the_middle_of_a_send_stops_it_with_the_re
         leave_room_for(process, LESS_THAN_A_JOURNAL)
 
         async def says_why() -> bool:
-            told = await report.report(stage.pool, account, job.id)
+            told = await report.report(stage.pool, acting(account), job.id)
             return told.job.waits_for == "journal" and "cannot be written" in told.sentence and "Make room" in told.sentence
         await eventually(says_why)
         assert stage.sandbox.accepted < MORE_THAN_A_JOURNAL_TELLS_OF

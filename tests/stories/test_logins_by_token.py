@@ -7,6 +7,7 @@ import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+from acting import acting
 from postroom.domain.job import Status
 from postroom.flow.account import gateways
 from postroom.flow.account.gateways import Grant, Login
@@ -31,7 +32,7 @@ class Told:
     async def waits(self, job_id: int) -> str:
         """What the page says of a job that waits, with nobody failed."""
         async def told() -> str | None:
-            view = await report.report(self.stage.pool, self.account, job_id)
+            view = await report.report(self.stage.pool, acting(self.account), job_id)
             assert view.job.failed == view.job.unconfirmed == 0
             return view.sentence if view.job.waits_because else None
         sentence: str = await eventually(told)
@@ -58,7 +59,8 @@ async def gateway_by_token(pool, database, *, secret: str = SECRET, ca: str | No
     async with token_endpoint(known) as issuer, staged(pool, database, tls=context, tokens=known) as stage:
         account = await stage.account()
         await gateways.create_gateway(
-            pool, BOX, account, name="main", host="localhost", port=stage.sandbox.port, security="starttls", username=USER,
+            pool, BOX, acting(account), name="main", host="localhost", port=stage.sandbox.port, security="starttls",
+            username=USER,
             grant=Grant(issuer.url, "postroom", secret), ca_certificates=ca, signs_dkim=True, replace=True)
         yield Told(stage, issuer, account)
 
@@ -89,7 +91,7 @@ async def test_a_secret_that_is_wrong_makes_the_job_wait_and_a_mended_one_is_tak
         sentence = await told.waits(job.id)
         assert "“invalid_client: Wrong: ********”" in sentence
         assert await told.rows_with("wrong-secret-9") == 0
-        await gateways.change_gateway(pool, BOX, told.account, "main",
+        await gateways.change_gateway(pool, BOX, acting(told.account), "main",
                                       login=Login(USER, grant=Grant(told.issuer.url, "postroom", SECRET)))
         assert await told.counts(job.id) == (60, 0, 0, 0, 0)
 
@@ -108,13 +110,13 @@ async def test_a_token_that_the_gateway_refuses_stops_the_gateway_and_no_recipie
 
 async def test_a_gateway_that_shows_an_unknown_certificate_is_waited_for_until_its_ca_is_given(pool, database) -> None:
     async with gateway_by_token(pool, database, ca=None) as told:
-        await gateways.change_gateway(pool, BOX, told.account, "main", login=Login(USER, "no matter"))
+        await gateways.change_gateway(pool, BOX, acting(told.account), "main", login=Login(USER, "no matter"))
         async with told.stage.worker():
             job = await told.stage.started(told.account, 60)
             sentence = await told.waits(job.id)
             assert "nobody whom this machine trusts" in sentence
             assert "--ca-file" in sentence
-            await gateways.change_gateway(pool, BOX, told.account, "main", ca_certificates=CA_PEM,
+            await gateways.change_gateway(pool, BOX, acting(told.account), "main", ca_certificates=CA_PEM,
                                           login=Login(USER, grant=Grant(told.issuer.url, "postroom", SECRET)))
             assert await told.counts(job.id) == (60, 0, 0, 0, 0)
 
@@ -122,5 +124,5 @@ async def test_a_gateway_that_shows_an_unknown_certificate_is_waited_for_until_i
 async def test_a_test_message_goes_the_same_way(pool, database) -> None:
     async with gateway_by_token(pool, database) as told:
         job = await told.stage.submit(told.account, 200)
-        [tried] = await send_test(pool, told.stage.deployment, told.account, job.id, 1, ["ann@club.example"], by="boss")
+        [tried] = await send_test(pool, told.stage.deployment, acting(told.account, "boss"), job.id, 1, ["ann@club.example"])
         assert tried.answer is Answer.ACCEPTED

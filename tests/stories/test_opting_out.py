@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from acting import acting
 from postroom.domain.job import Status
 from postroom.flow.audience.suppressions import suppress
 from postroom.flow.job.approve import approve
@@ -20,7 +21,7 @@ async def test_an_opt_out_in_the_middle_of_a_send_is_honoured_within_a_window(st
     async with stage.worker():
         job = await stage.started(account, COUNT)
         await stage.until_accepted(50)
-        await suppress(stage.pool, account, [f"Person{n}@LIST.example" for n in leaving], reason="Opted out.")
+        await suppress(stage.pool, acting(account), [f"Person{n}@LIST.example" for n in leaving], reason="Opted out.")
         await asyncio.sleep(0.05)  # a statement that was under way may not have seen it
         held = {row[0] for row in await stage.query("SELECT unnest(positions) FROM hand_off_window WHERE job_id = %s", job.id)}
         await stage.over(account, job.id)
@@ -35,12 +36,12 @@ async def test_an_opt_out_in_the_middle_of_a_send_is_honoured_within_a_window(st
 
 async def test_an_opt_out_before_the_approval_is_skipped_and_one_before_the_freeze_is_not_counted(stage: Stage) -> None:
     account = await stage.account()
-    await suppress(stage.pool, account, ["person1@list.example"])
+    await suppress(stage.pool, acting(account), ["person1@list.example"])
     job = await stage.checked(account, 101)
     assert (job.recipient_count, job.excluded_suppressed) == (100, 1)
-    await suppress(stage.pool, account, ["person2@list.example"])
+    await suppress(stage.pool, acting(account), ["person2@list.example"])
     async with stage.worker():
-        await approve(stage.pool, account, job.id, by="boss", digest=job.digest)
+        await approve(stage.pool, acting(account, "boss"), job.id, digest=job.digest)
         await stage.over(account, job.id)
     assert (await stage.sides(account, job.id)).counts == (99, 0, 1, 0, 0)
 
@@ -51,7 +52,7 @@ async def test_an_opt_out_between_two_attempts_is_honoured(stage: Stage) -> None
     async with stage.worker(retry_base_s=0.5):
         job = await stage.started(account, 2)
         await eventually(lambda: stage.query("SELECT 1 FROM outcome WHERE job_id = %s AND kind = 'refused'", job.id))
-        await suppress(stage.pool, account, ["person1@list.example"])
+        await suppress(stage.pool, acting(account), ["person1@list.example"])
         await stage.over(account, job.id)
     sides = await stage.sides(account, job.id)
     assert sides.counts == (1, 0, 1, 0, 0)
@@ -61,9 +62,9 @@ async def test_an_opt_out_between_two_attempts_is_honoured(stage: Stage) -> None
 async def test_a_job_of_which_everybody_opted_out_completes_without_a_connection(stage: Stage) -> None:
     account = await stage.account()
     job = await stage.checked(account, 100)
-    await suppress(stage.pool, account, [f"person{n}@list.example" for n in range(1, 101)])
+    await suppress(stage.pool, acting(account), [f"person{n}@list.example" for n in range(1, 101)])
     async with stage.worker():
-        await approve(stage.pool, account, job.id, by="boss", digest=job.digest)
+        await approve(stage.pool, acting(account, "boss"), job.id, digest=job.digest)
         await stage.over(account, job.id)
     assert (await stage.sides(account, job.id)).counts == (0, 0, 100, 0, 0)
     assert stage.sandbox.accepted == 0

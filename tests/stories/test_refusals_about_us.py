@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 
+from acting import acting
 from postroom.domain.job import Status
 from postroom.flow.account import accounts
 from postroom.flow.job import report
@@ -20,7 +21,7 @@ LOGIN = ("club", "open sesame")
 async def waits(stage: Stage, account: int, job_id: int) -> str:
     """What the page says once the job waits and everybody is unsent."""
     async def told() -> str | None:
-        view = await report.report(stage.pool, account, job_id)
+        view = await report.report(stage.pool, acting(account), job_id)
         assert (view.job.failed, view.job.unconfirmed) == (0, 0)
         return view.sentence if view.job.waits_because and view.job.in_hand == 0 else None
     sentence: str = await eventually(told)
@@ -47,7 +48,7 @@ async def test_what_is_about_the_pace_slows_the_job_and_fails_nobody(stage: Stag
     async with stage.worker():
         job = await stage.started(account, COUNT)
         assert REFUSALS[name].reply[4:] in await waits(stage, account, job.id)
-        await cancel(stage.pool, account, job.id, by="boss")
+        await cancel(stage.pool, acting(account, "boss"), job.id)
     assert (await stage.sides(account, job.id)).counts == (0, 0, 0, 0, COUNT)
 
 
@@ -55,7 +56,7 @@ async def test_what_is_about_the_pace_slows_the_job_and_fails_nobody(stage: Stag
 async def test_what_is_about_them_leaves_nobody_waiting(stage: Stage, name: str) -> None:
     stage.sandbox.script = script_of(name)
     account = await stage.account()
-    await accounts.change_account(stage.pool, account, retry_attempts_max=3)  # a full mailbox is tried again
+    await accounts.change_account(stage.pool, acting(account), retry_attempts_max=3)  # a full mailbox is tried again
     async with stage.worker():
         job = await stage.started(account, COUNT)
         assert (await stage.over(account, job.id)).status is Status.COMPLETED
@@ -108,7 +109,7 @@ async def test_what_is_said_to_one_while_others_are_accepted_is_about_that_one_w
         stage: Stage, refusal: Refusal) -> None:
     stage.sandbox.script = Script(refuse={"person7@list.example": refusal})
     account = await stage.account(connections=1)
-    await accounts.change_account(stage.pool, account, retry_attempts_max=3)
+    await accounts.change_account(stage.pool, acting(account), retry_attempts_max=3)
     async with stage.worker():
         job = await stage.started(account, 20)
         assert (await stage.over(account, job.id)).status is Status.COMPLETED
@@ -123,7 +124,7 @@ async def test_one_whom_the_gateway_puts_off_for_ever_ends_with_the_jobs_tail_wh
         stage: Stage, refusal: Refusal) -> None:
     stage.sandbox.script = Script(refuse={"person7@list.example": refusal})
     account = await stage.account(connections=1)
-    await accounts.change_account(stage.pool, account, retry_tail_s=2)
+    await accounts.change_account(stage.pool, acting(account), retry_tail_s=2)
     async with stage.worker():
         job = await stage.started(account, 20)
         assert (await stage.over(account, job.id)).status is Status.COMPLETED
@@ -137,7 +138,7 @@ async def test_addresses_in_front_that_are_refused_keep_nobody_behind_them_from_
     async with stage.worker():
         job = await stage.started(account, 20)
         await stage.until_accepted(8)
-        await cancel(stage.pool, account, job.id, by="boss")
+        await cancel(stage.pool, acting(account, "boss"), job.id)
         await stage.over(account, job.id)
     assert (await stage.sides(account, job.id)).counts[0] == 8
 
@@ -164,5 +165,5 @@ async def test_what_each_worker_saw_too_little_of_is_seen_by_all_together(stage:
                 await deliveries.deliver(account, job.id)
         await stage.query("UPDATE retry SET not_before = now() RETURNING 1")
         await stage.query("UPDATE chunk SET available_at = NULL RETURNING 1")
-    view = (await report.report(stage.pool, account, job.id)).job
+    view = (await report.report(stage.pool, acting(account), job.id)).job
     assert (view.failed, view.unsent) == (0, 6)

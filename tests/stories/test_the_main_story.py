@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from acting import acting
 from conftest import passable_directory
 from postroom.domain.job import Status
 from postroom.flow.audience.list_file import ListFile
@@ -53,7 +54,7 @@ async def test_ten_thousand_from_a_csv_reach_the_gateway_and_both_sides_count_th
     async with stage.worker():
         job = await submitted(stage, account)
         assert stage.sandbox.accepted == 0, "nobody is spoken to before the approval"
-        await approve(stage.pool, account, job.id, by="boss", digest=job.digest)
+        await approve(stage.pool, acting(account, "boss"), job.id, digest=job.digest)
         await stage.over(account, job.id)
     sides = await stage.sides(account, job.id)
     assert sides.numbers.status is Status.COMPLETED
@@ -66,7 +67,7 @@ async def test_ten_thousand_reach_a_gateway_that_somebody_else_wrote(stage: Stag
     account = await stage.account(connections=8, port=sink.port)
     async with stage.worker():
         job = await submitted(stage, account)
-        await approve(stage.pool, account, job.id, by="boss", digest=job.digest)
+        await approve(stage.pool, acting(account, "boss"), job.id, digest=job.digest)
         done = await stage.over(account, job.id)
     assert (done.status, done.sent, done.unsent, done.unconfirmed) == (Status.COMPLETED, COUNT, 0, 0)
 
@@ -85,7 +86,7 @@ async def test_the_gate_stands_at_one_hundred(stage: Stage, count: int, waits: b
         assert job.status is (Status.PENDING_APPROVAL if waits else Status.SENDING)
         if waits:
             assert stage.sandbox.accepted == 0
-            await approve(stage.pool, account, job.id, by="boss", digest=job.digest)
+            await approve(stage.pool, acting(account, "boss"), job.id, digest=job.digest)
         await stage.over(account, job.id)
     sides = await stage.sides(account, job.id)
     assert (sides.numbers.status, sides.counts) == (Status.COMPLETED, (count, 0, 0, 0, 0))

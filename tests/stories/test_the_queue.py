@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+from acting import acting
 from postroom.domain.job import QUEUE_SENTENCE, Status
 from postroom.flow.job import report
 from postroom.flow.job.approve import approve
@@ -18,8 +19,8 @@ async def test_three_jobs_go_in_the_order_of_their_approval_and_another_account_
     async with stage.worker():
         a, b, c = [await stage.checked(account, 120) for _ in range(3)]
         for job in (b, a, c):
-            await approve(stage.pool, account, job.id, by="boss", digest=job.digest)
-        first, second, third = [await report.report(stage.pool, account, job.id) for job in (b, a, c)]
+            await approve(stage.pool, acting(account, "boss"), job.id, digest=job.digest)
+        first, second, third = [await report.report(stage.pool, acting(account), job.id) for job in (b, a, c)]
         assert [one.job.status for one in (first, second, third)] == [Status.SENDING, Status.QUEUED, Status.QUEUED]
         assert second.queue
         assert third.queue
@@ -28,10 +29,10 @@ async def test_three_jobs_go_in_the_order_of_their_approval_and_another_account_
         assert second.queue.waits_for.id == b.id
         assert second.sentence == f"{QUEUE_SENTENCE} Position 1 in the queue."
         not_held_up = await stage.over(other, (await stage.started(other, 20)).id)
-        assert (await report.report(stage.pool, account, c.id)).job.status is Status.QUEUED
+        assert (await report.report(stage.pool, acting(account), c.id)).job.status is Status.QUEUED
 
         await stage.until(account, b.id, Status.COMPLETED)
-        moved_up = await report.report(stage.pool, account, c.id)
+        moved_up = await report.report(stage.pool, acting(account), c.id)
         assert moved_up.queue
         assert moved_up.queue.position == 1
         for job in (a, c):
@@ -51,8 +52,8 @@ async def test_who_waits_for_a_slow_gateway_holds_no_place_that_others_need(stag
         large = await stage.started(slow, 99)
         await stage.until_accepted(2)
         assert (await stage.over(other, (await stage.started(other, 1)).id)).sent == 1
-        assert (await report.report(stage.pool, slow, large.id)).job.sent < 16
-        await cancel(stage.pool, slow, large.id, by="boss")
+        assert (await report.report(stage.pool, acting(slow), large.id)).job.sent < 16
+        await cancel(stage.pool, acting(slow, "boss"), large.id)
         await stage.over(slow, large.id)
     await stage.sides(slow, large.id)
 

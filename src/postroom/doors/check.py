@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 
 from postroom.config import Settings, find_home, misspelt
+from postroom.domain.access import postroom_itself
 from postroom.domain.checking import Finding, Level
 from postroom.doors import supervisor, wiring
 from postroom.doors.home import check_home, owner_of
@@ -125,7 +126,7 @@ async def _held_jobs(postroom: Postroom) -> list[Finding]:
 
 
 async def _gateways_of(postroom: Postroom, account: Account) -> list[Finding]:
-    every = await gateways.gateways(postroom.pool, account.id)
+    every = await gateways.gateways(postroom.pool, postroom_itself(account.id))
     if not every:
         return [Finding(Level.WARNING, f"account {account.name}", "It has no gateway, so it cannot send. Create one: "
                         f'postroom gateway create --account "{account.name}" --host HOST.')]
@@ -134,11 +135,11 @@ async def _gateways_of(postroom: Postroom, account: Account) -> list[Finding]:
 
 async def _domains_of(postroom: Postroom, account: Account) -> list[Finding]:
     """What DNS says of the domains that the account signs for; nothing of an account that signs for none."""
-    if not await domains.keys_of_account(postroom.pool, account.id):
+    if not await domains.keys_of_account(postroom.pool, postroom_itself(account.id)):
         return []
     try:
         async with asyncio.timeout(DEADLINE_S):
-            return await check_domains(postroom.pool, account.id)
+            return await check_domains(postroom.pool, postroom_itself(account.id))
     except (PostroomError, TimeoutError) as error:
         told = str(error) or f"DNS took more than {DEADLINE_S:.0f} s."
         return [Finding(Level.ERROR, f"sending domains of {account.name}", told)]

@@ -15,6 +15,7 @@ from pydantic_core import PydanticCustomError
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.requests import Request
 
+from postroom.domain.access import Actor
 from postroom.doors.live import RETRY_AFTER_S, Live
 from postroom.doors.shown import job_shown
 from postroom.doors.wiring import Postroom
@@ -66,7 +67,7 @@ async def _door(request: Request) -> Door:
 AtDoor = Annotated[Door, Depends(_door)]
 
 
-async def events(door: Door, account_id: int, job_id: int, *, may_go_on: Callable[[], Awaitable[bool]],
+async def events(door: Door, actor: Actor, job_id: int, *, may_go_on: Callable[[], Awaitable[bool]],
                  without: Mapping[str, Any] | None = None) -> EventSourceResponse:
     """The job as server-sent events: `job`, whole, at once and at each change, and `end` when it is over.
 
@@ -74,7 +75,7 @@ async def events(door: Door, account_id: int, job_id: int, *, may_go_on: Callabl
     of it, and no `end`. So does everybody after STREAM_S; who watches on connects again. `without` names keys that are left out,
     as pydantic's `exclude` does. Raises NotFound before anything is sent.
     """
-    await report(door.pool, account_id, job_id)
+    await report(door.pool, actor, job_id)
 
     def said(name: str, state: dict[str, Any]) -> ServerSentEvent:
         return ServerSentEvent(json.dumps(state, ensure_ascii=False), event=name)
@@ -82,7 +83,7 @@ async def events(door: Door, account_id: int, job_id: int, *, may_go_on: Callabl
     async def stream() -> AsyncIterator[ServerSentEvent]:
         last: JobReport | None = None
         until = asyncio.get_running_loop().time() + STREAM_S
-        async with aclosing(door.live.follow(account_id, job_id)) as states:
+        async with aclosing(door.live.follow(actor.account_id, job_id)) as states:
             async for state in states:
                 if not await _answered(may_go_on) or asyncio.get_running_loop().time() > until:
                     return

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from postroom.domain.access import postroom_itself
 from postroom.errors import NotFound, Unavailable
 from postroom.flow.job.report import JobReport, Pool, watch
 from postroom.tasks import end
@@ -94,7 +95,7 @@ class Live:
     async def _read(self, watched: _Watched, account_id: int, job_id: int) -> None:
         while not watched.over and watched.error is None:
             try:
-                async with aclosing(watch(self._pool, account_id, job_id)) as states:
+                async with aclosing(watch(self._pool, postroom_itself(account_id), job_id)) as states:
                     async for state in states:
                         watched.latest = state
                         watched.version += 1

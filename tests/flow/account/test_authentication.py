@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from acting import acting
 from name_server import SERVFAIL, NameServer, Zone, name_server
 from postroom.domain.checking import Level
 from postroom.errors import NotFound
@@ -24,25 +25,25 @@ async def account_of(pool: Pool, bounce_domain: str | None = None) -> tuple[int,
     """An account that sends from club.example, and the records of its keys."""
     account = await accounts.create_account(pool, "Club")
     if bounce_domain:
-        await accounts.change_account(pool, account.id, bounce_domain=bounce_domain)
-    made = await domains.add_domain(pool, BOX, account.id, "club.example", ["ed25519"])
+        await accounts.change_account(pool, acting(account.id), bounce_domain=bounce_domain)
+    made = await domains.add_domain(pool, BOX, acting(account.id), "club.example", ["ed25519"])
     return account.id, {record.name: [record.text] for record in made.keys}
 
 
 async def checked(pool: Pool, account_id: int, zone: Zone) -> tuple[dict[str, tuple[Level, str]], NameServer]:
     """By the first word or two of each subject."""
     async with name_server(zone) as server:
-        findings = await check_domains(pool, account_id, nameserver=server.address)
+        findings = await check_domains(pool, acting(account_id), nameserver=server.address)
     return {finding.subject.rsplit(" ", 1)[0]: (finding.level, finding.told) for finding in findings}, server
 
 
 async def test_what_was_told_to_publish_is_found_right_once_it_is_published(pool: Pool) -> None:
     account = await accounts.create_account(pool, "Club")
-    await accounts.change_account(pool, account.id, bounce_domain="bounce.club.example")
-    made = await domains.add_domain(pool, BOX, account.id, "club.example")
+    await accounts.change_account(pool, acting(account.id), bounce_domain="bounce.club.example")
+    made = await domains.add_domain(pool, BOX, acting(account.id), "club.example")
     zone = {record.name: [record.text] for record in (*made.keys, *made.spf, made.dmarc)}
     async with name_server(zone) as server:
-        findings = await check_domains(pool, account.id, "CLUB.example", nameserver=server.address)
+        findings = await check_domains(pool, acting(account.id), "CLUB.example", nameserver=server.address)
     assert [finding.level for finding in findings] == [Level.OK] * 6
     assert [finding.subject.split()[0] for finding in findings] == ["DKIM", "DKIM", "SPF", "DMARC", "DKIM", "SPF"]
     assert "bounce.club.example and aligns (relaxed)" in findings[-1].told
@@ -150,7 +151,7 @@ async def test_dkim_aligns_and_strictness_is_said(pool: Pool, record: str, words
 
 async def test_a_deep_domain_asks_at_most_eight_times_for_its_policy(pool: Pool) -> None:
     account = await accounts.create_account(pool, "Club")
-    await domains.add_domain(pool, BOX, account.id, "1.2.3.4.5.6.7.8.9.club.example", ["ed25519"])
+    await domains.add_domain(pool, BOX, acting(account.id), "1.2.3.4.5.6.7.8.9.club.example", ["ed25519"])
     _, server = await checked(pool, account.id, {})
     assert len([name for name in server.asked if name.startswith("_dmarc.")]) == 8
 
@@ -158,7 +159,7 @@ async def test_a_deep_domain_asks_at_most_eight_times_for_its_policy(pool: Pool)
 async def test_what_the_account_does_not_send_from_is_not_found(pool: Pool) -> None:
     account = await accounts.create_account(pool, "Club")
     with pytest.raises(NotFound, match="has no sending domain yet"):
-        await check_domains(pool, account.id)
-    await domains.add_domain(pool, BOX, account.id, "club.example", ["ed25519"])
+        await check_domains(pool, acting(account.id))
+    await domains.add_domain(pool, BOX, acting(account.id), "club.example", ["ed25519"])
     with pytest.raises(NotFound, match=r"does not send from school\.example"):
-        await check_domains(pool, account.id, "school.example")
+        await check_domains(pool, acting(account.id), "school.example")

@@ -7,6 +7,7 @@ import asyncio
 import psycopg
 import pytest
 
+from acting import acting
 from postroom.domain.job import Status
 from postroom.errors import Conflict, InvalidInput, NotFound
 from postroom.flow.account import deletion, domains
@@ -37,9 +38,9 @@ async def owned(stage: Stage, account: int) -> dict[str, int]:
 async def filled(stage: Stage, name: str) -> tuple[int, int]:
     """An account with something in nearly everything, and its job, which is completed."""
     account = await stage.account(name, threshold=2)
-    await domains.add_domain(stage.pool, SecretBox(SECRET_KEY), account, "club.example", ["ed25519"])
-    await import_contacts(stage.pool, account, rows(3))
-    await suppress(stage.pool, account, ["person3@list.example", "gone@list.example"])
+    await domains.add_domain(stage.pool, SecretBox(SECRET_KEY), acting(account), "club.example", ["ed25519"])
+    await import_contacts(stage.pool, acting(account), rows(3))
+    await suppress(stage.pool, acting(account), ["person3@list.example", "gone@list.example"])
     async with stage.worker():
         job = await stage.over(account, (await stage.started(account, 5)).id)
     assert job.status is Status.COMPLETED
@@ -49,16 +50,16 @@ async def filled(stage: Stage, name: str) -> tuple[int, int]:
 async def test_an_account_goes_with_all_that_is_its_own_and_nothing_of_another(stage: Stage) -> None:
     (account, job), (other, others_job) = await filled(stage, "Club"), await filled(stage, "School")
     before = await owned(stage, other)
-    gone = await delete_account(stage.pool, account, named="Club", by="boss")
+    gone = await delete_account(stage.pool, acting(account, "boss"), named="Club")
     assert (gone.jobs, gone.recipients, gone.contacts, gone.suppressions, gone.gateways, gone.domains) == (1, 4, 3, 2, 1, 1)
     assert set((await owned(stage, account)).values()) == {0}
     assert await owned(stage, other) == before
     await stage.sides(other, others_job)
     assert await stage.query("SELECT name, by, recipients, jobs FROM account_deletion") == [("Club", "boss", 4, [job])]
     with pytest.raises(NotFound):
-        await report(stage.pool, account, job)
+        await report(stage.pool, acting(account), job)
     with pytest.raises(NotFound):
-        await delete_account(stage.pool, account, named="Club", by="boss")
+        await delete_account(stage.pool, acting(account, "boss"), named="Club")
     await create_account(stage.pool, "Club")  # the name is free again
 
 
@@ -72,7 +73,7 @@ async def test_the_tables_that_are_looked_at_are_filled(stage: Stage) -> None:
 async def test_an_account_is_deleted_only_by_whoever_gives_its_name(stage: Stage, named: str) -> None:
     account = await stage.account("Club")
     with pytest.raises(InvalidInput, match='give its name as it is: "Club"'):
-        await delete_account(stage.pool, account, named=named, by="boss")
+        await delete_account(stage.pool, acting(account, "boss"), named=named)
     assert (await owned(stage, account))["gateway"] == 1
 
 
@@ -80,17 +81,17 @@ async def test_an_account_stays_while_a_job_of_it_is_not_over_or_in_hand(stage: 
     account = await stage.account("Club", threshold=2)
     waiting = await stage.submit(account, 3)
     with pytest.raises(Conflict, match=rf"is needed by job {waiting.id} \(Pending approval\)"):
-        await delete_account(stage.pool, account, named="Club", by="boss")
+        await delete_account(stage.pool, acting(account, "boss"), named="Club")
     sending = await stage.submit(account, 1)
-    await cancel(stage.pool, account, waiting.id, by="boss")
+    await cancel(stage.pool, acting(account, "boss"), waiting.id)
     with pytest.raises(Conflict, match=rf"is needed by job {sending.id} \("):
-        await delete_account(stage.pool, account, named="Club", by="boss")
-    await cancel(stage.pool, account, sending.id, by="boss")
+        await delete_account(stage.pool, acting(account, "boss"), named="Club")
+    await cancel(stage.pool, acting(account, "boss"), sending.id)
     await stage.query("UPDATE chunk SET window_open = true WHERE job_id = %s RETURNING 1", sending.id)
     with pytest.raises(Conflict, match=rf"job {sending.id} \(in hand\)"):
-        await delete_account(stage.pool, account, named="Club", by="boss")
+        await delete_account(stage.pool, acting(account, "boss"), named="Club")
     await stage.query("UPDATE chunk SET window_open = false WHERE job_id = %s RETURNING 1", sending.id)
-    await delete_account(stage.pool, account, named="Club", by="boss")
+    await delete_account(stage.pool, acting(account, "boss"), named="Club")
 
 
 async def test_the_database_lets_go_only_of_what_is_the_named_account_s(stage: Stage) -> None:
@@ -105,7 +106,7 @@ async def test_the_database_lets_go_only_of_what_is_the_named_account_s(stage: S
 
 
 async def test_the_record_of_a_deletion_stays(stage: Stage) -> None:
-    await delete_account(stage.pool, await stage.account("Club"), named="Club", by="boss")
+    await delete_account(stage.pool, acting(await stage.account("Club"), "boss"), named="Club")
     for statement in ("DELETE FROM account_deletion", "UPDATE account_deletion SET by = 'nobody'"):
         with pytest.raises(psycopg.errors.RestrictViolation, match="account_deletion is written once"):
             await stage.query(statement)
@@ -114,7 +115,7 @@ async def test_the_record_of_a_deletion_stays(stage: Stage) -> None:
 async def test_a_list_that_is_being_taken_in_and_a_deletion_wait_for_each_other(stage: Stage) -> None:
     account = await stage.account("Club", threshold=2)
     deleting, submitting = await asyncio.gather(
-        delete_account(stage.pool, account, named="Club", by="boss"), stage.submit(account, 500), return_exceptions=True)
+        delete_account(stage.pool, acting(account, "boss"), named="Club"), stage.submit(account, 500), return_exceptions=True)
     if isinstance(deleting, BaseException):
         assert isinstance(deleting, Conflict)
         assert not isinstance(submitting, BaseException)
@@ -133,7 +134,7 @@ async def test_what_a_worker_remembers_of_an_account_that_was_deleted_is_no_sign
     witness._outcomes.append((account, job, 1, 1))
     async with stage.pool.connection() as conn:
         assert not await is_lost(conn, owner, witness.newest())
-        await delete_account(stage.pool, account, named="Club", by="boss")
+        await delete_account(stage.pool, acting(account, "boss"), named="Club")
         assert not await is_lost(conn, owner, witness.newest())
         other = Witness()
         other.ended(job + 1)
@@ -145,7 +146,7 @@ async def test_a_worker_goes_on_with_other_accounts_when_one_is_deleted(stage: S
     async with stage.worker():
         job = await stage.over(account, (await stage.started(account, 20)).id)
         goes_on = await stage.started(other, 20)
-        await delete_account(stage.pool, account, named="Club", by="boss")
+        await delete_account(stage.pool, acting(account, "boss"), named="Club")
         assert (await stage.over(other, goes_on.id)).sent == 20
         beat = (await stage.query("SELECT beat FROM installation"))[0][0]
 
@@ -162,56 +163,56 @@ async def test_a_gateway_is_deleted_unless_a_job_names_it(stage: Stage) -> None:
     await stage.query("INSERT INTO gateway_pace (gateway_id) SELECT id FROM gateway WHERE name = 'spare' RETURNING 1")
     job = await stage.submit(account, 3)
     with pytest.raises(Conflict, match=rf'"main" is needed by job {job.id}'):
-        await delete_gateway(stage.pool, account, "main")
-    await cancel(stage.pool, account, job.id, by="boss")
+        await delete_gateway(stage.pool, acting(account), "main")
+    await cancel(stage.pool, acting(account, "boss"), job.id)
     with pytest.raises(Conflict, match=r"stands in the history, of 1 job, .*gateway create --replace"):
-        await delete_gateway(stage.pool, account, "main")
-    await delete_gateway(stage.pool, account, "spare")
+        await delete_gateway(stage.pool, acting(account), "main")
+    await delete_gateway(stage.pool, acting(account), "spare")
     with pytest.raises(NotFound):
-        await delete_gateway(stage.pool, account, "spare")
+        await delete_gateway(stage.pool, acting(account), "spare")
     assert ((await owned(stage, account))["gateway"], (await owned(stage, other))["gateway"]) == (1, 1)
 
 
 async def test_a_sending_domain_is_deleted_with_its_keys_unless_a_job_is_to_be_signed_by_them(stage: Stage) -> None:
     account = await stage.account("Club", threshold=2)
-    await domains.add_domain(stage.pool, SecretBox(SECRET_KEY), account, "club.example", ["ed25519"])
-    await domains.add_domain(stage.pool, SecretBox(SECRET_KEY), account, "other.example", ["ed25519"])
+    await domains.add_domain(stage.pool, SecretBox(SECRET_KEY), acting(account), "club.example", ["ed25519"])
+    await domains.add_domain(stage.pool, SecretBox(SECRET_KEY), acting(account), "other.example", ["ed25519"])
     job = await stage.submit(account, 3)
-    await delete_domain(stage.pool, account, "other.example")
+    await delete_domain(stage.pool, acting(account), "other.example")
     with pytest.raises(Conflict, match=rf"The keys of club.example are needed by job {job.id}"):
-        await delete_domain(stage.pool, account, "CLUB.example.")
-    await cancel(stage.pool, account, job.id, by="boss")
-    assert await delete_domain(stage.pool, account, "CLUB.example.") == "club.example"
-    assert await domains.keys_of_account(stage.pool, account) == []
-    shown = await preview(stage.pool, stage.deployment, account, job.id, 1)
+        await delete_domain(stage.pool, acting(account), "CLUB.example.")
+    await cancel(stage.pool, acting(account, "boss"), job.id)
+    assert await delete_domain(stage.pool, acting(account), "CLUB.example.") == "club.example"
+    assert await domains.keys_of_account(stage.pool, acting(account)) == []
+    shown = await preview(stage.pool, stage.deployment, acting(account), job.id, 1)
     assert (shown.note or "").startswith("Shown without its signature")
     assert b"DKIM-Signature" not in shown.source
     with pytest.raises(NotFound, match="is no sending domain of this account"):
-        await delete_domain(stage.pool, account, "club.example")
+        await delete_domain(stage.pool, acting(account), "club.example")
 
 
 async def test_a_contact_goes_and_leaves_every_count_and_the_opt_out(stage: Stage) -> None:
     account = await stage.account("Club", threshold=2)
-    await import_contacts(stage.pool, account, rows(3))
+    await import_contacts(stage.pool, acting(account), rows(3))
     job = await stage.submit(account, 3)
-    await suppress(stage.pool, account, ["person1@list.example"])
-    await delete_contact(stage.pool, account, "Person1@LIST.example")
-    assert (await report(stage.pool, account, job.id)).job.recipient_count == 3
+    await suppress(stage.pool, acting(account), ["person1@list.example"])
+    await delete_contact(stage.pool, acting(account), "Person1@LIST.example")
+    assert (await report(stage.pool, acting(account), job.id)).job.recipient_count == 3
     assert ((await owned(stage, account))["contact"], (await owned(stage, account))["recipient"]) == (2, 3)
-    assert len(await suppressions(stage.pool, account, address="person1@list.example", limit=1)) == 1
+    assert len(await suppressions(stage.pool, acting(account), address="person1@list.example", limit=1)) == 1
     with pytest.raises(NotFound, match="is no contact of this account"):
-        await delete_contact(stage.pool, account, "person1@list.example")
+        await delete_contact(stage.pool, acting(account), "person1@list.example")
     with pytest.raises(InvalidInput):
-        await delete_contact(stage.pool, account, "nobody")
-    assert (await deletion.holdings(stage.pool, account)).contacts == 2
+        await delete_contact(stage.pool, acting(account), "nobody")
+    assert (await deletion.holdings(stage.pool, acting(account))).contacts == 2
 
 
 async def test_what_the_engine_still_had_to_do_for_it_comes_to_nothing(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
     account, other = await stage.account("Club", threshold=2), await stage.account("School")
     for count in (1, 5):  # one that would be sent, one that would be checked
-        await cancel(stage.pool, account, (await stage.submit(account, count)).id, by="boss")
+        await cancel(stage.pool, acting(account, "boss"), (await stage.submit(account, count)).id)
     assert await stage.query("SELECT FROM procrastinate_jobs WHERE status = 'todo'") != []
-    await delete_account(stage.pool, account, named="Club", by="boss")
+    await delete_account(stage.pool, acting(account, "boss"), named="Club")
     async with stage.worker():
         assert (await stage.over(other, (await stage.submit(other, 3)).id)).sent == 3
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import pytest
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
+from acting import acting
 from postroom.errors import Conflict, InvalidInput, Unavailable
 from postroom.flow.account import accounts, domains, gateways
 from postroom.flow.account.secrets import SecretBox
@@ -21,16 +22,16 @@ MESSAGE = b"From: news@club.example\r\n\r\nHello\r\n"
 async def account_with_gateways(pool: Pool, *hosts: str, bounce_domain: str | None = None) -> int:
     account = await accounts.create_account(pool, "Club")
     for number, host in enumerate(hosts):
-        await gateways.create_gateway(pool, BOX, account.id, name=str(number), host=host)
+        await gateways.create_gateway(pool, BOX, acting(account.id), name=str(number), host=host)
     if bounce_domain:
-        await accounts.change_account(pool, account.id, bounce_domain=bounce_domain)
+        await accounts.change_account(pool, acting(account.id), bounce_domain=bounce_domain)
     return account.id
 
 
 async def test_what_to_publish_holds_the_public_halves_of_the_keys_that_sign(pool: Pool) -> None:
     account_id = await account_with_gateways(pool)
-    made = await domains.add_domain(pool, BOX, account_id, " Club.EXAMPLE. ")
-    rsa, ed25519 = await domains.keys_of_account(pool, account_id)
+    made = await domains.add_domain(pool, BOX, acting(account_id), " Club.EXAMPLE. ")
+    rsa, ed25519 = await domains.keys_of_account(pool, acting(account_id))
     assert [record.name for record in made.keys] == [f"{key.selector}._domainkey.club.example" for key in (rsa, ed25519)]
     assert made.keys[0].text == f"v=DKIM1; k=rsa; p={rsa.public_key}"
     assert made.keys[1].text == f"v=DKIM1; k=ed25519; p={ed25519.public_key}"
@@ -52,13 +53,14 @@ async def test_selectors_of_two_accounts_on_one_domain_do_not_meet(pool: Pool) -
     names = set()
     for name in ("Club", "School"):
         account = await accounts.create_account(pool, name)
-        names |= {record.name for record in (await domains.add_domain(pool, BOX, account.id, "club.example", ["ed25519"])).keys}
+        names |= {record.name for record in (await domains.add_domain(pool, BOX, acting(account.id), "club.example",
+                                                                      ["ed25519"])).keys}
     assert len(names) == 2
 
 
 async def test_spf_is_suggested_for_the_senders_and_dmarc_for_the_domain(pool: Pool) -> None:
     account_id = await account_with_gateways(pool, "smtp.club.example", "9.9.9.9", "127.0.0.1", bounce_domain="b.club.example")
-    made = await domains.add_domain(pool, BOX, account_id, "club.example", ["ed25519", "ed25519"])
+    made = await domains.add_domain(pool, BOX, acting(account_id), "club.example", ["ed25519", "ed25519"])
     spf = 'IN TXT "v=spf1 a:smtp.club.example ip4:9.9.9.9 ~all"'
     assert [record.line for record in made.spf] == [f"club.example. {spf}", f"b.club.example. {spf}"]
     assert made.dmarc.line == '_dmarc.club.example. IN TXT "v=DMARC1; p=none"'
@@ -67,17 +69,17 @@ async def test_spf_is_suggested_for_the_senders_and_dmarc_for_the_domain(pool: P
 
 async def test_a_bounce_domain_that_is_the_sending_domain_is_told_once(pool: Pool) -> None:
     account_id = await account_with_gateways(pool, bounce_domain="club.example")
-    assert len((await domains.add_domain(pool, BOX, account_id, "club.example", ["ed25519"])).spf) == 1
+    assert len((await domains.add_domain(pool, BOX, acting(account_id), "club.example", ["ed25519"])).spf) == 1
 
 
 async def test_a_domain_that_is_known_keeps_its_keys(pool: Pool) -> None:
     account_id = await account_with_gateways(pool)
-    await domains.add_domain(pool, BOX, account_id, "bücher.example", ["ed25519"])
-    keys = await domains.keys_of_account(pool, account_id)
+    await domains.add_domain(pool, BOX, acting(account_id), "bücher.example", ["ed25519"])
+    keys = await domains.keys_of_account(pool, acting(account_id))
     assert keys[0].domain == "xn--bcher-kva.example"
     with pytest.raises(Conflict, match="already"):
-        await domains.add_domain(pool, BOX, account_id, "BÜCHER.example", ["rsa"])
-    assert await domains.keys_of_account(pool, account_id) == keys
+        await domains.add_domain(pool, BOX, acting(account_id), "BÜCHER.example", ["rsa"])
+    assert await domains.keys_of_account(pool, acting(account_id)) == keys
 
 
 @pytest.mark.parametrize("name", ["", "localhost", "club..example", "-club.example", "a@club.example", "club example.org",
@@ -85,21 +87,21 @@ async def test_a_domain_that_is_known_keeps_its_keys(pool: Pool) -> None:
 async def test_what_is_no_domain_is_refused(pool: Pool, name: str) -> None:
     account_id = await account_with_gateways(pool)
     with pytest.raises(InvalidInput) as caught:
-        await domains.add_domain(pool, BOX, account_id, name, ["ed25519"])
+        await domains.add_domain(pool, BOX, acting(account_id), name, ["ed25519"])
     assert caught.value.faults[0].field == "domain"
-    assert await domains.keys_of_account(pool, account_id) == []
+    assert await domains.keys_of_account(pool, acting(account_id)) == []
 
 
 @pytest.mark.parametrize("algorithms", [[], ["dsa"], ["rsa", "rsa-sha1"]])
 async def test_a_key_of_another_kind_is_refused(pool: Pool, algorithms: list[str]) -> None:
     account_id = await account_with_gateways(pool)
     with pytest.raises(InvalidInput, match="rsa, ed25519"):
-        await domains.add_domain(pool, BOX, account_id, "club.example", algorithms)
+        await domains.add_domain(pool, BOX, acting(account_id), "club.example", algorithms)
 
 
 async def test_keys_that_do_not_open_here_or_are_not_ours_let_nothing_go_unsigned(pool: Pool) -> None:
     account_id = await account_with_gateways(pool)
-    await domains.add_domain(pool, BOX, account_id, "club.example", ["ed25519"])
+    await domains.add_domain(pool, BOX, acting(account_id), "club.example", ["ed25519"])
     other = await accounts.create_account(pool, "School")
     async with pool.connection() as conn:
         ids = await domains.signing_keys(conn, account_id, "club.example")

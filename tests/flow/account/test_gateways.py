@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from acting import acting
 from loopback import DIALER
 from postroom.errors import InvalidInput, NotFound, Unavailable
 from postroom.flow.account import accounts, gateways
@@ -24,8 +25,8 @@ GRANT = Grant("https://login.example/token", "postroom", SECRET, "refresh-0", "s
 
 async def gateway_with(pool: Pool, **options: object) -> tuple[int, Gateway]:
     account = await accounts.create_account(pool, "Club")
-    await gateways.create_gateway(pool, BOX, account.id, **{"name": "main", "host": "smtp.example", **options})
-    return account.id, (await gateways.gateways(pool, account.id))[0]
+    await gateways.create_gateway(pool, BOX, acting(account.id), **{"name": "main", "host": "smtp.example", **options})
+    return account.id, (await gateways.gateways(pool, acting(account.id)))[0]
 
 
 async def test_what_tokens_are_asked_for_with_is_sealed_and_opens_again(pool: Pool) -> None:
@@ -52,16 +53,16 @@ async def test_a_login_or_a_ca_that_cannot_be_is_refused(pool: Pool, options: di
 async def test_a_ca_and_a_login_are_changed_and_everything_else_stays(pool: Pool) -> None:
     account, before = await gateway_with(pool, username=USER, password="old", connections=3, signs_dkim=True,
                                          limits=Limits(messages_per_s=2.5, daily_quota=7))
-    changed = await gateways.change_gateway(pool, BOX, account, "main", ca_certificates="a comment\n" + CA_PEM)
+    changed = await gateways.change_gateway(pool, BOX, acting(account), "main", ca_certificates="a comment\n" + CA_PEM)
     assert changed == replace(before, ca_certificates=CA_PEM)
-    by_token = await gateways.change_gateway(pool, BOX, account, "main", login=Login("other@club.example", grant=GRANT))
+    by_token = await gateways.change_gateway(pool, BOX, acting(account), "main", login=Login("other@club.example", grant=GRANT))
     assert by_token == replace(changed, username="other@club.example", password=None, oauth=by_token.oauth)
-    by_password = await gateways.change_gateway(pool, BOX, account, "main", ca_certificates="", login=Login(USER, "new"))
+    by_password = await gateways.change_gateway(pool, BOX, acting(account), "main", ca_certificates="", login=Login(USER, "new"))
     assert by_password == replace(before, password=by_password.password)
     assert BOX.open(by_password.password or b"") == "new"
-    unsigned = await gateways.change_gateway(pool, BOX, account, "main", signs_dkim=False)
+    unsigned = await gateways.change_gateway(pool, BOX, acting(account), "main", signs_dkim=False)
     assert unsigned == replace(by_password, signs_dkim=False)
-    assert await gateways.gateways(pool, account) == [unsigned]
+    assert await gateways.gateways(pool, acting(account)) == [unsigned]
 
 
 async def test_what_is_no_gateway_of_the_account_is_not_changed(pool: Pool) -> None:
@@ -69,10 +70,10 @@ async def test_what_is_no_gateway_of_the_account_is_not_changed(pool: Pool) -> N
     other = await accounts.create_account(pool, "School")
     for of, name in ((account, "other"), (other.id, "main")):
         with pytest.raises(NotFound, match="no gateway named"):
-            await gateways.change_gateway(pool, BOX, of, name, ca_certificates=CA_PEM)
+            await gateways.change_gateway(pool, BOX, acting(of), name, ca_certificates=CA_PEM)
     with pytest.raises(InvalidInput):
-        await gateways.change_gateway(pool, BOX, account, "main", ca_certificates=CA_PEM, login=Login(USER, "nul\0"))
-    assert await gateways.gateways(pool, account) == [before]
+        await gateways.change_gateway(pool, BOX, acting(account), "main", ca_certificates=CA_PEM, login=Login(USER, "nul\0"))
+    assert await gateways.gateways(pool, acting(account)) == [before]
 
 
 async def test_a_refresh_token_that_comes_in_exchange_is_there_for_others_and_replaces_no_mended_login(pool: Pool) -> None:
@@ -86,7 +87,7 @@ async def test_a_refresh_token_that_comes_in_exchange_is_there_for_others_and_re
             grant=Grant(issuer.url, "postroom", SECRET, "refresh-0"))
 
         async def refresh_token() -> str | None:
-            (now,) = await gateways.gateways(pool, account)
+            (now,) = await gateways.gateways(pool, acting(account))
             return gateways.opened_grant(BOX, now.oauth or b"").refresh_token
 
         one, another = (Deployment(BOX, helo_name="worker.example", allowed=DIALER.allowed, pool=pool) for _ in range(2))
@@ -96,12 +97,13 @@ async def test_a_refresh_token_that_comes_in_exchange_is_there_for_others_and_re
             assert await refresh_token() == f"refresh-{n}"
             assert endpoint.tokens is not None
             endpoint.tokens.drop(await endpoint.tokens.current())
-        (now,) = await gateways.gateways(pool, account)
+        (now,) = await gateways.gateways(pool, acting(account))
         await try_gateway(another.endpoint(now))
         assert issuer.asked[-1]["refresh_token"] == "refresh-2"
         assert one.endpoint(now).tokens is endpoint.tokens, "one asks for all the jobs of a process"
         endpoint.tokens.drop(await endpoint.tokens.current())
 
-        await gateways.change_gateway(pool, BOX, account, "main", login=Login(USER, grant=replace(GRANT, refresh_token="mended")))
+        await gateways.change_gateway(pool, BOX, acting(account), "main",
+                                      login=Login(USER, grant=replace(GRANT, refresh_token="mended")))
         await try_gateway(endpoint)
         assert await refresh_token() == "mended"

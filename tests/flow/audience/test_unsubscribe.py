@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from acting import acting
 from postroom.domain.audience import IncomingRow
 from postroom.flow.audience.suppressions import suppress
 from postroom.flow.audience.unsubscribe import addressee_of, unsubscribe
@@ -31,7 +32,7 @@ async def test_a_link_says_whom_it_is_about_and_changes_nothing(stage: Stage) ->
 async def test_unsubscribing_holds_for_that_address_and_account_and_the_first_reason_stands(stage: Stage) -> None:
     first, second = await stage.account("first"), await stage.account("second")
     jobs = [await stage.submit(first, 100), await stage.submit(first, 100), await stage.submit(second, 100)]
-    await suppress(stage.pool, second, ["person9@list.example"], "Bounced.")
+    await suppress(stage.pool, acting(second), ["person9@list.example"], "Bounced.")
     for job in (jobs[0], jobs[0], jobs[1]):
         assert await unsubscribe(stage.pool, (await tokens_of(stage, first, job.id)).unsubscribe(3)) is not None
     assert await unsubscribe(stage.pool, (await tokens_of(stage, second, jobs[2].id)).unsubscribe(9)) is not None

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import psycopg
 import pytest
 
+from acting import acting
 from postroom.domain.audience import IncomingRow
 from postroom.domain.job import Status
 from postroom.domain.preflight import BULK_FROM, FindingKind, Preflight, told
@@ -36,7 +37,7 @@ def people(*first_names: str | None) -> list[IncomingRow]:
 
 
 async def found(stage: Stage, account: int, job_id: int) -> Preflight:
-    return await report.preflight_of(stage.pool, account, job_id)
+    return await report.preflight_of(stage.pool, acting(account), job_id)
 
 
 def kinds(preflight: Preflight) -> dict[str, int]:
@@ -51,13 +52,13 @@ async def test_a_large_job_cannot_be_approved_before_everybody_was_looked_at(sta
     account = await stage.account()
     job = await stage.submit(account, 100)
     with pytest.raises(Conflict, match=r"cannot be approved yet: 0 of 100 recipients were checked"):
-        await approve(stage.pool, account, job.id, by="boss", digest=job.digest)
+        await approve(stage.pool, acting(account, "boss"), job.id, digest=job.digest)
     checks = Checks(stage.pool, stage.deployment)
     assert await checks.check(account, job.id, True)
     with pytest.raises(Conflict, match="cannot be approved yet"):
-        await approve(stage.pool, account, job.id, by="boss", digest=job.digest)
+        await approve(stage.pool, acting(account, "boss"), job.id, digest=job.digest)
     await stage.check(job)
-    assert (await approve(stage.pool, account, job.id, by="boss", digest=job.digest)).status is Status.SENDING
+    assert (await approve(stage.pool, acting(account, "boss"), job.id, digest=job.digest)).status is Status.SENDING
 
 
 async def test_the_database_itself_refuses_an_approval_before_that(stage: Stage) -> None:
@@ -75,7 +76,7 @@ async def test_a_worker_looks_by_itself_and_the_page_is_told(stage: Stage) -> No
         async def done() -> bool:
             return (await found(stage, account, job.id)).is_done
         await eventually(done)
-    told = await report.report(stage.pool, account, job.id)
+    told = await report.report(stage.pool, acting(account), job.id)
     assert told.preflight is not None
     assert (told.preflight.checked, told.preflight.to_check, told.preflight.findings) == (300, 300, ())
     assert told.sentence.startswith("Waiting for a person to approve it: 300 recipients.")
@@ -101,7 +102,7 @@ async def test_a_chunk_in_hand_is_not_taken_by_another_and_a_cancelled_job_by_no
     await asyncio.gather(*(one.check(account, job.id, True) for one in checks))
     looks = await stage.query("SELECT count(*) FROM preflight WHERE checked_at IS NOT NULL AND chunk_no >= 0")
     assert looks == [(4,)]
-    await cancel(stage.pool, account, job.id, by="boss")
+    await cancel(stage.pool, acting(account, "boss"), job.id)
     assert not await checks[0].check(account, job.id, True)
 
 
@@ -143,20 +144,20 @@ async def test_with_the_policy_refuse_a_blank_field_keeps_the_job_from_being_app
     account = await stage.account(threshold=1)
     job = await stage.checked(account, people("Ann", ""), content=FIELDS, field_policy="refuse")
     with pytest.raises(Conflict, match=r"cannot be approved: The field “first_name” is blank. \(1 recipient\)"):
-        await approve(stage.pool, account, job.id, by="boss", digest=job.digest)
+        await approve(stage.pool, acting(account, "boss"), job.id, digest=job.digest)
     with pytest.raises(psycopg.errors.RestrictViolation, match="found unfit to send"):
         await stage.query("UPDATE job SET status = 'queued', queue_no = 1, approved_digest = digest, moved_by = 'x' "
                           "WHERE id = %s RETURNING 1", job.id)
-    assert (await report.report(stage.pool, account, job.id)).sentence.startswith("It cannot be approved as it is")
+    assert (await report.report(stage.pool, acting(account), job.id)).sentence.startswith("It cannot be approved as it is")
 
 
 async def test_with_the_policy_refuse_a_field_that_nobody_has_refuses_too_and_the_page_says_so(stage: Stage) -> None:
     account = await stage.account(threshold=1)
     content = replace(FIELDS, text="{{ nmae | default: 'Hello' }}\n")
     job = await stage.checked(account, people("Ann", "Bob"), content=content, field_policy="refuse")
-    assert (await report.report(stage.pool, account, job.id)).sentence.startswith("It cannot be approved as it is")
+    assert (await report.report(stage.pool, acting(account), job.id)).sentence.startswith("It cannot be approved as it is")
     with pytest.raises(Conflict, match="“nmae”"):
-        await approve(stage.pool, account, job.id, by="boss", digest=job.digest)
+        await approve(stage.pool, acting(account, "boss"), job.id, digest=job.digest)
 
 
 @pytest.mark.parametrize("count", [20, 200])
@@ -169,7 +170,7 @@ async def test_a_message_that_nobody_would_get_is_refused(stage: Stage, count: i
         return
     job = await stage.checked(account, count, content=content)
     with pytest.raises(Conflict, match="cannot be approved: The message cannot be made"):
-        await approve(stage.pool, account, job.id, by="boss", digest=job.digest)
+        await approve(stage.pool, acting(account, "boss"), job.id, digest=job.digest)
 
 
 async def test_a_message_that_cannot_be_made_for_somebody_is_found_with_its_reason(stage: Stage) -> None:
@@ -191,7 +192,7 @@ async def test_who_has_a_value_that_is_no_number_is_counted_and_gets_no_message(
     assert (blank.kind, blank.about, blank.count) == (FindingKind.BLANK_FIELD, "due", 1)
     assert (wrong.kind, wrong.count, [one.position for one in wrong.examples]) == (FindingKind.UNRENDERABLE, 3, [2, 3, 5])
     assert wrong.about.endswith('in "due | times: 1.5" a value is not read as a number: write it as 1234.56.')
-    await approve(stage.pool, account, job.id, by="boss", digest=job.digest)
+    await approve(stage.pool, acting(account, "boss"), job.id, digest=job.digest)
     async with stage.worker():
         view = await stage.over(account, job.id)
     assert (view.sent, view.failed) == (2, 4)
@@ -239,7 +240,7 @@ async def test_what_the_gateway_cannot_take_is_found_before_the_approval(pool, d
                   IncomingRow(4, "c@list.example", {"name": "C"})]
         job = await stage.checked(account, people)
         assert kinds(await found(stage, account, job.id)) == {"address_refused": 1, "too_large": 1}
-        await approve(stage.pool, account, job.id, by="boss", digest=job.digest)
+        await approve(stage.pool, acting(account, "boss"), job.id, digest=job.digest)
         async with stage.worker():
             view = await stage.over(account, job.id)
         assert (view.sent, view.failed) == (1, 2)
@@ -254,15 +255,15 @@ async def test_a_gateway_that_does_not_answer_is_said_and_hinders_nothing(stage:
     (finding,) = (await found(stage, account, job.id)).findings
     assert finding.kind is FindingKind.GATEWAY_SILENT
     assert "connection refused" in finding.about
-    assert (await approve(stage.pool, account, job.id, by="boss", digest=job.digest)).status is Status.SENDING
+    assert (await approve(stage.pool, acting(account, "boss"), job.id, digest=job.digest)).status is Status.SENDING
 
 
 async def test_what_the_account_requires_of_every_message_is_required(stage: Stage) -> None:
     account = await stage.account(threshold=1)
-    await accounts.change_account(stage.pool, account, requires_unsubscribe=True, requires_postal_address=True)
+    await accounts.change_account(stage.pool, acting(account), requires_unsubscribe=True, requires_postal_address=True)
     first = await stage.checked(account, 2)
     assert kinds(await found(stage, account, first.id)) == {"no_unsubscribe": 0, "no_postal_address": 0}
-    await accounts.change_account(stage.pool, account, unsubscribe_url="https://club.example/out?{token}",
+    await accounts.change_account(stage.pool, acting(account), unsubscribe_url="https://club.example/out?{token}",
                                   postal_address="Harbour 1, Oslo")
     second = await stage.checked(account, 2)
     preflight = await found(stage, account, second.id)
@@ -289,7 +290,7 @@ async def test_a_field_that_the_account_has_not_is_blank_for_everybody(stage: St
 async def test_what_is_required_of_every_message_is_required_of_both_its_bodies(
         stage: Stage, content: Content, lacks: str) -> None:
     account = await stage.account(threshold=1)
-    await accounts.change_account(stage.pool, account, requires_unsubscribe=True, requires_postal_address=True,
+    await accounts.change_account(stage.pool, acting(account), requires_unsubscribe=True, requires_postal_address=True,
                                   unsubscribe_url="https://club.example/out?{token}", postal_address="Harbour 1, Oslo")
     job = await stage.checked(account, 2, content=content)
     assert [one.about.partition("put ")[2] for one in (await found(stage, account, job.id)).refusing] == [
@@ -298,7 +299,7 @@ async def test_what_is_required_of_every_message_is_required_of_both_its_bodies(
 
 async def test_a_text_part_that_is_made_of_the_html_has_what_the_html_has(stage: Stage) -> None:
     account = await stage.account()
-    await accounts.change_account(stage.pool, account, requires_unsubscribe=True, requires_postal_address=True,
+    await accounts.change_account(stage.pool, acting(account), requires_unsubscribe=True, requires_postal_address=True,
                                   unsubscribe_url="https://club.example/out?{token}", postal_address="Harbour & Co\nKai 1")
     html = "<p><a href='{{ unsubscribe_url }}'>Leave</a></p><p>Harbour &amp; Co<br>Kai  1</p>"
     job = await stage.submit(account, 2, content=replace(CONTENT, html=html, text=None))
@@ -307,14 +308,14 @@ async def test_a_text_part_that_is_made_of_the_html_has_what_the_html_has(stage:
 
 async def test_one_click_that_nobody_signs_is_said_and_hinders_nothing(stage: Stage) -> None:
     account = await stage.account(signs_dkim=False)
-    await accounts.change_account(stage.pool, account, unsubscribe_url="https://club.example/preferences")
+    await accounts.change_account(stage.pool, acting(account), unsubscribe_url="https://club.example/preferences")
     assert kinds(await found(stage, account, (await stage.submit(account, 2)).id)) == {}, "there is no one-click to sign"
-    await accounts.change_account(stage.pool, account, unsubscribe_url="https://club.example/out?{token}")
+    await accounts.change_account(stage.pool, acting(account), unsubscribe_url="https://club.example/out?{token}")
     unsigned = await stage.submit(account, 2)
     preflight = await found(stage, account, unsigned.id)
     assert (kinds(preflight), preflight.refusing) == ({"one_click_unsigned": 0}, ())
     assert kinds(await found(stage, account, (await stage.submit(account, BULK_FROM)).id)) == {"no_dkim": 0}, "that says it all"
-    await domains.add_domain(stage.pool, stage.deployment.secrets, account, "club.example")
+    await domains.add_domain(stage.pool, stage.deployment.secrets, acting(account), "club.example")
     assert kinds(await found(stage, account, (await stage.submit(account, 2)).id)) == {}
 
 
@@ -323,9 +324,9 @@ async def test_bulk_needs_keys_of_ones_own_or_a_gateway_that_signs(stage: Stage)
     bare = await stage.submit(account, BULK_FROM)
     assert kinds(await found(stage, account, bare.id)) == {"no_dkim": 0}
     assert kinds(await found(stage, account, (await stage.submit(account, BULK_FROM - 1)).id)) == {}
-    await accounts.change_account(stage.pool, account, bounce_domain="bounces.other.example")
+    await accounts.change_account(stage.pool, acting(account), bounce_domain="bounces.other.example")
     assert kinds(await found(stage, account, (await stage.submit(account, BULK_FROM)).id)) == {"from_not_aligned": 0}
-    await domains.add_domain(stage.pool, stage.deployment.secrets, account, "club.example")
+    await domains.add_domain(stage.pool, stage.deployment.secrets, acting(account), "club.example")
     assert kinds(await found(stage, account, (await stage.submit(account, BULK_FROM)).id)) == {}
 
 
@@ -397,7 +398,7 @@ async def test_an_adversarial_template_refuses_itself_and_no_other_job_waits_for
         await eventually(lambda: is_done(stage, account, hostile.id))
     assert (await found(stage, third, large.id)).findings == ()
     with pytest.raises(Conflict, match="cannot be approved"):
-        await approve(stage.pool, account, hostile.id, by="boss", digest=hostile.digest)
+        await approve(stage.pool, acting(account, "boss"), hostile.id, digest=hostile.digest)
 
 
 async def is_done(stage: Stage, account: int, job_id: int) -> bool:
@@ -432,4 +433,4 @@ async def test_a_gateway_that_says_nothing_holds_a_small_submit_no_longer_than_i
         content = replace(CONTENT, text="".join(f"{{% if name == '{n}' %}}{n}{{% endif %}}" for n in range(150)) + "{{ name }}")
         job = await stage.submit(account, 60, content=content)
         assert kinds(await found(stage, account, job.id)) == {"gateway_silent": 0}
-        await cancel(stage.pool, account, job.id, by="boss")
+        await cancel(stage.pool, acting(account, "boss"), job.id)

@@ -8,6 +8,7 @@ from email import message_from_bytes
 import psycopg
 import pytest
 
+from acting import acting
 from desk import Desk
 from postroom.flow.job.approve import approve
 from postroom.flow.job.submit import APPROVED, digest_of
@@ -70,7 +71,7 @@ async def test_every_job_that_carries_it_sends_the_octets_that_were_approved(sta
     async with stage.worker():
         for name in ("rules.txt", "Regeln.txt"):
             job = await stage.checked(account, 2, files=((name, PAPER),))
-            await approve(stage.pool, account, job.id, by="boss", digest=job.digest)
+            await approve(stage.pool, acting(account, "boss"), job.id, digest=job.digest)
             await stage.over(account, job.id)
     parts = [part for octets in stage.sandbox.contents for part in message_from_bytes(octets).walk() if part.get_filename()]
     assert [(one.get_filename(), one.get_payload(decode=True)) for one in parts] == [

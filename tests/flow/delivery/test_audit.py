@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from acting import acting
 from contest import claimed, hand_off_everything, turned
 from postroom.domain.job import Status
 from postroom.flow.delivery.audit import audit
@@ -74,7 +75,7 @@ async def test_an_alarm_is_raised_once_and_a_person_who_resumes_is_not_overruled
     account, job_id = await begun(stage)
     await stage.query(PLANTED, job_id, 0)
     assert len(await audit(stage.pool)) == 1
-    await resume(stage.pool, account, job_id, by="boss")
+    await resume(stage.pool, acting(account, "boss"), job_id)
     await half_a_minute_passes(stage, job_id)
     assert len(await audit(stage.pool)) == 1, "it is met again"
     assert [row[0] for row in await stage.query(CONDITIONS, job_id)] == ["alarm"]
@@ -124,7 +125,7 @@ async def test_a_chunk_is_compared_when_it_is_finished_and_again_when_the_job_is
 async def test_a_round_looks_at_five_chunks_and_the_next_one_at_others(stage: Stage) -> None:
     account = await stage.account(connections=2)
     job = await stage.started(account, 200)
-    await finish.cancel(stage.pool, account, job.id, by="boss")
+    await finish.cancel(stage.pool, acting(account, "boss"), job.id)
     [(chunks,)] = await stage.query("SELECT count(*) FROM chunk WHERE job_id = %s", job.id)
     assert chunks > 5
     await audit(stage.pool)
@@ -150,7 +151,7 @@ async def test_no_alarm_is_raised_while_windows_turn_and_outcomes_of_every_kind_
         job = await stage.checked(account, 2_000)
         auditing = asyncio.create_task(audited_again_and_again(stage, job.id))
         async with stage.worker():
-            await approve.approve(stage.pool, account, job.id, by="boss", digest=job.digest)
+            await approve.approve(stage.pool, acting(account, "boss"), job.id, digest=job.digest)
             await stage.over(account, job.id)
         assert (await stage.sides(account, job.id)).numbers.status is Status.COMPLETED
         assert await stage.query(AUDITED, job.id) != [(0,)]

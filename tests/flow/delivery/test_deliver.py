@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import psycopg
 import pytest
 
+from acting import acting
 from contest import claimed
 from postroom.domain.job import Status
 from postroom.flow.account.secrets import SecretBox
@@ -117,7 +118,7 @@ async def test_a_job_that_is_not_sending_is_not_delivered(stage: Stage, deliveri
     account = await stage.account()
     job = await stage.submit(account, count)
     if job.status is Status.SENDING:
-        await finish.cancel(stage.pool, account, job.id, by="boss")
+        await finish.cancel(stage.pool, acting(account, "boss"), job.id)
     await deliveries.deliver(account, job.id)
     assert stage.sandbox.accepted == 0
 
@@ -130,7 +131,7 @@ async def test_a_heartbeat_learns_that_a_cancel_has_taken_its_leases(stage: Stag
     async def cancel_in_the_middle() -> bool:
         if stage.sandbox.accepted < 2:
             return False
-        await finish.cancel(stage.pool, account, job_id, by="boss")
+        await finish.cancel(stage.pool, acting(account, "boss"), job_id)
         await deliveries.renew_leases()
         return True
 
@@ -167,7 +168,7 @@ async def test_a_refused_sender_is_the_gateways_trouble_and_the_job_waits(stage:
     stage.sandbox.script = Script(mail=Answer(permanent=1))
     account, job_id = await started(stage, 40)
     await deliveries.deliver(account, job_id)
-    told = await report.report(stage.pool, account, job_id)
+    told = await report.report(stage.pool, acting(account), job_id)
     assert told.sentence.startswith("The gateway refuses the account's mail: “550 5.7.1 Sender refused”. Trying again ")
     assert (told.job.status, told.job.unsent, told.job.in_hand) == (Status.SENDING, 40, 0)
     assert await stage.query(LANES, job_id) == [(0,)]
@@ -183,7 +184,7 @@ async def test_a_refused_recipient_does_not_begin_the_wait_for_a_gateway_anew(st
     await stage.query("UPDATE retry SET not_before = clock_timestamp() RETURNING 1")
     await deliveries.deliver(account, job_id)
     assert await stage.query("SELECT since, times FROM job_condition WHERE kind = 'gateway'") == [(since, times + 1)]
-    assert (await report.report(stage.pool, account, job_id)).job.failed > 0
+    assert (await report.report(stage.pool, acting(account), job_id)).job.failed > 0
 
 
 async def test_a_gateway_that_always_says_more_than_it_was_asked_is_waited_for(stage: Stage, deliveries: Deliveries) -> None:
@@ -199,7 +200,7 @@ async def test_a_gateway_that_always_says_more_than_it_was_asked_is_waited_for(s
     await stage.query("UPDATE gateway SET port = %s RETURNING 1", server.sockets[0].getsockname()[1])
     async with server, asyncio.timeout(10):
         await deliveries.deliver(account, job_id)
-    told = await report.report(stage.pool, account, job_id)
+    told = await report.report(stage.pool, acting(account), job_id)
     assert "The connection to the gateway ended" in told.sentence
     assert (told.job.unsent, told.job.in_hand) == (40, 0)
 
@@ -208,7 +209,7 @@ async def test_a_gateway_that_is_set_up_wrongly_is_waited_for_with_the_reason(st
     account, job_id = await started(stage, 40)
     await stage.query("UPDATE gateway SET host = 'mail.example.com' RETURNING 1")
     await deliveries.deliver(account, job_id)
-    told = await report.report(stage.pool, account, job_id)
+    told = await report.report(stage.pool, acting(account), job_id)
     assert told.sentence.startswith("mail.example.com is another machine: mail to it would travel unencrypted.")
     assert (told.job.unsent, await stage.query("SELECT count(*) FROM chunk WHERE owner IS NOT NULL")) == (40, [(0,)])
 
@@ -217,7 +218,7 @@ async def test_a_password_that_was_sealed_with_another_key_is_a_reason_to_wait(s
     account, job_id = await started(stage, 40)
     await stage.query("UPDATE gateway SET username = 'club', password = %s RETURNING 1", SecretBox("another").seal("secret"))
     await deliveries.deliver(account, job_id)
-    told = await report.report(stage.pool, account, job_id)
+    told = await report.report(stage.pool, acting(account), job_id)
     assert "stored with another POSTROOM_SECRET_KEY" in told.sentence
     assert told.job.unsent == 40
 
@@ -226,10 +227,10 @@ async def test_what_moves_again_waits_for_nothing(stage: Stage, deliveries: Deli
     stage.sandbox.script = Script(connect=Answer(temporary=1))
     account, job_id = await started(stage, 40)
     await deliveries.deliver(account, job_id)
-    assert (await report.report(stage.pool, account, job_id)).job.waits_for == "gateway"
+    assert (await report.report(stage.pool, acting(account), job_id)).job.waits_for == "gateway"
     stage.sandbox.script = Script()
     await deliveries.deliver(account, job_id)
-    view = (await report.report(stage.pool, account, job_id)).job
+    view = (await report.report(stage.pool, acting(account), job_id)).job
     assert (view.waits_for, view.sent > 0) == (None, True)
 
 
@@ -315,10 +316,10 @@ async def test_a_window_that_is_open_without_a_lease_is_nobodys_and_ends_with_th
     async with stage.pool.connection() as conn:
         await windows.turn_window(conn, claim, [], 50)
         await windows.release_chunk(conn, claim)
-    await finish.cancel(stage.pool, account, job_id, by="boss")
-    assert (await report.report(stage.pool, account, job_id)).job.in_hand > 0
+    await finish.cancel(stage.pool, acting(account, "boss"), job_id)
+    assert (await report.report(stage.pool, acting(account), job_id)).job.in_hand > 0
     await recover.sweep(stage.pool, give_up_s=60, lease_s=30)
-    assert (await report.report(stage.pool, account, job_id)).job.in_hand == 0
+    assert (await report.report(stage.pool, acting(account), job_id)).job.in_hand == 0
 
 
 async def test_a_window_that_was_opened_without_our_hearing_of_it_goes_back_untouched(stage: Stage) -> None:
@@ -333,7 +334,7 @@ async def test_a_window_that_was_opened_without_our_hearing_of_it_goes_back_unto
         assert untouched
         await windows.settle_window(conn, claim, *untouched)
         await windows.release_chunk(conn, claim)
-    assert (await report.report(stage.pool, account, job_id)).job.in_hand == 0
+    assert (await report.report(stage.pool, acting(account), job_id)).job.in_hand == 0
     async with stage.worker():
         await stage.over(account, job_id)
     sides = await stage.sides(account, job_id)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from acting import acting
 from desk import Desk
 from doomed import OWNER, Doomed, doomed, guard, lose, names, paused
 from postroom.domain.job import Status
@@ -51,7 +52,7 @@ async def test_workers_of_one_machine_that_look_at_once_raise_no_alarm(desk: Des
 async def test_under_a_restored_backup_all_jobs_that_may_send_are_paused_and_it_is_said_once(desk: Desk, tmp_path: Path) -> None:
     account, other = await desk.account(), await desk.account("Other")
     over = await desk.submit(account, 3)
-    await finish.cancel(desk.pool, account, over.id, by="me")
+    await finish.cancel(desk.pool, acting(account, "me"), over.id)
     jobs = [await desk.submit(account, 3), await desk.submit(account, 3), await desk.submit(account, 100),
             await desk.submit(other, 3)]
     for _ in range(7):
@@ -166,7 +167,7 @@ async def test_a_database_that_lacks_what_this_process_heard_of_pauses_every_job
     at.journal.booked(at.intent)
     await watch.look()
     assert len([name for name in names(tmp_path) if name.endswith(".newer-than-the-database")]) == 1
-    await pause.resume(desk.pool, at.job.account_id, at.job.id, by="me")
+    await pause.resume(desk.pool, acting(at.job.account_id, "me"), at.job.id)
     await watch.look()
     assert await paused(desk) == {}, "it is said once"
 
@@ -194,7 +195,7 @@ async def test_a_cancel_that_was_heard_of_and_that_the_database_lacks_pauses_eve
 
 async def test_what_is_there_pauses_nothing_and_is_not_looked_for_again(desk: Desk, tmp_path: Path) -> None:
     at, watch = await witness(desk, tmp_path)
-    await finish.cancel(desk.pool, at.job.account_id, at.job.id, by="me")
+    await finish.cancel(desk.pool, acting(at.job.account_id, "me"), at.job.id)
     watch.witness.ended(at.job.id)
     await desk.submit(at.job.account_id, 4)
     await watch.look()
@@ -364,7 +365,7 @@ async def test_trusting_the_database_before_the_first_worker_starts_pauses_nothi
 async def test_what_a_person_paused_stays_paused_when_a_database_is_trusted(desk: Desk, tmp_path: Path, impatient: None) -> None:
     account = await desk.account()
     job = await desk.submit(account, 3)
-    await pause.pause(desk.pool, account, job.id, by="me", reason="Wait for the boss.")
+    await pause.pause(desk.pool, acting(account, "me"), job.id, reason="Wait for the boss.")
     await guard(desk.pool, tmp_path / "old")
     await newcomer(desk, tmp_path / "new").first_look()
     assert await desk.query("SELECT reason FROM job_condition") == [(f"Wait for the boss. {UNKNOWN}",)]
@@ -390,7 +391,7 @@ async def test_a_new_machine_is_at_home_in_a_new_database_and_in_one_where_nothi
     job = await desk.submit(account, 3)
     if not under_way:
         await guard(desk.pool, tmp_path / "old")
-        await finish.cancel(desk.pool, account, job.id, by="me")
+        await finish.cancel(desk.pool, acting(account, "me"), job.id)
     await newcomer(desk, tmp_path / "new").first_look()
     assert await paused(desk) == {}
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from acting import acting
 from desk import Desk
 from doomed import OWNER, STATES, doomed, guard, names, paused
 from postroom.domain.outcome import Evidence, Kind, Outcome
@@ -141,7 +142,7 @@ async def test_what_a_worker_had_in_hand_is_settled_also_when_the_job_is_over(
     at.hear(sent, Kind.SENT, 250, "Ok")
     at.hand_over(doubtful)
     if end == "cancel":
-        await finish.cancel(desk.pool, at.job.account_id, at.job.id, by="me")
+        await finish.cancel(desk.pool, acting(at.job.account_id, "me"), at.job.id)
     else:
         await finish.fail(desk.pool, at.job.account_id, at.job.id, reason="Enough.")
     at.die()

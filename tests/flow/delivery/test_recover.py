@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from acting import acting
 from contest import claimed, hand_off_everything, turned
 from postroom.domain.job import Status
 from postroom.flow.delivery.recover import missing_lanes, sweep
@@ -32,7 +33,7 @@ async def swept(stage: Stage, give_up_s: float = 60) -> None:
 
 
 async def status(stage: Stage, account: int, job_id: int) -> Status:
-    return (await report.report(stage.pool, account, job_id)).job.status
+    return (await report.report(stage.pool, acting(account), job_id)).job.status
 
 
 async def waits(stage: Stage, account: int, job_id: int, reason: str = "The gateway is away.") -> None:
@@ -121,7 +122,7 @@ async def test_a_gateway_that_was_waited_for_too_long_fails_the_job_with_the_rea
     await swept(stage, give_up_s=60)
     assert await status(stage, account, job.id) is Status.SENDING
     await swept(stage, give_up_s=0)
-    failed = (await report.report(stage.pool, account, job.id)).job
+    failed = (await report.report(stage.pool, acting(account), job.id)).job
     assert (failed.status, failed.unsent) == (Status.FAILED, 10)
     assert (failed.reason or "").endswith("The gateway is away.")
     assert await status(stage, account, following.id) is Status.SENDING
@@ -145,18 +146,18 @@ async def test_the_open_window_of_a_worker_that_vanished_after_a_cancel_becomes_
     assert claim
     window = await turned(stage.pool, claim, [], 50)
     assert window
-    await finish.cancel(stage.pool, account, job.id, by="boss")
+    await finish.cancel(stage.pool, acting(account, "boss"), job.id)
     await swept(stage)
-    view = (await report.report(stage.pool, account, job.id)).job
+    view = (await report.report(stage.pool, acting(account), job.id)).job
     assert view.in_hand == 1, "its lease still runs: it may yet say what it knows"
     await stage.query(LEASE_IS_OVER, job.id)
     await swept(stage)
-    view = (await report.report(stage.pool, account, job.id)).job
+    view = (await report.report(stage.pool, acting(account), job.id)).job
     assert (view.status, view.in_hand, view.unconfirmed, view.unsent) == (
         Status.CANCELLED, 0, len(window.recipients), 8 - len(window.recipients))
     async with stage.pool.connection() as conn:  # and the one who was thought to be gone says what it knows after all
         await windows.settle_window(conn, claim, window.window_no, all_sent(window))
-    view = (await report.report(stage.pool, account, job.id)).job
+    view = (await report.report(stage.pool, acting(account), job.id)).job
     assert (view.unconfirmed, view.sent) == (0, len(window.recipients))
     told = {row[1] for row in await stage.query(LATEST_OUTCOMES, account, job.id)}
     assert told == {"sent"}

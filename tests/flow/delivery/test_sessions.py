@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 
+from acting import acting
 from loopback import local_endpoint
 from postroom.flow.account import accounts, gateways
 from postroom.flow.account.secrets import SecretBox
@@ -33,7 +34,8 @@ async def gateway_id(pool: Pool) -> int:
 
 async def gateway(pool: Pool, connections: int = 4) -> int:
     account = await accounts.create_account(pool, "Club")
-    return await gateways.create_gateway(pool, SecretBox(SECRET_KEY), account.id, name="main", host="127.0.0.1", port=2525,
+    return await gateways.create_gateway(pool, SecretBox(SECRET_KEY), acting(account.id), name="main", host="127.0.0.1",
+                                         port=2525,
                                          security="none", connections=connections)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from acting import acting
 from postroom.domain.outcome import Kind
 from postroom.domain.pace import FIRST_WINDOW_SIZE
 from postroom.flow.account import domains
@@ -92,7 +93,7 @@ async def watched(stage: Stage, account: int, job_id: int) -> Watched:
 async def test_what_is_slow_is_made_in_threads_from_the_start_with_rsa_and_as_soon_as_a_template_shows_it(
         stage: Stage, algorithm: str, content, in_the_loop: set[int]) -> None:
     account = await stage.account(connections=1)
-    await domains.add_domain(stage.pool, stage.deployment.secrets, account, "club.example", [algorithm])
+    await domains.add_domain(stage.pool, stage.deployment.secrets, acting(account), "club.example", [algorithm])
     job = await stage.started(account, COUNT, content=content)
     outgoing_jobs = WatchedJobs(stage.pool, stage.deployment)
     outgoing_jobs.outgoing = await watched(stage, account, job.id)
@@ -108,7 +109,7 @@ async def test_what_is_slow_is_made_in_threads_from_the_start_with_rsa_and_as_so
 async def test_a_window_that_is_made_ahead_ends_where_it_may_not_go_on_and_gives_everybody_back(
         stage: Stage, journal: Journal) -> None:
     account = await stage.account()
-    await domains.add_domain(stage.pool, stage.deployment.secrets, account, "club.example", ["rsa"])
+    await domains.add_domain(stage.pool, stage.deployment.secrets, acting(account), "club.example", ["rsa"])
     job = await stage.started(account, COUNT)
     outgoing = await watched(stage, account, job.id)
     answers = iter([True, True, True])
@@ -124,7 +125,7 @@ async def test_a_window_that_is_made_ahead_ends_where_it_may_not_go_on_and_gives
 
 async def test_a_message_is_the_same_wherever_it_is_made(stage: Stage, journal: Journal) -> None:
     account = await stage.account()
-    await domains.add_domain(stage.pool, stage.deployment.secrets, account, "club.example", ["rsa"])
+    await domains.add_domain(stage.pool, stage.deployment.secrets, acting(account), "club.example", ["rsa"])
     job = await stage.started(account, COUNT, content=SLOW)
     outgoing = [await outgoing_job(stage.pool, stage.deployment, account, job.id) for _ in range(2)]
     ahead, here = (WindowSource(Window(1, (InHand(7, 1, "person7@list.example", '{"name": "Ann"}', 0),)), one, lambda: True,
@@ -140,11 +141,11 @@ async def test_a_message_is_the_same_wherever_it_is_made(stage: Stage, journal: 
 async def test_a_cancel_in_the_middle_of_slow_messages_leaves_everybody_counted(stage: Stage) -> None:
     stage.sandbox.script = Script(dot=Answer(delay_s=0.02))
     account = await stage.account()
-    await domains.add_domain(stage.pool, stage.deployment.secrets, account, "club.example", ["rsa"])
+    await domains.add_domain(stage.pool, stage.deployment.secrets, acting(account), "club.example", ["rsa"])
     async with stage.worker_process():
         job = await stage.started(account, 400, content=SLOW)
         await stage.until_accepted(60)
-        await cancel(stage.pool, account, job.id, by="boss")
+        await cancel(stage.pool, acting(account, "boss"), job.id)
         after = await stage.over(account, job.id)
         following = await stage.started(account, 30, content=SLOW)
         assert (await stage.over(account, following.id)).sent == 30

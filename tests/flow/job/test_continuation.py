@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from acting import acting
 from contest import book_first, claimed, turned
 from postroom.domain.audience import IncomingRow
 from postroom.domain.job import Status
@@ -36,11 +37,11 @@ async def cancelled(stage: Stage, account: int, count: int = 10, **options: obje
     """A job of which one is sent, one failed, and the rest is unsent."""
     job = await stage.submit(account, count, **options)
     await begun(stage, account, job)
-    return await finish.cancel(stage.pool, account, job.id, by="boss")
+    return await finish.cancel(stage.pool, acting(account, "boss"), job.id)
 
 
 async def rest(stage: Stage, account: int, job: JobOverview, which: str = "unsent", **more: object) -> JobOverview:
-    return await continue_the_rest(stage.pool, stage.deployment, account, job.id, which=which, by="boss", **more)
+    return await continue_the_rest(stage.pool, stage.deployment, acting(account, "boss"), job.id, which=which, **more)
 
 
 async def test_the_unsent_of_a_cancelled_job_are_sent_by_a_new_one_that_says_whose_rest_it_is(stage: Stage) -> None:
@@ -52,9 +53,9 @@ async def test_the_unsent_of_a_cancelled_job_are_sent_by_a_new_one_that_says_who
     assert (made.field_policy, made.duplicates, made.unusable_addresses) == ("blank", "send", "exclude")
     kept = "SELECT row_no, address, fields::text FROM recipient WHERE job_id = %s AND position >= %s ORDER BY position"
     assert await stage.query(kept, made.id, 1) == await stage.query(kept, job.id, 3), "the rows of the original list"
-    said = (await report.report(stage.pool, account, job.id)).continued_by
+    said = (await report.report(stage.pool, acting(account), job.id)).continued_by
     assert [(one.id, one.which) for one in said] == [(made.id, "unsent")]
-    (listed,) = [one for one in await report.reports(stage.pool, account) if one.job.id == job.id]
+    (listed,) = [one for one in await report.reports(stage.pool, acting(account)) if one.job.id == job.id]
     assert listed.continued_by == said
     async with stage.worker():
         await stage.over(account, made.id)
@@ -70,17 +71,17 @@ async def test_the_failed_of_a_completed_job_are_exactly_those(stage: Stage) -> 
         job = await stage.started(account, listed, unusable_addresses="fail")
         job = await stage.over(account, job.id)
     made = await rest(stage, account, job, "failed")
-    ledger = await report.recipient_page(stage.pool, account, made.id)
+    ledger = await report.recipient_page(stage.pool, acting(account), made.id)
     assert [(row.row_no, row.address) for row in ledger] == [
         (4, "person3@list.example"), (8, "person7@list.example"), (11, "nowhere")]
-    before = (await report.recipient_page(stage.pool, account, job.id))[-1]
+    before = (await report.recipient_page(stage.pool, acting(account), job.id))[-1]
     assert (ledger[-1].kind, ledger[-1].reply) == ("failed", before.reply), "nobody can mail it now either, for its reason"
 
 
 async def test_the_message_of_a_continuation_is_that_of_the_job_with_its_files(stage: Stage) -> None:
     account = await stage.account()
     job = await stage.submit(account, 5, content=replace(CONTENT, html="<p>Hello {{ name }}</p>"), files=(("a.txt", b"text"),))
-    await finish.cancel(stage.pool, account, job.id, by="boss")
+    await finish.cancel(stage.pool, acting(account, "boss"), job.id)
     made = await rest(stage, account, job)
     same = "SELECT content::text, bodies::text, gateway_id FROM job WHERE id = %s"
     assert await stage.query(same, made.id) == await stage.query(same, job.id)
@@ -93,30 +94,30 @@ async def test_it_passes_the_gate_like_any_other(stage: Stage) -> None:
     account = await stage.account(threshold=100, connections=1)
     job = await stage.started(account, 150)
     await begun(stage, account, job)
-    await finish.cancel(stage.pool, account, job.id, by="boss")
+    await finish.cancel(stage.pool, acting(account, "boss"), job.id)
     made = await rest(stage, account, job)
     assert (made.status, made.recipient_count, made.to_check) == (Status.PENDING_APPROVAL, 148, 148)
     await stage.check(made)
-    assert (await approve(stage.pool, account, made.id, by="boss", digest=made.digest)).status is Status.SENDING
+    assert (await approve(stage.pool, acting(account, "boss"), made.id, digest=made.digest)).status is Status.SENDING
 
 
 async def test_who_was_suppressed_since_is_left_out_and_listed(stage: Stage) -> None:
     account = await stage.account()
     job = await cancelled(stage, account, 5)
-    await suppress(stage.pool, account, ["person4@list.example"], reason="Asked by letter.")
+    await suppress(stage.pool, acting(account), ["person4@list.example"], reason="Asked by letter.")
     made = await rest(stage, account, job)
     assert made.recipient_count == 2
-    (left_out,) = await report.exclusion_page(stage.pool, account, made.id)
+    (left_out,) = await report.exclusion_page(stage.pool, acting(account), made.id)
     assert (left_out.row_no, left_out.kind, left_out.reason) == (5, "suppressed", "Asked by letter.")
 
 
 async def test_a_rest_of_which_nobody_is_left_is_refused(stage: Stage) -> None:
     account = await stage.account()
     job = await cancelled(stage, account, 3)
-    await suppress(stage.pool, account, ["person3@list.example"])
+    await suppress(stage.pool, acting(account), ["person3@list.example"])
     with pytest.raises(InvalidInput, match="Nobody is left to send to: 1 suppressed"):
         await rest(stage, account, job)
-    assert len(await report.history(stage.pool, account)) == 1
+    assert len(await report.history(stage.pool, acting(account))) == 1
 
 
 async def test_each_rest_is_continued_once_and_the_refusal_names_the_job_that_does_it(stage: Stage) -> None:
@@ -137,7 +138,7 @@ async def test_who_joins_a_rest_by_late_evidence_is_continued_by_another_job(sta
     assert claim is not None
     window = await turned(stage.pool, claim, [], 3)
     assert window is not None
-    job = await finish.cancel(stage.pool, account, job.id, by="boss")
+    job = await finish.cancel(stage.pool, acting(account, "boss"), job.id)
     await stage.query("UPDATE chunk SET lease_until = now() - interval '1 s' WHERE window_open RETURNING 1")
     await recover.sweep(stage.pool, give_up_s=60, lease_s=30)
     first = await rest(stage, account, job)
@@ -145,18 +146,18 @@ async def test_who_joins_a_rest_by_late_evidence_is_continued_by_another_job(sta
     told = [Outcome(one.position, 1, Kind.RELEASED, Evidence.WORKER, retry_in_s=0.0) for one in window.recipients]
     async with stage.pool.connection() as conn:
         await windows.settle_window(conn, claim, window.window_no, told)
-    assert (await report.report(stage.pool, account, job.id)).rests["unsent"] == 3
+    assert (await report.report(stage.pool, acting(account), job.id)).rests["unsent"] == 3
     second = await rest(stage, account, job)
-    assert [row.row_no for row in await report.recipient_page(stage.pool, account, second.id)] == [2, 3, 4]
+    assert [row.row_no for row in await report.recipient_page(stage.pool, acting(account), second.id)] == [2, 3, 4]
     with pytest.raises(Conflict, match=f"Job {second.id} continues what job {job.id} left unsent"):
         await rest(stage, account, job)
-    assert (await report.report(stage.pool, account, job.id)).rests["unsent"] == 0
+    assert (await report.report(stage.pool, acting(account), job.id)).rests["unsent"] == 0
 
 
 async def test_of_many_who_continue_a_rest_at_once_one_does(stage: Stage) -> None:
     account = await stage.account(threshold=5)
     small, large = await cancelled(stage, await stage.account("small"), 8), await stage.checked(account, 50)
-    large = await finish.cancel(stage.pool, account, large.id, by="boss")
+    large = await finish.cancel(stage.pool, acting(account, "boss"), large.id)
     for job in (small, large):
         answers = await at_once(*[lambda job=job: rest(stage, job.account_id, job)] * 4)
         assert sum(isinstance(one, JobOverview) for one in answers) == 1, answers
@@ -177,10 +178,10 @@ async def test_a_continuation_that_was_cancelled_is_itself_continued(stage: Stag
     first = await cancelled(stage, account)
     second = await rest(stage, account, first)
     await begun(stage, account, second)
-    second = await finish.cancel(stage.pool, account, second.id, by="boss")
+    second = await finish.cancel(stage.pool, acting(account, "boss"), second.id)
     third = await rest(stage, account, second)
     assert (third.recipient_count, third.continues) == (6, second.id)
-    assert [row.row_no for row in await report.recipient_page(stage.pool, account, third.id)] == [6, 7, 8, 9, 10, 11]
+    assert [row.row_no for row in await report.recipient_page(stage.pool, acting(account), third.id)] == [6, 7, 8, 9, 10, 11]
 
 
 async def test_what_cannot_be_continued_is_refused_with_the_reason(stage: Stage) -> None:
@@ -192,7 +193,7 @@ async def test_what_cannot_be_continued_is_refused_with_the_reason(stage: Stage)
     assert claim is not None
     window = await turned(stage.pool, claim, [], 1)
     assert window is not None
-    await finish.cancel(stage.pool, account, job.id, by="boss")
+    await finish.cancel(stage.pool, acting(account, "boss"), job.id)
     with pytest.raises(Conflict, match=f"still have messages of job {job.id} in hand"):
         await rest(stage, account, job)
     async with stage.pool.connection() as conn:
@@ -203,4 +204,4 @@ async def test_what_cannot_be_continued_is_refused_with_the_reason(stage: Stage)
         await rest(stage, account, job, "sent")
     with pytest.raises(NotFound):
         await rest(stage, await stage.account("other"), job)
-    assert len(await report.history(stage.pool, account)) == 1
+    assert len(await report.history(stage.pool, acting(account))) == 1

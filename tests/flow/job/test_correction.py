@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from acting import acting
 from postroom.errors import Conflict
 from postroom.flow.audience.suppressions import suppress
 from postroom.flow.job import finish, report
@@ -21,25 +22,26 @@ async def at_gate(stage: Stage, account: int, count: int = 9) -> JobOverview:
 
 
 async def dropped(stage: Stage, job: JobOverview) -> None:
-    await finish.cancel_at_gate(stage.pool, job.account_id, job.id, by="boss", note="Changed before it was sent.")
+    await finish.cancel_at_gate(stage.pool, acting(job.account_id, "boss"), job.id, note="Changed before it was sent.")
 
 
 async def changed(stage: Stage, job: JobOverview, **options: Any) -> JobOverview:
     """As the form does it, with the list of the job or another one."""
     new_list = options.pop("list", None)
     made = await submit(stage.pool, stage.deployment, Submission(
-        job.account_id, "boss", CONTENT, waits_at_gate=True, corrects=job.id, list_of=None if new_list else job.id, **options),
+        acting(job.account_id, "boss"), CONTENT, waits_at_gate=True, corrects=job.id, list_of=None if new_list else job.id,
+        **options),
         new_list)
     await stage.check(made)
     return made
 
 
 async def continued(stage: Stage, job: JobOverview, which: str = "unsent", **options: Any) -> JobOverview:
-    return await continue_the_rest(stage.pool, stage.deployment, job.account_id, job.id, which=which, by="boss", **options)
+    return await continue_the_rest(stage.pool, stage.deployment, acting(job.account_id, "boss"), job.id, which=which, **options)
 
 
 async def told(stage: Stage, job: JobOverview) -> report.JobReport:
-    return await report.report(stage.pool, job.account_id, job.id)
+    return await report.report(stage.pool, acting(job.account_id), job.id)
 
 
 @pytest.mark.parametrize("with_new_list", [False, True])
@@ -53,14 +55,14 @@ async def test_a_job_that_was_changed_names_the_one_that_took_its_place_and_has_
     then, now = await told(stage, first), await told(stage, second)
     assert (then.correction.corrected_by, now.correction.corrects) == (second.id, first.id)
     assert then.rests == {"unsent": 0, "failed": 0}
-    assert [one.correction for one in await report.reports(stage.pool, account)] == [now.correction, then.correction]
-    await approve(stage.pool, account, second.id, by="boss", digest=second.digest)
+    assert [one.correction for one in await report.reports(stage.pool, acting(account))] == [now.correction, then.correction]
+    await approve(stage.pool, acting(account, "boss"), second.id, digest=second.digest)
     with pytest.raises(Conflict, match=f"job {second.id} took its place") as refused:
         await continued(stage, first)
     assert refused.value.job_id == second.id
     async with stage.worker():
         await stage.over(account, second.id)
-    assert len(await report.history(stage.pool, account)) == 2
+    assert len(await report.history(stage.pool, acting(account))) == 2
 
 
 async def test_where_the_one_that_took_the_place_was_cancelled_too_the_newest_is_continued(stage: Stage) -> None:
@@ -68,13 +70,13 @@ async def test_where_the_one_that_took_the_place_was_cancelled_too_the_newest_is
     first = await at_gate(stage, account)
     await dropped(stage, first)
     second = await changed(stage, first)
-    await finish.cancel(stage.pool, account, second.id, by="boss")
+    await finish.cancel(stage.pool, acting(account, "boss"), second.id)
     assert [(await told(stage, one)).rests["unsent"] for one in (first, second)] == [0, 9]
     third = await changed(stage, first)
     assert (await told(stage, third)).correction.corrects == second.id, "it stands behind the second one"
     with pytest.raises(Conflict, match=f"job {third.id} took its place"):
         await continued(stage, second)
-    await finish.cancel(stage.pool, account, third.id, by="boss")
+    await finish.cancel(stage.pool, acting(account, "boss"), third.id)
     assert (await continued(stage, third)).recipient_count == 9
 
 
@@ -101,8 +103,8 @@ async def test_what_is_continued_already_is_changed_no_more(stage: Stage) -> Non
 async def test_a_continuation_that_is_changed_stays_one_and_the_first_job_names_the_newest(stage: Stage) -> None:
     account = await stage.account()
     first = await at_gate(stage, account)
-    await finish.cancel(stage.pool, account, first.id, by="boss")
-    await suppress(stage.pool, account, ["person4@list.example"], reason="Asked by letter.")
+    await finish.cancel(stage.pool, acting(account, "boss"), first.id)
+    await suppress(stage.pool, acting(account), ["person4@list.example"], reason="Asked by letter.")
     second = await continued(stage, first, waits_at_gate=True)
     assert second.recipient_count == 8
     await dropped(stage, second)

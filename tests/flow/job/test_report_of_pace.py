@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from acting import acting
 from desk import Desk
 from postroom.doors.shown import Job, job_shown
 from postroom.flow.delivery.pacing import Permits, quota_sentence
@@ -27,7 +28,7 @@ async def started(desk: Desk) -> JobOverview:
 
 
 async def told(desk: Desk, job: JobOverview) -> tuple[str, Job]:
-    seen = await report.report(desk.pool, job.account_id, job.id)
+    seen = await report.report(desk.pool, acting(job.account_id), job.id)
     return seen.sentence, job_shown(seen)
 
 

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
+from acting import acting
 from desk import Desk
 from postroom.domain.audience import IncomingRow, read_ndjson
 from postroom.domain.job import Status
@@ -41,7 +42,7 @@ async def nothing_is_there(desk: Desk) -> bool:
 @pytest.mark.parametrize("parts", [{"html": "<td width={{ n }}>"}, {"html": None, "markdown": "<td width={{ n }}>"}])
 def test_a_message_whose_fields_could_add_attributes_is_never_frozen(parts: dict[str, str | None]) -> None:
     with pytest.raises(InvalidInput, match="stands in a tag outside of quotes"):
-        prepare(Submission(1, "tester", replace(CONTENT, **parts)))
+        prepare(Submission(acting(1), replace(CONTENT, **parts)))
 
 
 def test_the_digest_changes_with_every_part_and_with_nothing_else() -> None:
@@ -117,7 +118,7 @@ async def test_a_start_that_has_passed_is_refused_and_a_minute_that_has_begun_is
 
 async def test_a_request_that_is_repeated_after_its_time_answers_with_the_same_job(desk: Desk, monkeypatch) -> None:
     soon = datetime.now(UTC) + timedelta(minutes=1)
-    submission = Submission(await desk.account(), "me", CONTENT, not_before=soon)
+    submission = Submission(acting(await desk.account(), "me"), CONTENT, not_before=soon)
     first = await submit(desk.pool, desk.deployment, submission, rows(3), idempotency=KEY)
     monkeypatch.setattr(preparing, "LATE_AT_MOST", timedelta(hours=-1))
     assert await submit(desk.pool, desk.deployment, submission, rows(3), idempotency=KEY) == first
@@ -128,7 +129,7 @@ async def test_a_small_job_waits_at_the_gate_where_it_is_asked_to_and_is_checked
     job = await desk.submit(account, 99, waits_at_gate=True)
     assert (job.status, job.to_check, job.checked) == (Status.PENDING_APPROVAL, 99, 99)
     assert await desk.query("SELECT count(*) FROM procrastinate_jobs") == [(0,)], "no worker has to look at it"
-    assert (await approve(desk.pool, account, job.id, by="me", digest=job.digest)).status is Status.SENDING
+    assert (await approve(desk.pool, acting(account, "me"), job.id, digest=job.digest)).status is Status.SENDING
     with pytest.raises(InvalidInput, match="The send was not created"):
         await desk.submit(account, 3, waits_at_gate=True, field_policy="fail", content=replace(CONTENT, text="{{ nmae }}"))
 
@@ -137,7 +138,7 @@ async def test_the_list_of_another_job_is_taken_as_it_was_frozen_without_those_w
     account = await desk.account()
     people = [*rows(3), IncomingRow(5, "nowhere", {"name": "N"}), IncomingRow(6, "person1@list.example", {})]
     job = await desk.submit(account, people, unusable_addresses="fail", duplicates="skip")
-    await suppress(desk.pool, account, ["person2@list.example"])
+    await suppress(desk.pool, acting(account), ["person2@list.example"])
     again = await desk.submit(account, None, list_of=job.id, unusable_addresses="fail", duplicates="skip")
     listed = "SELECT row_no, address, fields::text, booked FROM recipient WHERE job_id = %s AND row_no <> 3 ORDER BY position"
     assert await desk.query(listed, again.id) == await desk.query(listed, job.id)
@@ -155,17 +156,17 @@ async def test_an_account_without_a_gateway_cannot_send(desk: Desk) -> None:
 
 
 async def test_a_request_that_is_repeated_answers_with_the_same_job(desk: Desk) -> None:
-    submission = Submission(await desk.account(), "me", CONTENT)
+    submission = Submission(acting(await desk.account(), "me"), CONTENT)
     first = await submit(desk.pool, desk.deployment, submission, rows(3), idempotency=KEY)
     again = await submit(desk.pool, desk.deployment, submission, rows(3), idempotency=KEY)
     assert (first.id, again) == (again.id, first)
     other = await desk.account("other")
-    again = await submit(desk.pool, desk.deployment, replace(submission, account_id=other), rows(3), idempotency=KEY)
+    again = await submit(desk.pool, desk.deployment, replace(submission, actor=acting(other)), rows(3), idempotency=KEY)
     assert again.id != first.id
 
 
 async def test_a_key_of_another_request_is_refused(desk: Desk) -> None:
-    submission = Submission(await desk.account(), "me", CONTENT)
+    submission = Submission(acting(await desk.account(), "me"), CONTENT)
     job = await submit(desk.pool, desk.deployment, submission, rows(3), idempotency=KEY)
     with pytest.raises(InvalidInput, match=rf"was used for another request \(job {job.id}\)"):
         await submit(desk.pool, desk.deployment, submission, rows(4), idempotency=IdempotencyKey("once", b"x" * 32))
@@ -173,14 +174,14 @@ async def test_a_key_of_another_request_is_refused(desk: Desk) -> None:
 
 
 async def test_a_request_that_failed_does_not_use_its_key_up(desk: Desk) -> None:
-    submission = Submission(await desk.account(), "me", CONTENT)
+    submission = Submission(acting(await desk.account(), "me"), CONTENT)
     with pytest.raises(InvalidInput):
         await submit(desk.pool, desk.deployment, submission, [], idempotency=KEY)
     assert (await submit(desk.pool, desk.deployment, submission, rows(3), idempotency=KEY)).recipient_count == 3
 
 
 async def test_of_the_same_request_many_times_at_once_one_job_is_made(desk: Desk) -> None:
-    submission = Submission(await desk.account(), "me", CONTENT)
+    submission = Submission(acting(await desk.account(), "me"), CONTENT)
     answers = await asyncio.gather(*(submit(desk.pool, desk.deployment, submission, rows(50), idempotency=KEY) for _ in range(5)),
                                    return_exceptions=True)
     conflicts = [answer for answer in answers if isinstance(answer, Conflict)]
@@ -191,7 +192,7 @@ async def test_of_the_same_request_many_times_at_once_one_job_is_made(desk: Desk
 
 @pytest.mark.parametrize("key", ["", "k" * 256, "nul\0"])
 async def test_a_key_that_cannot_be_kept_is_refused(desk: Desk, key: str) -> None:
-    submission = Submission(await desk.account(), "me", CONTENT)
+    submission = Submission(acting(await desk.account(), "me"), CONTENT)
     with pytest.raises(InvalidInput) as caught:
         await submit(desk.pool, desk.deployment, submission, rows(3), idempotency=IdempotencyKey(key, bytes(32)))
     assert caught.value.faults[0].field == "Idempotency-Key"

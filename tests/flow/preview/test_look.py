@@ -12,6 +12,7 @@ from email import message_from_bytes, policy
 
 import pytest
 
+from acting import acting
 from postroom.domain.audience import IncomingRow
 from postroom.errors import InvalidInput, NotFound
 from postroom.flow.account import accounts, domains
@@ -46,7 +47,7 @@ async def tables(stage: Stage) -> dict[str, tuple[int, str]]:
 
 
 async def look(stage: Stage, account: int, job_id: int, position: int, deployment: Deployment | None = None) -> Preview:
-    return await preview(stage.pool, deployment or stage.deployment, account, job_id, position)
+    return await preview(stage.pool, deployment or stage.deployment, acting(account), job_id, position)
 
 
 def of_position(stage: Stage, position: int) -> bytes:
@@ -57,7 +58,7 @@ def of_position(stage: Stage, position: int) -> bytes:
 
 async def test_the_source_is_what_the_gateway_then_receives_signatures_and_files_included(stage: Stage) -> None:
     account = await stage.account()
-    await domains.add_domain(stage.pool, SecretBox("test"), account, "club.example")
+    await domains.add_domain(stage.pool, SecretBox("test"), acting(account), "club.example")
     job = await stage.started(account, 120, content=RICH, files=FILES)
     before = {position: await look(stage, account, job.id, position) for position in (1, 7, 120)}
     async with stage.worker():
@@ -94,7 +95,8 @@ async def test_a_large_image_that_is_shown_many_times_fills_the_frame_only_so_fa
     large = PNG + bytes(3 * 2**20)
     content = replace(RICH, html='<img src="cid:dot.png">' * 20 + '<img src="cid:large.png">' * 60)
     job = await stage.submit(account, 100, content=content, files=(("dot.png", PNG), ("large.png", large)))
-    for html in (await framed(await look(stage, account, job.id, 1)), await framed_for_everyone(stage.pool, account, job.id)):
+    for html in (await framed(await look(stage, account, job.id, 1)), await framed_for_everyone(stage.pool, acting(account),
+                                                                                                job.id)):
         assert (html.count('"data:image/png;base64,'), html.count('"cid:')) == (20 + 3, 57), "as many as there is room for"
         assert len(html) < IMAGES_MAX + 10_000
 
@@ -104,7 +106,7 @@ async def test_looking_changes_no_table(stage: Stage) -> None:
     job = await stage.submit(account, 100)
     before = await tables(stage)
     await look(stage, account, job.id, 1)
-    await preview_draft(stage.pool, stage.deployment, Submission(account, "tester", RICH, files=FILES), rows(3), 2)
+    await preview_draft(stage.pool, stage.deployment, Submission(acting(account), RICH, files=FILES), rows(3), 2)
     assert await tables(stage) == before
 
 
@@ -164,7 +166,7 @@ class SlowFiles(dict[str, bytes]):
 
 async def test_the_date_and_the_signatures_are_of_one_moment_however_long_it_takes_to_make(stage: Stage) -> None:
     account = await stage.account()
-    await domains.add_domain(stage.pool, SecretBox("test"), account, "club.example")
+    await domains.add_domain(stage.pool, SecretBox("test"), acting(account), "club.example")
     job = await stage.submit(account, 100, content=RICH, files=FILES)
     async with stage.pool.connection() as conn:
         stored = await job_content(conn, account, job.id)
@@ -176,7 +178,7 @@ async def test_the_date_and_the_signatures_are_of_one_moment_however_long_it_tak
 
 async def test_keys_that_cannot_be_opened_here_leave_it_unsigned_and_that_is_said(stage: Stage) -> None:
     account = await stage.account()
-    await domains.add_domain(stage.pool, SecretBox("test"), account, "club.example")
+    await domains.add_domain(stage.pool, SecretBox("test"), acting(account), "club.example")
     job = await stage.submit(account, 100)
     shown = await look(stage, account, job.id, 1, Deployment(SecretBox("another"), helo_name="web.example"))
     assert shown.note is not None
@@ -195,21 +197,21 @@ async def test_a_gateway_that_cannot_be_used_here_hinders_no_look(stage: Stage) 
 async def test_nobody_sees_what_is_not_theirs_or_not_there(stage: Stage) -> None:
     account, other = await stage.account(), await stage.account("Other")
     job = await stage.submit(account, 100)
-    for wrong in ((other, job.id, 1), (account, job.id + 1, 1), (account, job.id, 101), (account, job.id, 2**40)):
+    for where, *wrong in ((other, job.id, 1), (account, job.id + 1, 1), (account, job.id, 101), (account, job.id, 2**40)):
         with pytest.raises(NotFound):
-            await preview(stage.pool, stage.deployment, *wrong)
+            await preview(stage.pool, stage.deployment, acting(where), *wrong)
 
 
 # -- drafts ----------------------------------------------------------------------------------------------------------------
 
 
 def drafted(account: int, content: Content = CONTENT, **options) -> Submission:
-    return Submission(account, "tester", content, **options)
+    return Submission(acting(account), content, **options)
 
 
 async def test_a_draft_is_shown_as_its_job_would_send_it(stage: Stage) -> None:
     account = await stage.account()
-    await domains.add_domain(stage.pool, SecretBox("test"), account, "club.example")
+    await domains.add_domain(stage.pool, SecretBox("test"), acting(account), "club.example")
     shown = await preview_draft(stage.pool, stage.deployment, drafted(account, RICH, files=FILES), rows(3), 3)
     job = await stage.submit(account, 100, content=RICH, files=FILES)
     sent = await look(stage, account, job.id, 3)
@@ -253,7 +255,7 @@ async def test_what_is_wrong_with_a_draft_is_said_with_its_place(
 
 async def test_a_draft_to_the_contacts_takes_them_in_the_order_of_the_send(stage: Stage) -> None:
     account = await stage.account()
-    await contacts.import_contacts(stage.pool, account, [IncomingRow(2, "zoe@list.example", {"name": "Zoë"}),
+    await contacts.import_contacts(stage.pool, acting(account), [IncomingRow(2, "zoe@list.example", {"name": "Zoë"}),
                                                          IncomingRow(3, "ann@list.example", {"name": "Ann"})])
     shown = [await preview_draft(stage.pool, stage.deployment, drafted(account), None, position) for position in (1, 2)]
     assert [(one.address, one.text) for one in shown] == [
@@ -275,6 +277,6 @@ async def test_a_draft_is_shown_with_what_the_columns_of_its_list_make_another_s
     account = await stage.account()
     content = replace(CONTENT, html="<p>[[Town]] {see above}</p>")
     for fields, told in (({"town": "Bonn"}, 1), ({"shire": "Kent"}, 0)):
-        shown = await preview_draft(stage.pool, stage.deployment, Submission(account, "tester", content),
+        shown = await preview_draft(stage.pool, stage.deployment, Submission(acting(account), content),
                                     [IncomingRow(2, "ann@list.example", fields)], 1)
         assert [one.partition(": write ")[2] for one in shown.remarks] == ["{{ town }}."] * told

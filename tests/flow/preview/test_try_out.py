@@ -10,6 +10,7 @@ from email import message_from_bytes, policy
 import pytest
 import structlog
 
+from acting import acting
 from postroom.domain.audience import IncomingRow
 from postroom.domain.job import Status
 from postroom.errors import Conflict, InvalidInput, NotFound, Unavailable
@@ -34,7 +35,7 @@ TEN = [f"desk{n}@club.example" for n in range(1, 11)]
 
 
 async def tried(stage: Stage, account: int, job_id: int, to: list[str], position: int = 1) -> list[Tried]:
-    return await send_test(stage.pool, stage.deployment, account, job_id, position, to, by="tester")
+    return await send_test(stage.pool, stage.deployment, acting(account), job_id, position, to)
 
 
 async def changed_by(stage: Stage, before: dict[str, tuple[int, str]]) -> set[str]:
@@ -44,7 +45,7 @@ async def changed_by(stage: Stage, before: dict[str, tuple[int, str]]) -> set[st
 
 async def trailed(stage: Stage, account: int, job_id: int) -> str | None:
     """The last that the trail says."""
-    return (await trail(stage.pool, account, job_id))[-1].reason
+    return (await trail(stage.pool, acting(account), job_id))[-1].reason
 
 
 async def sent_before(stage: Stage, account: int, job_id: int, *sent: tuple[int, int]) -> None:
@@ -58,12 +59,12 @@ async def sent_before(stage: Stage, account: int, job_id: int, *sent: tuple[int,
 
 async def test_ten_addresses_get_it_in_one_session_and_in_order_and_only_the_trail_hears_of_it(stage: Stage) -> None:
     account = await stage.account()
-    await domains.add_domain(stage.pool, SecretBox("test"), account, "club.example")
+    await domains.add_domain(stage.pool, SecretBox("test"), acting(account), "club.example")
     job = await stage.submit(account, 100, content=RICH, files=FILES)
     before = await tables(stage)
     answers = await tried(stage, account, job.id, TEN, position=7)
     assert await changed_by(stage, before) == {"job_event"}
-    submitted, *moves = await trail(stage.pool, account, job.id)
+    submitted, *moves = await trail(stage.pool, acting(account), job.id)
     assert submitted.verb == "submit"
     assert [(one.verb, one.by, one.reason) for one in moves] == [
         ("test", "tester", "Tried a test to 10 addresses."), ("tested", "tester", "Of the test: 10 accepted by the gateway.")]
@@ -76,9 +77,9 @@ async def test_ten_addresses_get_it_in_one_session_and_in_order_and_only_the_tra
 
 async def test_it_is_a_real_recipients_message_marked_and_with_nothing_that_leads_to_that_recipient(stage: Stage) -> None:
     account = await stage.account()
-    await accounts.change_account(stage.pool, account, bounce_domain="bounce.club.example",
+    await accounts.change_account(stage.pool, acting(account), bounce_domain="bounce.club.example",
                                   unsubscribe_url="https://club.example/u/{token}")
-    await domains.add_domain(stage.pool, SecretBox("test"), account, "club.example")
+    await domains.add_domain(stage.pool, SecretBox("test"), acting(account), "club.example")
     content = replace(CONTENT, text="Hello {{ name }}, {{ email }}\n{{ unsubscribe_url }}\n")
     job = await stage.submit(account, 100, content=content)
     own = message_from_bytes((await look(stage, account, job.id, 7)).source, policy=policy.default)
@@ -102,9 +103,9 @@ async def test_it_goes_out_whatever_the_job_is_doing(stage: Stage, status: Statu
     await stage.started(account, 1)
     job = await stage.submit(account, 2)
     if status is not Status.QUEUED:
-        await cancel(stage.pool, account, job.id - 1, by="boss")
+        await cancel(stage.pool, acting(account, "boss"), job.id - 1)
     if status is Status.CANCELLED:
-        await cancel(stage.pool, account, job.id, by="boss")
+        await cancel(stage.pool, acting(account, "boss"), job.id)
     assert (await stage.until(account, job.id, status)).status is status
     assert [one.answer for one in await tried(stage, account, job.id, TEN[:1])] == [Answer.ACCEPTED]
 
@@ -137,7 +138,7 @@ async def test_addresses_that_cannot_or_must_not_be_mailed_are_refused_by_name_a
         stage: Stage, to: list[str], words: str) -> None:
     account = await stage.account()
     job = await stage.submit(account, 100)
-    await suppressions.suppress(stage.pool, account, ["opted.out@club.example"])
+    await suppressions.suppress(stage.pool, acting(account), ["opted.out@club.example"])
     with pytest.raises(InvalidInput, match=re.escape(words)) as caught:
         await tried(stage, account, job.id, to)
     assert caught.value.faults[0].field == "to"
@@ -171,12 +172,12 @@ async def test_a_gateway_that_cannot_be_used_says_so(stage: Stage) -> None:
 
 async def test_keys_that_cannot_be_opened_here_say_so_before_the_gateway_is_asked(stage: Stage) -> None:
     account = await stage.account()
-    await domains.add_domain(stage.pool, SecretBox("test"), account, "club.example")
+    await domains.add_domain(stage.pool, SecretBox("test"), acting(account), "club.example")
     job = await stage.submit(account, 100)
     before = await tables(stage)
     other = Deployment(SecretBox("another"), helo_name="web.example")
     with pytest.raises(GatewayUnusable, match="POSTROOM_SECRET_KEY"):
-        await send_test(stage.pool, other, account, job.id, 1, TEN, by="tester")
+        await send_test(stage.pool, other, acting(account), job.id, 1, TEN)
     assert stage.sandbox.connections_total == 0
     assert await changed_by(stage, before) == set()
 
@@ -202,7 +203,7 @@ async def test_a_request_with_the_same_key_is_carried_out_once_and_one_that_fail
     key = IdempotencyKey("once", bytes(32))
 
     async def asked() -> list[Tried]:
-        return await send_test(stage.pool, stage.deployment, account, job.id, 1, TEN[:1], by="tester", idempotency=key)
+        return await send_test(stage.pool, stage.deployment, acting(account), job.id, 1, TEN[:1], idempotency=key)
 
     with pytest.raises(GatewayUnusable):
         await asked()

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from acting import acting
 from desk import Desk
 from postroom.flow.job import finish
 from postroom.ledger.database import db, installation
@@ -39,7 +40,7 @@ async def test_every_job_that_is_not_over_may_send(pool: db.Pool, database: str)
     account, other = await desk.account(), await desk.account("Other")
     sending, queued, waiting = await desk.submit(account, 3), await desk.submit(account, 3), await desk.submit(account, 100)
     cancelled, others = await desk.submit(account, 3), await desk.submit(other, 3)
-    await finish.cancel(pool, account, cancelled.id, by="me")
+    await finish.cancel(pool, acting(account, "me"), cancelled.id)
     async with pool.connection() as conn:
         assert await installation.jobs_that_may_send(conn) == [
             (account, sending.id), (account, queued.id), (account, waiting.id), (other, others.id)]

@@ -225,10 +225,12 @@ FROZEN = {
     "unusable_addresses": "'fail'",
     "recipient_count": "recipient_count + 1", "excluded_duplicates": "1", "excluded_unusable": "1", "excluded_suppressed": "1",
     "lanes": "lanes + 1", "approval_threshold": "1000", "digest": "sha256('x')", "message_key": "'x'", "created_by": "'x'",
+    "created_by_person": "1", "created_by_key": "1",
     "bodies": "'[]'", "identity": "'[]'", "dkim_keys": "'{1}'", "field_policy": "'fail'",
     "continues": "id", "continued_class": "'unsent'", "corrects": "id", "read_as": "'[]'",
     "created_at": "now() - interval '1 day'", "created_in": "pg_current_xact_id()", "account_id": "account_id + 1"}
-MOVING = {"id", "status", "approved_digest", "queue_no", "not_before", "started_at", "ended_at", "moved_by", "reason"}
+MOVING = {"id", "status", "approved_digest", "queue_no", "not_before", "started_at", "ended_at", "moved_by", "moved_by_person",
+          "moved_by_key", "reason"}
 
 
 async def test_list_content_and_options_of_a_job_are_frozen(build: Builder) -> None:

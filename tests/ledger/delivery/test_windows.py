@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from acting import acting
 from desk import Desk
 from postroom.domain.job import Status
 from postroom.domain.outcome import Contradiction, Evidence, Kind, Outcome
@@ -181,7 +182,7 @@ async def test_nothing_is_claimed_of_a_job_that_is_not_sending(desk: Desk, statu
         await desk.submit(account, 1)
     job = await desk.submit(account, 3)
     if status is Status.CANCELLED:
-        await finish.cancel(desk.pool, account, job.id, by="me")
+        await finish.cancel(desk.pool, acting(account, "me"), job.id)
     assert await Counter(desk, job).claim() is None
     async with desk.pool.connection() as conn:
         assert await hold_status(conn, account, job.id) is status
@@ -289,9 +290,9 @@ async def test_a_fenced_turn_writes_nothing_at_all(desk: Desk, how: str) -> None
     at = await one_chunk(desk, 6)
     claim, window = await at.opened(2)
     booked = [outcome(window.recipients[0], Kind.SENT), outcome(window.recipients[1], Kind.REFUSED)]
-    await suppressions.suppress(desk.pool, at.job.account_id, ["person3@list.example"])
+    await suppressions.suppress(desk.pool, acting(at.job.account_id), ["person3@list.example"])
     if how == "cancelled":
-        await finish.cancel(desk.pool, at.job.account_id, at.job.id, by="me")
+        await finish.cancel(desk.pool, acting(at.job.account_id, "me"), at.job.id)
     else:
         await at.expire()
         assert await at.claim("two")
@@ -347,7 +348,7 @@ async def test_in_a_restored_backup_the_same_epoch_is_not_enough_to_go_on(desk: 
     claim, window = await at.opened(2)
     booked = outcomes(window, Kind.RELEASED, Evidence.WORKER)
     if since == "nothing but skips":
-        await suppressions.suppress(desk.pool, at.job.account_id, [f"person{n}@list.example" for n in range(3, 7)])
+        await suppressions.suppress(desk.pool, acting(at.job.account_id), [f"person{n}@list.example" for n in range(3, 7)])
     latest = await (at.retries(claim, booked) if since == "a retry window" else at.turn(claim, booked, 2)) or window
     assert (latest is window) == (since == "nothing but skips")
     async with desk.pool.connection() as conn, conn.transaction():
@@ -367,7 +368,8 @@ async def test_in_a_restored_backup_the_same_epoch_is_not_enough_to_go_on(desk: 
 
 async def test_whoever_is_suppressed_after_the_freeze_is_skipped_with_the_reason(desk: Desk) -> None:
     at = await one_chunk(desk, 6)
-    await suppressions.suppress(desk.pool, at.job.account_id, [f"person{n}@list.example" for n in (1, 2, 3, 5)], "Opted out.")
+    await suppressions.suppress(desk.pool, acting(at.job.account_id), [f"person{n}@list.example" for n in (1, 2, 3, 5)],
+                                "Opted out.")
     claim, window = await at.opened(3)  # the first three are passed over, the window holds the next ones
     assert [one.position for one in window.recipients] == [4, 6]
     assert await at.counts() == (0, 0, 4, 0, 20)
@@ -379,7 +381,7 @@ async def test_whoever_is_suppressed_after_the_freeze_is_skipped_with_the_reason
 
 async def test_a_chunk_of_which_everybody_is_suppressed_is_done_without_a_window(desk: Desk) -> None:
     at = await counter(desk, 1)
-    await suppressions.suppress(desk.pool, at.job.account_id, ["person1@list.example"])
+    await suppressions.suppress(desk.pool, acting(at.job.account_id), ["person1@list.example"])
     claim = await at.claim()
     assert claim is not None
     assert await at.turn(claim, [], 10) is None
@@ -397,7 +399,7 @@ async def test_a_temporary_refusal_comes_back_when_it_is_due_with_the_next_attem
     assert again is not None
     assert [(one.position, one.attempt_no, one.refusals) for one in again.recipients] == [(1, 2, 1)]
     assert await at.counts() == (1, 0, 0, 0, 11)
-    await suppressions.suppress(desk.pool, at.job.account_id, ["person1@list.example"])
+    await suppressions.suppress(desk.pool, acting(at.job.account_id), ["person1@list.example"])
     assert await at.retries(claim, outcomes(again, Kind.REFUSED, refusals=2)) is None  # due, but suppressed by now
     assert await at.counts() == (1, 0, 1, 0, 10)
     await at.release(claim)
@@ -490,7 +492,7 @@ LATTICE = [(Kind.UNCONFIRMED, Evidence.CONNECTION_LOST), (Kind.RELEASED, Evidenc
 async def test_evidence_only_ever_moves_up(desk: Desk, first: int, second: int) -> None:
     at = await one_chunk(desk, 2)
     claim, window = await at.opened(1)
-    await finish.cancel(desk.pool, at.job.account_id, at.job.id, by="me")  # so that nothing is tried again meanwhile
+    await finish.cancel(desk.pool, acting(at.job.account_id, "me"), at.job.id)  # so that nothing is tried again meanwhile
     await at.settle(claim, window, outcomes(window, *LATTICE[first]))
     await at.settle(claim, window, outcomes(window, *LATTICE[second]))
     kind = LATTICE[max(first, second)][0]
@@ -548,7 +550,7 @@ async def test_a_window_that_nobody_heard_of_goes_back_even_when_it_was_taken_fo
 async def test_after_a_cancel_sent_counts_and_the_rest_stays_unsent(desk: Desk) -> None:
     at = await one_chunk(desk, 4)
     claim, window = await at.opened(3)
-    view = await finish.cancel(desk.pool, at.job.account_id, at.job.id, by="me")
+    view = await finish.cancel(desk.pool, acting(at.job.account_id, "me"), at.job.id)
     assert (view.unsent, view.in_hand) == (16, 1)
     one, two, three = window.recipients
     await at.settle(claim, window, [outcome(one, Kind.SENT), outcome(two, Kind.UNCONFIRMED, Evidence.CONNECTION_LOST),
@@ -564,7 +566,7 @@ async def test_a_window_left_open_by_a_dead_worker_and_a_cancel_or_a_pause_becom
         desk: Desk, stop: Callable[..., Awaitable[object]]) -> None:
     at = await one_chunk(desk, 4)
     await at.opened(3)
-    await stop(desk.pool, at.job.account_id, at.job.id, by="me")
+    await stop(desk.pool, acting(at.job.account_id, "me"), at.job.id)
     async with desk.pool.connection() as conn:
         assert await windows.abandoned_windows(conn) == []
         await at.expire()
@@ -577,11 +579,11 @@ async def test_a_window_left_open_by_a_dead_worker_and_a_cancel_or_a_pause_becom
 async def test_a_chunk_that_somebody_claims_meanwhile_is_not_taken_for_abandoned(desk: Desk) -> None:
     at = await one_chunk(desk, 4)
     await at.opened(3)
-    await pause(desk.pool, at.job.account_id, at.job.id, by="me")
+    await pause(desk.pool, acting(at.job.account_id, "me"), at.job.id)
     await at.expire()
     async with desk.pool.connection() as conn:
         (abandoned,) = await windows.abandoned_windows(conn)
-    await resume(desk.pool, at.job.account_id, at.job.id, by="me")
+    await resume(desk.pool, acting(at.job.account_id, "me"), at.job.id)
     await at.opened(3)
     await lose(desk, abandoned)
     assert await at.counts() == (0, 0, 0, 3, 13), "the three of the old window, and nobody of the new one"
@@ -618,7 +620,7 @@ async def test_a_fenced_worker_that_settles_its_window_leaves_no_lease_behind(de
     at = await one_chunk(desk, 4)
     claim, window = await at.opened(2)
     if how == "cancelled":
-        await finish.cancel(desk.pool, at.job.account_id, at.job.id, by="me")
+        await finish.cancel(desk.pool, acting(at.job.account_id, "me"), at.job.id)
     else:
         await at.fence()
     leases = "SELECT owner, lease_until IS NULL, window_open FROM chunk WHERE chunk_no = 0"
@@ -706,7 +708,7 @@ async def test_a_commit_that_a_dead_worker_had_on_its_way_is_waited_for(desk: De
 async def test_a_window_of_a_cancelled_job_is_a_doubt_too(desk: Desk) -> None:
     at = await one_chunk(desk, 4)
     _, window = await at.opened(2)
-    await finish.cancel(desk.pool, at.job.account_id, at.job.id, by="me")
+    await finish.cancel(desk.pool, acting(at.job.account_id, "me"), at.job.id)
     await at.fence()
     (doubt,) = await at.doubts()
     assert await at.settle(doubt.claim, window, outcomes(window, Kind.SENT))
@@ -869,7 +871,7 @@ async def test_a_reply_to_an_attempt_that_has_a_successor_is_only_recorded(desk:
 
 async def test_who_was_given_up_for_a_continuation_is_not_unsent_again(desk: Desk) -> None:
     at, claim, window, _ = await doubted(desk)
-    await finish.cancel(desk.pool, at.job.account_id, at.job.id, by="me")
+    await finish.cancel(desk.pool, acting(at.job.account_id, "me"), at.job.id)
     await desk.query("INSERT INTO outcome (account_id, job_id, position, attempt_no, kind, evidence, reply) "
                      "VALUES (%s, %s, 1, 1, 'failed', 'person', 'Sent again') RETURNING 1", at.job.account_id, at.job.id)
     await desk.query("UPDATE chunk SET unconfirmed = 0, failed = 1 WHERE chunk_no = 0 RETURNING 1")
@@ -942,13 +944,13 @@ async def step(  # noqa: C901 - one case a step
         case "expire":
             await at.expire()
         case "suppress":
-            await suppressions.suppress(pool, job.account_id, [f"person{draw.draw(st.integers(1, 12))}@list.example"])
+            await suppressions.suppress(pool, acting(job.account_id), [f"person{draw.draw(st.integers(1, 12))}@list.example"])
         case "sweep":
             async with pool.connection() as conn:
                 for chunk in await windows.abandoned_windows(conn):
                     await windows.lose_window(conn, *chunk)
         case "cancel" if draw.draw(st.integers(0, 4)) == 0 and (await status_of(at)) is Status.SENDING:
-            await finish.cancel(pool, job.account_id, job.id, by="me")
+            await finish.cancel(pool, acting(job.account_id, "me"), job.id)
         case "complete":
             await finish.complete(pool, job.account_id, job.id)
 

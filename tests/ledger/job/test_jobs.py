@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from acting import acting
 from desk import Desk
 from postroom.domain.job import Status
 from postroom.errors import Conflict, InvalidInput, NotFound
@@ -36,7 +37,7 @@ async def statuses(desk: Desk) -> list[str]:
 
 
 async def now(desk: Desk, job: JobOverview) -> JobOverview:
-    return (await report.report(desk.pool, job.account_id, job.id)).job
+    return (await report.report(desk.pool, acting(job.account_id), job.id)).job
 
 
 async def lanes(desk: Desk) -> dict[int, int]:
@@ -58,18 +59,18 @@ async def test_from_the_threshold_on_a_job_waits_for_a_person(desk: Desk, count:
 async def test_an_approval_is_a_row_with_who_when_and_what(desk: Desk) -> None:
     account = await desk.account(threshold=1)
     job = await desk.checked(account, 3)
-    approved = await approve(desk.pool, account, job.id, by="boss", digest=job.digest)
+    approved = await approve(desk.pool, acting(account, "boss"), job.id, digest=job.digest)
     assert (approved.status, approved.approved_by) == (Status.SENDING, "boss")
     assert await desk.query("SELECT approved_by, digest FROM approval") == [("boss", job.digest)]
-    assert [(event.verb, event.by) for event in await report.trail(desk.pool, account, job.id)] == [
+    assert [(event.verb, event.by) for event in await report.trail(desk.pool, acting(account), job.id)] == [
         ("submit", "tester"), ("approve", "boss"), ("start", "postroom")]
 
 
 async def test_approving_twice_changes_nothing_and_answers_the_same(desk: Desk) -> None:
     account = await desk.account(threshold=1)
     job = await desk.checked(account, 3)
-    first = await approve(desk.pool, account, job.id, by="boss", digest=job.digest)
-    again = await approve(desk.pool, account, job.id, by="other", digest=job.digest)
+    first = await approve(desk.pool, acting(account, "boss"), job.id, digest=job.digest)
+    again = await approve(desk.pool, acting(account, "other"), job.id, digest=job.digest)
     assert first == again
     assert await lanes(desk) == {job.id: 3}
 
@@ -77,7 +78,8 @@ async def test_approving_twice_changes_nothing_and_answers_the_same(desk: Desk) 
 async def test_of_two_who_approve_at_once_one_is_written_and_both_are_told_so(desk: Desk) -> None:
     account = await desk.account(threshold=1)
     job = await desk.checked(account, 3)
-    views = await asyncio.gather(*(approve(desk.pool, account, job.id, by=by, digest=job.digest) for by in ("ann", "bob", "cy")))
+    views = await asyncio.gather(*(approve(desk.pool, acting(account, by), job.id, digest=job.digest) for by in ("ann", "bob",
+                                                                                                                 "cy")))
     assert len({view.approved_by for view in views}) == 1
     assert await desk.query("SELECT count(*) FROM approval") == [(1,)]
     assert await lanes(desk) == {job.id: 3}
@@ -87,7 +89,7 @@ async def test_an_approval_of_something_else_is_refused(desk: Desk) -> None:
     account = await desk.account(threshold=1)
     job, other = await desk.submit(account, 3), await desk.submit(account, 3)
     with pytest.raises(Conflict, match="Load the page again"):
-        await approve(desk.pool, account, job.id, by="boss", digest=other.digest)
+        await approve(desk.pool, acting(account, "boss"), job.id, digest=other.digest)
     assert (await now(desk, job)).status is Status.PENDING_APPROVAL
     assert await desk.query("SELECT count(*) FROM approval") == [(0,)]
 
@@ -96,15 +98,15 @@ async def test_a_job_that_needs_no_approval_cannot_be_given_one(desk: Desk) -> N
     account = await desk.account()
     job = await desk.submit(account, 3)
     with pytest.raises(Conflict, match="nothing to approve"):
-        await approve(desk.pool, account, job.id, by="boss")
+        await approve(desk.pool, acting(account, "boss"), job.id)
 
 
 async def test_a_cancelled_job_cannot_be_approved(desk: Desk) -> None:
     account = await desk.account(threshold=1)
     job = await desk.submit(account, 3)
-    await cancel(desk.pool, account, job.id, by="me")
+    await cancel(desk.pool, acting(account, "me"), job.id)
     with pytest.raises(Conflict, match="is Cancelled"):
-        await approve(desk.pool, account, job.id, by="boss", digest=job.digest)
+        await approve(desk.pool, acting(account, "boss"), job.id, digest=job.digest)
 
 
 async def test_approve_and_cancel_at_once_leave_one_truth(desk: Desk) -> None:
@@ -112,7 +114,8 @@ async def test_approve_and_cancel_at_once_leave_one_truth(desk: Desk) -> None:
     for _ in range(5):
         job = await desk.checked(account, 3)
         answers = await asyncio.gather(
-            approve(desk.pool, account, job.id, by="boss"), cancel(desk.pool, account, job.id, by="me"), return_exceptions=True)
+            approve(desk.pool, acting(account, "boss"), job.id), cancel(desk.pool, acting(account, "me"), job.id),
+            return_exceptions=True)
         assert isinstance(answers[0], (JobOverview, Conflict))
         assert isinstance(answers[1], JobOverview)
         assert (await now(desk, job)).status is Status.CANCELLED
@@ -121,9 +124,9 @@ async def test_approve_and_cancel_at_once_leave_one_truth(desk: Desk) -> None:
 async def test_nobody_approves_cancels_or_sees_another_accounts_job(desk: Desk) -> None:
     mine, theirs = await desk.account("mine", threshold=1), await desk.account("theirs")
     job = await desk.submit(mine, 3)
-    for attempt in (approve(desk.pool, theirs, job.id, by="x"), cancel(desk.pool, theirs, job.id, by="x"),
-                    report.report(desk.pool, theirs, job.id), report.content_of(desk.pool, theirs, job.id),
-                    approve(desk.pool, 999, job.id, by="x"), cancel(desk.pool, mine, 2**70, by="x")):
+    for attempt in (approve(desk.pool, acting(theirs, "x"), job.id), cancel(desk.pool, acting(theirs, "x"), job.id),
+                    report.report(desk.pool, acting(theirs), job.id), report.content_of(desk.pool, acting(theirs), job.id),
+                    approve(desk.pool, acting(999, "x"), job.id), cancel(desk.pool, acting(mine, "x"), 2**70)):
         with pytest.raises(NotFound):
             await attempt
     assert (await now(desk, job)).status is Status.PENDING_APPROVAL
@@ -135,7 +138,7 @@ async def test_nobody_approves_cancels_or_sees_another_accounts_job(desk: Desk) 
 async def test_a_cancel_at_the_gate_means_that_nothing_was_ever_dispatched(desk: Desk) -> None:
     account = await desk.account(threshold=1)
     job = await desk.submit(account, 3)
-    view = await cancel(desk.pool, account, job.id, by="boss", note="Wrong list.")
+    view = await cancel(desk.pool, acting(account, "boss"), job.id, note="Wrong list.")
     assert (view.status, view.unsent, view.sent, view.started_at, view.reason) == (Status.CANCELLED, 3, 0, None, "Wrong list.")
     assert await lanes(desk) == {}
     assert await desk.query("SELECT count(*) FROM hand_off_window") == [(0,)]
@@ -144,7 +147,7 @@ async def test_a_cancel_at_the_gate_means_that_nothing_was_ever_dispatched(desk:
 async def test_a_cancel_in_the_queue_leaves_the_active_job_alone(desk: Desk) -> None:
     account = await desk.account()
     active, waiting = await desk.submit(account, 3), await desk.submit(account, 3)
-    view = await cancel(desk.pool, account, waiting.id, by="me")
+    view = await cancel(desk.pool, acting(account, "me"), waiting.id)
     assert (view.status, view.queue_position, view.started_at) == (Status.CANCELLED, None, None)
     assert (await now(desk, active)).status is Status.SENDING
 
@@ -152,7 +155,7 @@ async def test_a_cancel_in_the_queue_leaves_the_active_job_alone(desk: Desk) -> 
 async def test_a_cancel_while_sending_ends_it_at_once_and_starts_the_next(desk: Desk) -> None:
     account = await desk.account()
     active, waiting = await desk.submit(account, 3), await desk.submit(account, 3)
-    view = await cancel(desk.pool, account, active.id, by="me")
+    view = await cancel(desk.pool, acting(account, "me"), active.id)
     assert (view.status, view.unsent) == (Status.CANCELLED, 3)
     assert (await now(desk, waiting)).status is Status.SENDING
     assert await desk.query("SELECT lease_epoch FROM chunk ORDER BY job_id, chunk_no") == [(1,)] * 3 + [(0,)] * 3
@@ -161,9 +164,9 @@ async def test_a_cancel_while_sending_ends_it_at_once_and_starts_the_next(desk: 
 async def test_cancelling_twice_or_by_two_answers_the_same(desk: Desk) -> None:
     account = await desk.account()
     job = await desk.checked(account, 3)
-    views = await asyncio.gather(*(cancel(desk.pool, account, job.id, by=by, note=by) for by in ("ann", "bob")))
-    assert views[0] == views[1] == await cancel(desk.pool, account, job.id, by="cy")
-    assert [event.verb for event in await report.trail(desk.pool, account, job.id)] == ["submit", "start", "cancel"]
+    views = await asyncio.gather(*(cancel(desk.pool, acting(account, by), job.id, note=by) for by in ("ann", "bob")))
+    assert views[0] == views[1] == await cancel(desk.pool, acting(account, "cy"), job.id)
+    assert [event.verb for event in await report.trail(desk.pool, acting(account), job.id)] == ["submit", "start", "cancel"]
 
 
 @pytest.mark.parametrize("note", ["nul\0", "half \ud800", "byte \udcff"])
@@ -171,7 +174,7 @@ async def test_a_note_that_cannot_be_kept_is_refused_and_cancels_nothing(desk: D
     account = await desk.account()
     job = await desk.submit(account, 3)
     with pytest.raises(InvalidInput):
-        await cancel(desk.pool, account, job.id, by="me", note=note)
+        await cancel(desk.pool, acting(account, "me"), job.id, note=note)
     assert (await now(desk, job)).status is Status.SENDING
 
 
@@ -181,13 +184,13 @@ async def test_a_cancel_after_the_end_is_refused_with_the_counts(desk: Desk) -> 
     await book_everything(desk, job.id)
     assert await finish.complete(desk.pool, account, job.id)
     with pytest.raises(Conflict, match="is already Completed: 3 sent, 0 failed") as caught:
-        await cancel(desk.pool, account, job.id, by="me")
+        await cancel(desk.pool, acting(account, "me"), job.id)
     assert "0 skipped, 0 unconfirmed, 0 unsent of 3" in str(caught.value)
     assert caught.value.job_id == job.id
     failed = await desk.submit(account, 3)
     assert await finish.fail(desk.pool, account, failed.id, reason="No gateway.")
     with pytest.raises(Conflict, match="is already Failed"):
-        await cancel(desk.pool, account, failed.id, by="me")
+        await cancel(desk.pool, acting(account, "me"), failed.id)
 
 
 async def test_a_cancel_does_not_wait_for_a_list_that_is_being_frozen(desk: Desk) -> None:
@@ -199,7 +202,7 @@ async def test_a_cancel_does_not_wait_for_a_list_that_is_being_frozen(desk: Desk
             "recipient_count, lanes, approval_threshold, digest, message_key, created_by, moved_by) "
             "SELECT account_id, gateway_id, 'pending_approval', '', content, bodies, duplicates, unusable_addresses, "
             "3, 1, 3, digest, 'k', 'me', 'me' FROM job")
-        view = await asyncio.wait_for(cancel(desk.pool, account, job.id, by="me"), 10)
+        view = await asyncio.wait_for(cancel(desk.pool, acting(account, "me"), job.id), 10)
     assert view.status is Status.CANCELLED
 
 
@@ -232,7 +235,7 @@ async def test_the_next_job_starts_in_the_transaction_that_ends_one(desk: Desk, 
         case "complete":
             await finish.complete(desk.pool, account, first.id)
         case "cancel":
-            await cancel(desk.pool, account, first.id, by="me")
+            await cancel(desk.pool, acting(account, "me"), first.id)
         case "fail":
             await finish.fail(desk.pool, account, first.id, reason="r")
     ended, started = await desk.query("SELECT xmin FROM job ORDER BY id")
@@ -245,11 +248,11 @@ async def test_who_was_approved_first_is_sent_first(desk: Desk) -> None:
     account, other = await desk.account(threshold=1), await desk.account("other")
     made = [await desk.checked(account, 2) for _ in range(4)]
     for job in (made[0], made[3], made[1], made[2]):
-        await approve(desk.pool, account, job.id, by="boss")
+        await approve(desk.pool, acting(account, "boss"), job.id)
     elsewhere = await desk.submit(other, 2)
     assert elsewhere.status is Status.SENDING
     assert [(await now(desk, job)).queue_position for job in made] == [None, 2, 3, 1]
-    told = await report.report(desk.pool, account, made[1].id)
+    told = await report.report(desk.pool, acting(account), made[1].id)
     assert told.queue is not None
     assert told.queue.waits_for is not None
     assert told.queue.waits_for.id == made[0].id
@@ -264,7 +267,7 @@ async def test_who_was_approved_first_is_sent_first(desk: Desk) -> None:
 async def test_however_many_approve_at_once_one_job_sends_and_each_has_a_place_of_its_own(desk: Desk) -> None:
     account = await desk.account(threshold=1)
     made = [await desk.checked(account, 1) for _ in range(8)]
-    await asyncio.gather(*(approve(desk.pool, account, job.id, by="boss") for job in made))
+    await asyncio.gather(*(approve(desk.pool, acting(account, "boss"), job.id) for job in made))
     assert sorted(await statuses(desk)) == ["queued"] * 7 + ["sending"]
     places = [(await now(desk, job)).queue_position for job in made]
     assert sorted(place for place in places if place) == [1, 2, 3, 4, 5, 6, 7]
@@ -277,7 +280,7 @@ async def test_a_job_whose_time_has_not_come_lets_others_pass(desk: Desk) -> Non
     account = await desk.account()
     later = await desk.submit(account, 2, not_before=datetime.now(UTC) + timedelta(hours=1))
     assert later.status is Status.QUEUED
-    assert (await report.report(desk.pool, account, later.id)).sentence.startswith("Scheduled: it does not start before")
+    assert (await report.report(desk.pool, acting(account), later.id)).sentence.startswith("Scheduled: it does not start before")
     sooner = await desk.submit(account, 2)
     assert sooner.status is Status.SENDING
     await start_idle_queue(desk.pool, account)
@@ -301,7 +304,7 @@ async def test_a_move_from_a_status_that_it_has_left_is_a_conflict(desk: Desk) -
     job = await desk.submit(account, 2)
     async with desk.pool.connection() as conn:
         with pytest.raises(Conflict, match="is no longer Queued"):
-            await jobs.move(conn, account, job.id, Status.QUEUED, Status.SENDING, by="x")
+            await jobs.move(conn, account, job.id, Status.QUEUED, Status.SENDING, by=acting(account, "x"))
 
 
 # -- what is shown ------------------------------------------------------------------------------------------------------
@@ -311,13 +314,13 @@ async def test_the_history_is_newest_first_filtered_and_paged_by_cursor(desk: De
     account = await desk.account(threshold=2)
     made = [await desk.submit(account, 2 if n % 2 else 1) for n in range(7)]
     ids = [job.id for job in reversed(made)]
-    page = await report.history(desk.pool, account, limit=3)
-    rest = await report.history(desk.pool, account, limit=10, before=page[-1].id)
+    page = await report.history(desk.pool, acting(account), limit=3)
+    rest = await report.history(desk.pool, acting(account), limit=10, before=page[-1].id)
     assert [job.id for job in page + rest] == ids
-    waiting = await report.history(desk.pool, account, status=Status.PENDING_APPROVAL)
+    waiting = await report.history(desk.pool, acting(account), status=Status.PENDING_APPROVAL)
     assert [job.id for job in waiting] == [made[5].id, made[3].id, made[1].id]
-    assert await report.history(desk.pool, account, since=datetime.now(UTC) + timedelta(hours=1)) == []
-    assert len(await report.history(desk.pool, account, until=datetime.now(UTC) + timedelta(hours=1))) == 7
+    assert await report.history(desk.pool, acting(account), since=datetime.now(UTC) + timedelta(hours=1)) == []
+    assert len(await report.history(desk.pool, acting(account), until=datetime.now(UTC) + timedelta(hours=1))) == 7
 
 
 async def test_a_condition_keeps_its_first_moment_and_counts_each_round_once(desk: Desk) -> None:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from acting import acting
 from desk import Desk
 from postroom.bounded.processes import IN_THREAD
 from postroom.domain.audience import IncomingRow
@@ -36,7 +37,7 @@ MIXED = listed("a@x.example", "no-at-sign", "A@X.example", "gone@x.example", "b@
 
 async def mixed(desk: Desk, **options: str) -> tuple[list[tuple[object, ...]], list[tuple[object, ...]], object]:
     account = await desk.account()
-    await suppressions.suppress(desk.pool, account, ["gone@x.example"], "Opted out.")
+    await suppressions.suppress(desk.pool, acting(account), ["gone@x.example"], "Opted out.")
     job = await desk.submit(account, MIXED, **options)
     return list(await desk.query(LISTED, job.id)), list(await desk.query(EXCLUDED, job.id)), job
 
@@ -78,7 +79,7 @@ async def test_unusable_addresses_may_be_counted_and_booked_as_failed(desk: Desk
                       (4, 9, "", "unusable")]
     assert {row[1] for row in excluded} == {"duplicate", "suppressed"}
     assert (job.recipient_count, job.failed, job.unsent, job.excluded_unusable) == (4, 2, 2, 0)
-    page = await report.recipient_page(desk.pool, job.account_id, job.id, recipient_class="failed")
+    page = await report.recipient_page(desk.pool, acting(job.account_id), job.id, recipient_class="failed")
     assert [one.reply for one in page] == ["There is no @ in the address.", "The address is missing."]
 
 
@@ -94,7 +95,7 @@ async def test_unusable_addresses_of_any_length_and_content_can_be_booked_as_fai
 
 async def test_addresses_of_different_accounts_are_suppressed_apart(desk: Desk) -> None:
     first, second = await desk.account("first"), await desk.account("second")
-    await suppressions.suppress(desk.pool, first, ["person1@list.example"])
+    await suppressions.suppress(desk.pool, acting(first), ["person1@list.example"])
     assert (await desk.submit(first, 2)).recipient_count == 1
     assert (await desk.submit(second, 2)).recipient_count == 2
 
@@ -102,20 +103,20 @@ async def test_addresses_of_different_accounts_are_suppressed_apart(desk: Desk) 
 async def test_the_count_never_changes_whatever_is_suppressed_later(desk: Desk) -> None:
     account = await desk.account(threshold=3)
     job = await desk.checked(account, 3)
-    await suppressions.suppress(desk.pool, account, ["person1@list.example", "person2@list.example"])
-    assert (await report.report(desk.pool, account, job.id)).job.recipient_count == 3
-    approved = await approve(desk.pool, account, job.id, by="boss", digest=job.digest)
+    await suppressions.suppress(desk.pool, acting(account), ["person1@list.example", "person2@list.example"])
+    assert (await report.report(desk.pool, acting(account), job.id)).job.recipient_count == 3
+    approved = await approve(desk.pool, acting(account, "boss"), job.id, digest=job.digest)
     assert (approved.status, approved.recipient_count, approved.unsent) == (Status.SENDING, 3, 3)
-    assert (await cancel(desk.pool, account, job.id, by="me")).recipient_count == 3
+    assert (await cancel(desk.pool, acting(account, "me"), job.id)).recipient_count == 3
 
 
 async def test_contacts_are_a_list_too(desk: Desk) -> None:
     account = await desk.account()
     incoming = listed("b@x.example", "a@x.example", "nobody", "B@x.example")
-    now, problems, _ = await contacts.import_contacts(desk.pool, account, incoming)
+    now, problems, _ = await contacts.import_contacts(desk.pool, acting(account), incoming)
     assert (now, [(one.row_no, one.value) for one in problems]) == (2, [(4, "nobody")])
-    await suppressions.suppress(desk.pool, account, ["a@x.example"])
-    await contacts.import_contacts(desk.pool, account, [IncomingRow(2, "c@x.example", {"name": "Ż"})])
+    await suppressions.suppress(desk.pool, acting(account), ["a@x.example"])
+    await contacts.import_contacts(desk.pool, acting(account), [IncomingRow(2, "c@x.example", {"name": "Ż"})])
     job = await desk.submit(account, None)
     assert {row[2] for row in await desk.query(LISTED, job.id)} == {"B@x.example", "c@x.example"}
     assert job.excluded_suppressed == 1
@@ -125,17 +126,17 @@ async def test_contacts_are_a_list_too(desk: Desk) -> None:
 async def test_a_contact_whose_row_says_later_that_it_is_out_is_not_mailed_and_no_import_takes_that_back(desk: Desk) -> None:
     account = await desk.account()
     said = 'Row 2 of the list says "Unsubscribed" in the column "Status".'
-    await contacts.import_contacts(desk.pool, account, listed("gone@x.example", "stays@x.example"))
+    await contacts.import_contacts(desk.pool, acting(account), listed("gone@x.example", "stays@x.example"))
     out = [IncomingRow(2, "Gone@x.example", {}, said), IncomingRow(3, "stranger@x.example", {}, said)]
-    now, problems, remarks = await contacts.import_contacts(desk.pool, account, out, name="c2.csv")
+    now, problems, remarks = await contacts.import_contacts(desk.pool, acting(account), out, name="c2.csv")
     assert (now, [one.reason for one in problems]) == (2, [said, said])
     assert remarks == ("2 addresses are suppressed by this import, by what their own rows say: the account does not mail "
                        "them, contacts from before included.",)
-    for one in await suppressions.suppressions(desk.pool, account, limit=9):
-        assert (one.reason, one.by) == (f"Import of contacts from c2.csv: {said}", "postroom")
-    assert [one.verb for one in await suppressions.trail(desk.pool, account, "gone@x.example")] == ["suppress"]
-    assert (await contacts.import_contacts(desk.pool, account, out))[2] == (), "it was before"
-    await contacts.import_contacts(desk.pool, account, listed("gone@x.example", "stranger@x.example"))
+    for one in await suppressions.suppressions(desk.pool, acting(account), limit=9):
+        assert (one.reason, one.by) == (f"Import of contacts from c2.csv: {said}", "tester")
+    assert [one.verb for one in await suppressions.trail(desk.pool, acting(account), "gone@x.example")] == ["suppress"]
+    assert (await contacts.import_contacts(desk.pool, acting(account), out))[2] == (), "it was before"
+    await contacts.import_contacts(desk.pool, acting(account), listed("gone@x.example", "stranger@x.example"))
     job = await desk.submit(account, None)
     assert {row[2] for row in await desk.query(LISTED, job.id)} == {"stays@x.example"}
 
@@ -185,7 +186,7 @@ async def test_two_lists_never_share_a_digest_by_moving_text_between_values(desk
 
 async def test_nobody_left_is_an_error_with_examples_and_nothing_is_written(desk: Desk) -> None:
     account = await desk.account()
-    await suppressions.suppress(desk.pool, account, ["gone@x.example"])
+    await suppressions.suppress(desk.pool, acting(account), ["gone@x.example"])
     with pytest.raises(InvalidInput, match="Nobody is left to send to: 1 suppressed, 1 unusable") as caught:
         await desk.submit(account, listed("gone@x.example", "nobody"))
     assert [(fault.row, fault.message) for fault in caught.value.faults] == [
@@ -231,7 +232,7 @@ spelling = st.sampled_from(["a@x.example", "A@X.EXAMPLE", "b@x.example", "B@x.ex
 async def test_every_row_is_listed_or_excluded_exactly_once(
         desk: Desk, addresses: list[str], duplicates: str, unusable: str) -> None:
     account = await desk.account(f"Club {await desk.query('SELECT clock_timestamp()')}")
-    await suppressions.suppress(desk.pool, account, ["gone@x.example"])
+    await suppressions.suppress(desk.pool, acting(account), ["gone@x.example"])
     incoming = listed(*addresses)
     try:
         job = await desk.submit(account, incoming, duplicates=duplicates, unusable_addresses=unusable)

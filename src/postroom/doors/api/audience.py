@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from postroom.doors.api import problems
-from postroom.doors.api.holder import Holder, takes_its_query
+from postroom.doors.api.holder import Acting, takes_its_query
 from postroom.doors.api.paging import Limit, link_next
 from postroom.doors.api.requests import Line, Strict, Text
 from postroom.doors.door import AtDoor
@@ -84,39 +84,39 @@ class Suppressed(BaseModel):
 
 @router.get("/suppressions", summary="Whom the account must not mail, by address")
 async def list_suppressions(
-    request: Request, response: Response, door: AtDoor, holder: Holder,
+    request: Request, response: Response, door: AtDoor, actor: Acting,
     address: Annotated[Address | None, Query(description="Only this one, however it is spelt, as duplicates are told.",
                                              examples=["ann@example.org"])] = None,
     cursor: Annotated[str, Query(max_length=1_000, description="`next_cursor` of the page before.")] = "", limit: Limit = 100,
 ) -> SuppressionPage:
-    page = await suppressions.suppressions(door.pool, holder.account_id, address=address, after=cursor, limit=limit + 1)
+    page = await suppressions.suppressions(door.pool, actor, address=address, after=cursor, limit=limit + 1)
     more = page[limit - 1].address if len(page) > limit else None
     link_next(request, response, more)
     return SuppressionPage(items=[SuppressionShown.model_validate(one) for one in page[:limit]], next_cursor=more)
 
 
 @router.get("/suppressions/trail", summary="All that was decided about one address")
-async def show_suppression_trail(door: AtDoor, holder: Holder, address: Address) -> SuppressionTrail:
+async def show_suppression_trail(door: AtDoor, actor: Acting, address: Address) -> SuppressionTrail:
     """In order, also of an address that was lifted. Empty where nothing was ever decided."""
-    told = await suppressions.trail(door.pool, holder.account_id, address)
+    told = await suppressions.trail(door.pool, actor, address)
     return SuppressionTrail(items=[SuppressionEventShown.model_validate(one) for one in told])
 
 
 @router.post("/suppressions", responses=problems.answers(400, 413), summary="Never mail these addresses again")
-async def add_suppressions(door: AtDoor, holder: Holder, body: NewSuppressions) -> Suppressed:
+async def add_suppressions(door: AtDoor, actor: Acting, body: NewSuppressions) -> Suppressed:
     """From the next window on, in jobs that are sending too. All of them or none: the row of one that is no address is named."""
     added = await suppressions.suppress(
-        door.pool, holder.account_id, body.addresses, body.reason, by=f"key {holder.name}")
+        door.pool, actor, body.addresses, body.reason)
     return Suppressed(suppressed=added, already=len(body.addresses) - added)
 
 
 @router.delete("/suppressions", responses=problems.answers(404, 409), summary="Let an address be mailed again")
 async def lift_suppression(
-    door: AtDoor, holder: Holder, address: Address,
+    door: AtDoor, actor: Acting, address: Address,
     reason: Annotated[str, Query(description="Why it is to be mailed again: kept, with who did it and when.")],
     confirmed: Annotated[bool, Query(description="That the person asked for it, or was taken off by mistake.")] = False,
 ) -> SuppressionShown:
     """Answers with what is lifted. Without `confirmed` it is a 409 that says what it would mean, and nothing is done."""
-    lifted = await suppressions.lift(door.pool, holder.account_id, address, reason, by=f"key {holder.name}",
+    lifted = await suppressions.lift(door.pool, actor, address, reason,
                                      is_deliberate=confirmed)
     return SuppressionShown.model_validate(lifted)

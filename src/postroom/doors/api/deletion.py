@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from postroom.doors.api import problems
 from postroom.doors.api.audience import Address
-from postroom.doors.api.holder import Holder, takes_its_query
+from postroom.doors.api.holder import Acting, takes_its_query
 from postroom.doors.door import AtDoor
 from postroom.flow.account import deletion
 from postroom.flow.audience import contacts
@@ -40,30 +40,30 @@ class AccountDeleted(BaseModel):
 
 
 @router.delete("/contacts", summary="Delete a contact")
-async def delete_contact(door: AtDoor, holder: Holder, address: Address) -> Deleted:
+async def delete_contact(door: AtDoor, actor: Acting, address: Address) -> Deleted:
     """Jobs keep their own copies of it and their counts, and an opt-out of the address stays."""
-    await contacts.delete_contact(door.pool, holder.account_id, address)
+    await contacts.delete_contact(door.pool, actor, address)
     return Deleted(deleted=address)
 
 
 @router.delete("/gateways", responses=MAY_BE_NEEDED, summary="Delete a gateway")
-async def delete_gateway(door: AtDoor, holder: Holder, name: str) -> Deleted:
+async def delete_gateway(door: AtDoor, actor: Acting, name: str) -> Deleted:
     """One that jobs name, of the history too, stays: 409."""
-    await deletion.delete_gateway(door.pool, holder.account_id, name)
+    await deletion.delete_gateway(door.pool, actor, name)
     return Deleted(deleted=name)
 
 
 @router.delete("/domains", responses=MAY_BE_NEEDED, summary="Delete a sending domain with its keys")
-async def delete_domain(door: AtDoor, holder: Holder, domain: str) -> Deleted:
+async def delete_domain(door: AtDoor, actor: Acting, domain: str) -> Deleted:
     """409 while a job that is not over is signed with them. Keys cannot be made again."""
-    return Deleted(deleted=await deletion.delete_domain(door.pool, holder.account_id, domain))
+    return Deleted(deleted=await deletion.delete_domain(door.pool, actor, domain))
 
 
 @router.delete("/account", responses=MAY_BE_NEEDED, summary="Delete the account of this key, with all that is its own")
 async def delete_account(
-    door: AtDoor, holder: Holder, name: Annotated[str, Query(description="The account's name, as it is: that it is meant.")],
+    door: AtDoor, actor: Acting, name: Annotated[str, Query(description="The account's name, as it is: that it is meant.")],
 ) -> AccountDeleted:
     """Jobs, recipients, outcomes, contacts, opt-outs, gateways, domains and keys, this one too. For good. 409 while a job is not
     over."""
-    gone = await deletion.delete_account(door.pool, holder.account_id, named=name, by=f"key {holder.name}")
+    gone = await deletion.delete_account(door.pool, actor, named=name)
     return AccountDeleted.model_validate(gone)

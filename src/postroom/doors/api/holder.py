@@ -11,35 +11,36 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from postroom.domain.access import Actor
 from postroom.doors.door import AtDoor
-from postroom.flow.account.keys import KeyHolder, holder_of
+from postroom.flow.account.keys import holder_of
 
 KeyLasts = Callable[[], Awaitable[bool]]
 
 bearer = HTTPBearer(auto_error=False, description="A key of the account: postroom key create --name NAME.")
 
 
-async def _holder(door: AtDoor, given: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> KeyHolder:
+async def _holder(door: AtDoor, given: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> Actor:
     if given is None:
         raise _nobody("Give a key of the account: Authorization: Bearer postroom_….")
-    holder = await holder_of(door.pool, given.credentials)
-    if holder is None:
+    actor = await holder_of(door.pool, given.credentials)
+    if actor is None:
         raise _nobody("This key is unknown, or it was revoked: postroom key list shows the keys that there are.")
-    return holder
+    return actor
 
 
 def _nobody(detail: str) -> HTTPException:
     return HTTPException(401, detail, headers={"WWW-Authenticate": 'Bearer realm="postroom"'})
 
 
-Holder = Annotated[KeyHolder, Depends(_holder)]
+Acting = Annotated[Actor, Depends(_holder)]
 
 
-def _lasts(door: AtDoor, holder: Holder, given: Annotated[HTTPAuthorizationCredentials, Depends(bearer)]) -> KeyLasts:
-    """Whether the key still speaks for its holder, for an answer that goes on for long."""
+def _lasts(door: AtDoor, actor: Acting, given: Annotated[HTTPAuthorizationCredentials, Depends(bearer)]) -> KeyLasts:
+    """Whether the key still speaks for the same, for an answer that goes on for long."""
 
     async def lasts() -> bool:
-        return await holder_of(door.pool, given.credentials) == holder
+        return await holder_of(door.pool, given.credentials) == actor
 
     return lasts
 
@@ -47,7 +48,7 @@ def _lasts(door: AtDoor, holder: Holder, given: Annotated[HTTPAuthorizationCrede
 Lasts = Annotated[KeyLasts, Depends(_lasts)]
 
 
-async def _takes_its_query(request: Request, holder: Holder) -> None:
+async def _takes_its_query(request: Request, actor: Acting) -> None:
     """A parameter that an operation does not have is a mistake and is said, as an unknown key of a body is: whoever misspells a
     filter would else be given everybody. Whoever has no key is told that first. Raises RequestValidationError."""
     known = {field.alias for field in request.scope["route"].dependant.query_params}

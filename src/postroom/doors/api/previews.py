@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from postroom.doors.api import problems
-from postroom.doors.api.holder import Holder, takes_its_query
+from postroom.doors.api.holder import Acting, takes_its_query
 from postroom.doors.api.requests import Line, Strict, asked_for, openapi_of_new_job
 from postroom.doors.door import NUMBER_MAX, AtDoor, Digits, Number
 from postroom.doors.previewed import SOURCE_EXAMPLE, PreviewShown, TestShown, preview_shown, tried_shown
@@ -47,30 +47,29 @@ class NewTest(Strict):
 
 @router.get("/jobs/{job_id}/recipients/{position}/message", response_model=PreviewShown,
             responses=problems.answers(404) | NO_MESSAGE | FORMS, summary="One recipient's message, as it goes out or went out")
-async def show_message(door: AtDoor, holder: Holder, job_id: Number, position: Number, form: Form = "json") -> Any:
+async def show_message(door: AtDoor, actor: Acting, job_id: Number, position: Number, form: Form = "json") -> Any:
     """In any status of the job; one that has not started is shown as it would go out now. `as=source` is the message to the
     byte; `as=html` may be put into a frame: it runs nothing and fetches nothing."""
-    return await _shown(await preview(door.pool, door.deployment, holder.account_id, job_id, position), form)
+    return await _shown(await preview(door.pool, door.deployment, actor, job_id, position), form)
 
 
 @router.post("/previews", response_model=PreviewShown, openapi_extra=openapi_of_new_job(), summary="Look at a draft",
              responses=problems.answers(400, 413, 415) | NO_MESSAGE | FORMS)
-async def show_draft(request: Request, door: AtDoor, holder: Holder, position: Place = 1, form: Form = "json") -> Any:
+async def show_draft(request: Request, door: AtDoor, actor: Acting, position: Place = 1, form: Form = "json") -> Any:
     """Takes what `POST /jobs` takes and creates nothing: the message of one recipient, or what is wrong with the draft. The list
     is read up to that recipient, or some rows further, and nobody is left out of it."""
-    async with asked_for(request, door.deployment, holder.account_id, by=f"key {holder.name}") as asked:
+    async with asked_for(request, door.deployment, actor) as asked:
         return await _shown(await preview_draft(door.pool, door.deployment, asked.submission, asked.rows, position), form)
 
 
 @router.post("/jobs/{job_id}/tests", response_model=TestShown, responses=problems.answers(400, 404, 413) | TOO_MANY,
              summary="Send a test message")
-async def try_out(door: AtDoor, holder: Holder, job_id: Number, body: NewTest) -> Any:
+async def try_out(door: AtDoor, actor: Acting, job_id: Number, body: NewTest) -> Any:
     """Sends one recipient's message, marked as a test, to addresses of your own, and answers with what the gateway said. It is in
     no ledger but in the job's trail, changes no count, and is never sent again by itself. 503: there is no session with the
     gateway."""
     try:
-        tried = await send_test(door.pool, door.deployment, holder.account_id, job_id, body.position, body.to,
-                                by=f"key {holder.name}")
+        tried = await send_test(door.pool, door.deployment, actor, job_id, body.position, body.to)
     except GatewayUnusable as error:  # it is the account's own gateway, so what is wrong with it may be told
         return problems.problem(503, str(error))
     return tried_shown(body.position, tried)

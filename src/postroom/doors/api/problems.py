@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Match
 
 from postroom.doors.invalid import sentence
-from postroom.errors import Conflict, Fault, InvalidInput, NotFound, PostroomError, TooMany, Unavailable
+from postroom.errors import Conflict, Fault, Forbidden, InvalidInput, NotFound, PostroomError, TooMany, Unavailable
 
 MEDIA_TYPE = "application/problem+json"
 ERRORS_MAX = 20
@@ -107,6 +107,8 @@ def of_postroom_error(error: PostroomError) -> JSONResponse:
     match error:
         case InvalidInput(faults=faults):
             return problem(422, detail, errors=[_of_fault(fault) for fault in faults])
+        case Forbidden():
+            return problem(403, detail)
         case NotFound():
             return problem(404, detail)
         case Conflict(job_id=job_id):

@@ -37,6 +37,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from postroom.bounded.spool import keep, spool
+from postroom.domain.access import Actor
 from postroom.domain.table import Choices
 from postroom.doors.api.problems import ERRORS_MAX
 from postroom.doors.uploads import ATTACHMENT, RECIPIENTS, REQUEST, Part, read_body, read_parts
@@ -218,16 +219,16 @@ class Asked:
 
 
 @contextlib.asynccontextmanager
-async def asked_for(request: Request, deployment: Deployment, account_id: int, *, by: str) -> AsyncIterator[Asked]:
+async def asked_for(request: Request, deployment: Deployment, actor: Actor) -> AsyncIterator[Asked]:
     """Reads the request; the rows are good within. Raises BodyInvalid, InvalidInput, TooMany, HTTPException 400, 413, 415."""
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    runs = deployment.bounded
+    runs, account_id = deployment.bounded, actor.account_id
     otherwise = "Send the recipients as a file, with multipart/form-data."
     if content_type == "application/json":
         async with spool() as listed:
             async with read_body(request, bytes_max=JSON_BODY_BYTES_MAX, otherwise=otherwise) as body:
                 submission, has_list, fingerprint = await runs.run(
-                    account_id, REQUEST.on(body), _read, body, listed, account_id, by)
+                    account_id, REQUEST.on(body), _read, body, listed, actor)
             yield Asked(submission, ListFile(listed, "records") if has_list else None, fingerprint)
     elif content_type == "multipart/form-data":
         async with read_parts(request, deployment.bounded, account_id) as parts:
@@ -242,13 +243,13 @@ async def asked_for(request: Request, deployment: Deployment, account_id: int, *
                 digest = f"{listed_part.content_type};{listed_part.charset};".encode() + listed_part.digest + digest
             submission, choices, fingerprint = await runs.run(
                 account_id, MESSAGE, _read_options, parts.named["message"].content, listed_part is not None, parts.files,
-                digest, account_id, by)
+                digest, actor)
             yield Asked(submission, _list_of(listed_part, choices), fingerprint)
     else:
         raise HTTPException(415, "Send a job as application/json, or as multipart/form-data with a file of recipients.")
 
 
-def _read(body: BinaryIO, listed: BinaryIO, account_id: int, by: str) -> tuple[Submission, bool, bytes]:
+def _read(body: BinaryIO, listed: BinaryIO, actor: Actor) -> tuple[Submission, bool, bytes]:
     """(what is asked for, whether there is a list, the fingerprint); the recipients are written to `listed`, one on each line."""
     written = _json(body.read())
     new = _valid(NewJob, written)
@@ -258,18 +259,18 @@ def _read(body: BinaryIO, listed: BinaryIO, account_id: int, by: str) -> tuple[S
     for one in new.recipients or ():
         keep(listed, json.dumps(one).encode() + b"\n")
     keep(listed, b"", whole=True)
-    return _submission(new, account_id, by), new.recipients is not None, _fingerprint(written)
+    return _submission(new, actor), new.recipients is not None, _fingerprint(written)
 
 
-def _read_options(message: bytes, has_list: bool, files: tuple[tuple[str, bytes], ...], digest: bytes, account_id: int,
-                  by: str) -> tuple[Submission, Choices, bytes]:
+def _read_options(message: bytes, has_list: bool, files: tuple[tuple[str, bytes], ...], digest: bytes,
+                  actor: Actor) -> tuple[Submission, Choices, bytes]:
     """(what is asked for, how the list is read, the fingerprint). `digest` is that of the other parts."""
     written = _json(message)
     options = _valid(JobOptions, written)
     if has_list == options.contacts:
         raise InvalidInput('Give either a part "recipients" or "contacts": true.', field="recipients")
     choices = Choices(options.email_column, options.opted_out_rows)
-    return _submission(options, account_id, by, files), choices, _fingerprint(written, digest)
+    return _submission(options, actor, files), choices, _fingerprint(written, digest)
 
 
 def _json(body: bytes) -> Any:
@@ -305,14 +306,14 @@ def _check_choices(email_column: str | None, form: str | None) -> None:
         raise InvalidInput('"email_column" chooses a column of a table; these recipients are none.', field="email_column")
 
 
-def _submission(options: JobOptions, account_id: int, by: str, files: tuple[tuple[str, bytes], ...] = ()) -> Submission:
+def _submission(options: JobOptions, actor: Actor, files: tuple[tuple[str, bytes], ...] = ()) -> Submission:
     message = options.message
     content = Content(
         subject=message.subject, preheader=message.preheader, html=message.html, markdown=message.markdown, mjml=message.mjml,
         text=message.text, from_address=message.from_.address, from_name=message.from_.name, reply_to=message.reply_to,
         inline_css=message.inline_css, headers=tuple(message.headers.items()))
     return Submission(
-        account_id, by, content, duplicates=options.duplicates, unusable_addresses=options.unusable_addresses,
+        actor, content, duplicates=options.duplicates, unusable_addresses=options.unusable_addresses,
         gateway=options.gateway, not_before=options.not_before, field_policy=options.field_policy,
         files=(*((file.name, file.content) for file in message.attachments), *files))
 

@@ -9,12 +9,12 @@ from typing import Annotated
 import msgspec
 import typer
 
+from postroom.domain.access import Actor
 from postroom.doors.cli.suppressions import AddressArgument
 from postroom.doors.cli.terminal import (
     AccountOption,
     JsonOption,
-    account_id_of,
-    actor,
+    acting_in,
     err,
     out,
     plain,
@@ -23,7 +23,7 @@ from postroom.doors.cli.terminal import (
 )
 from postroom.doors.wiring import Postroom
 from postroom.errors import InvalidInput
-from postroom.flow.account import accounts, deletion
+from postroom.flow.account import deletion
 from postroom.flow.account.deletion import Holdings
 from postroom.flow.audience import contacts
 
@@ -42,11 +42,11 @@ def delete_account(
     Example: `postroom account delete "The Club" --yes "The Club"`
     """
 
-    async def look(postroom: Postroom) -> tuple[int, Holdings]:
-        account_id = (await accounts.find_account(postroom.pool, name)).id
-        return account_id, await deletion.holdings(postroom.pool, account_id)
+    async def look(postroom: Postroom) -> tuple[Actor, Holdings]:
+        actor = await acting_in(postroom, name)
+        return actor, await deletion.holdings(postroom.pool, actor)
 
-    account_id, goes = with_postroom(look)
+    actor, goes = with_postroom(look)
     typed = yes
     if typed is None:
         told = f"With the account {plain(name)} go, for good: {_told(goes)}."
@@ -54,7 +54,7 @@ def delete_account(
             raise InvalidInput(f'{told} To delete it: --yes "{name}".', field="yes")
         err().print(told, soft_wrap=True)
         typed = str(typer.prompt("Type the account's name to delete it", err=True))
-    gone = with_postroom(lambda postroom: deletion.delete_account(postroom.pool, account_id, named=typed, by=actor()))
+    gone = with_postroom(lambda postroom: deletion.delete_account(postroom.pool, actor, named=typed))
     if as_json:
         print_json({"account": name, "deleted": msgspec.to_builtins(gone)})
     else:
@@ -65,7 +65,7 @@ def delete_gateway(
     name: Annotated[str, typer.Argument(help="The gateway's name.")], account: AccountOption = None, as_json: JsonOption = False,
 ) -> None:
     """Delete a gateway through which nothing was sent. One that jobs name stays; correct it with gateway create --replace."""
-    _delete(account, lambda postroom, account_id: deletion.delete_gateway(postroom.pool, account_id, name),
+    _delete(account, lambda postroom, actor: deletion.delete_gateway(postroom.pool, actor, name),
             "gateway", name, as_json)
 
 
@@ -74,19 +74,20 @@ def delete_domain(
 ) -> None:
     """Delete a sending domain and its keys, which cannot be made again. Take its DKIM records out of DNS a week or so later: mail
     that is under way is still to be verified."""
-    _delete(account, lambda postroom, account_id: deletion.delete_domain(postroom.pool, account_id, domain),
+    _delete(account, lambda postroom, actor: deletion.delete_domain(postroom.pool, actor, domain),
             "sending domain", domain, as_json)
 
 
 def delete_contact(address: AddressArgument, account: AccountOption = None, as_json: JsonOption = False) -> None:
     """Delete a contact. Jobs keep their own copies of it and their counts, and an opt-out of the address stays."""
-    _delete(account, lambda postroom, account_id: contacts.delete_contact(postroom.pool, account_id, address),
+    _delete(account, lambda postroom, actor: contacts.delete_contact(postroom.pool, actor, address),
             "contact", address, as_json)
 
 
-def _delete(account: str | None, act: Callable[[Postroom, int], Awaitable[object]], what: str, name: str, as_json: bool) -> None:
+def _delete(account: str | None, act: Callable[[Postroom, Actor], Awaitable[object]], what: str, name: str,
+            as_json: bool) -> None:
     async def delete(postroom: Postroom) -> None:
-        await act(postroom, await account_id_of(postroom, account))
+        await act(postroom, await acting_in(postroom, account))
 
     with_postroom(delete)
     if as_json:

@@ -24,6 +24,7 @@ import msgspec
 import typer
 
 from postroom.config import Settings, read_settings
+from postroom.domain.access import Actor, machine
 from postroom.domain.job import Status
 from postroom.domain.wording import counted
 from postroom.doors import wiring
@@ -138,13 +139,13 @@ async def _stage(settings: Settings, stop: Stop, recipients_file: Path | None, a
 async def _run_to_the_end(stage: Stage, stop: Stop) -> int:
     postroom, job = stage.postroom, stage.told.job
     if job.status is Status.PENDING_APPROVAL:
-        found = (await watch_the_check(postroom, job.account_id, job.id, interrupted=stop.asked.is_set)).preflight
+        found = (await watch_the_check(postroom, machine(job.account_id, DEMO), job.id, interrupted=stop.asked.is_set)).preflight
         if found is None or not found.is_done:
             out().print("Stopped before everyone was checked: the next demo begins with a new job.")
             return 1
         print_findings(out(), found)
-        await approve(postroom.pool, job.account_id, job.id, by=DEMO, digest=job.digest)
-    told = await watch_to_the_end(postroom, job.account_id, job.id, interrupted=stop.asked.is_set)
+        await approve(postroom.pool, machine(job.account_id, DEMO), job.id, digest=job.digest)
+    told = await watch_to_the_end(postroom, machine(job.account_id, DEMO), job.id, interrupted=stop.asked.is_set)
     job, console = told.job, out()
     console.print()
     print_accounting(console, job)
@@ -167,6 +168,10 @@ async def _run_to_the_end(stage: Stage, stop: Stop) -> int:
 # -- what the demo needs -------------------------------------------------------------------------------------------------
 
 
+def _actor(account: Account) -> Actor:
+    return machine(account.id, DEMO)
+
+
 async def _account(postroom: Postroom) -> Account:
     """Of an earlier demo, or a new one with the sample's opt-outs, a postal address, and a key that signs for its domain."""
     try:
@@ -174,30 +179,31 @@ async def _account(postroom: Postroom) -> Account:
     except NotFound:
         account = await accounts.create_account(postroom.pool, ACCOUNT)
         opt_outs = io.BytesIO(_sample("opt_outs.csv").read_bytes())
-        await suppressions.suppress(postroom.pool, account.id, (row.address for row in ListFile(opt_outs, "table")), by=DEMO)
-    if await domains.keys_of_account(postroom.pool, account.id):
+        await suppressions.suppress(postroom.pool, _actor(account), (row.address for row in ListFile(opt_outs, "table")))
+    if await domains.keys_of_account(postroom.pool, _actor(account)):
         return account
-    await domains.add_domain(postroom.pool, postroom.secrets, account.id, _told()["from_address"].partition("@")[2], ["ed25519"])
-    return await accounts.change_account(postroom.pool, account.id, postal_address=POSTAL_ADDRESS)
+    await domains.add_domain(postroom.pool, postroom.secrets, _actor(account), _told()["from_address"].partition("@")[2],
+                             ["ed25519"])
+    return await accounts.change_account(postroom.pool, _actor(account), postal_address=POSTAL_ADDRESS)
 
 
 async def _end_earlier_jobs(postroom: Postroom, account: Account) -> None:
     """What a demo that was interrupted has left: it would go first, and its mail would be counted with ours."""
     for status in (Status.QUEUED, Status.SENDING):
-        for job in await report.history(postroom.pool, account.id, status=status):
-            await finish.cancel(postroom.pool, account.id, job.id, by=DEMO, note="A new demo began.")
+        for job in await report.history(postroom.pool, _actor(account), status=status):
+            await finish.cancel(postroom.pool, _actor(account), job.id, note="A new demo began.")
 
 
 async def _gateway(postroom: Postroom, account: Account) -> tuple[str, int]:
     """(name, port) of a gateway for the sandbox: an earlier one where its port is free, so that earlier jobs find it again."""
-    for gateway in await gateways.gateways(postroom.pool, account.id):
+    for gateway in await gateways.gateways(postroom.pool, _actor(account)):
         with contextlib.suppress(Unavailable):
             listen("127.0.0.1", gateway.port).close()
             return gateway.name, gateway.port
     with listen("127.0.0.1", 0) as probe:
         port = int(probe.getsockname()[1])
     name = f"sandbox-{port}"
-    await gateways.create_gateway(postroom.pool, postroom.secrets, account.id, name=name, host="127.0.0.1", port=port,
+    await gateways.create_gateway(postroom.pool, postroom.secrets, _actor(account), name=name, host="127.0.0.1", port=port,
                                   security="none", connections=LANES)
     return name, port
 
@@ -221,7 +227,7 @@ async def _submit(postroom: Postroom, account: Account, gateway: str, recipients
     content = Content(
         subject=told["subject"], preheader=told["preheader"], from_address=told["from_address"], from_name=told["from_name"],
         html=_sample("message.html").read_text(encoding="utf-8"), text=_sample("message.txt").read_text(encoding="utf-8"))
-    submission = Submission(account.id, DEMO, content, gateway=gateway, field_policy="blank",
+    submission = Submission(_actor(account), content, gateway=gateway, field_policy="blank",
                             files=((LOGO, _sample(LOGO).read_bytes()),))
     if recipients_file is None:
         file = io.BytesIO(_sample("recipients.csv").read_bytes())
@@ -229,7 +235,7 @@ async def _submit(postroom: Postroom, account: Account, gateway: str, recipients
     else:
         with opened_list(str(recipients_file)) as rows:
             job = await submit(postroom.pool, postroom.deployment, submission, rows)
-    return await report.report(postroom.pool, account.id, job.id)
+    return await report.report(postroom.pool, _actor(account), job.id)
 
 
 def _told() -> dict[str, str]:

@@ -15,7 +15,7 @@ from postroom.doors.cli.operate import print_findings
 from postroom.doors.cli.terminal import (
     AccountOption,
     JsonOption,
-    account_id_of,
+    acting_in,
     group,
     out,
     plain,
@@ -48,8 +48,8 @@ def add(
     wanted = [one.value for one in algorithm or Algorithm]
 
     async def act(postroom: Postroom) -> Publication:
-        account_id = await account_id_of(postroom, account)
-        return await domains.add_domain(postroom.pool, postroom.deployment.secrets, account_id, domain, wanted)
+        actor = await acting_in(postroom, account)
+        return await domains.add_domain(postroom.pool, postroom.deployment.secrets, actor, domain, wanted)
 
     made = with_postroom(act)
     if as_json:
@@ -70,7 +70,7 @@ def list_domains(account: AccountOption = None, as_json: JsonOption = False) -> 
     """List an account's sending domains and their keys. Private keys are never shown."""
 
     async def act(postroom: Postroom) -> list[DkimKey]:
-        return await domains.keys_of_account(postroom.pool, await account_id_of(postroom, account))
+        return await domains.keys_of_account(postroom.pool, await acting_in(postroom, account))
 
     keys = with_postroom(act)
     if as_json:
@@ -94,8 +94,8 @@ def check(
     """Look up DKIM, SPF and DMARC, and say of each whether it is right and what to do. Exit status 1 if anything is an error."""
 
     async def act(postroom: Postroom) -> list[Finding]:
-        account_id = await account_id_of(postroom, account)
-        return await authentication.check_domains(postroom.pool, account_id, domain, nameserver=nameserver)
+        actor = await acting_in(postroom, account)
+        return await authentication.check_domains(postroom.pool, actor, domain, nameserver=nameserver)
 
     findings = with_postroom(act)
     if as_json:

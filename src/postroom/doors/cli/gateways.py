@@ -12,7 +12,7 @@ from postroom.doors.cli.setup import yes_or_no
 from postroom.doors.cli.terminal import (
     AccountOption,
     JsonOption,
-    account_id_of,
+    acting_in,
     asked_password,
     err,
     group,
@@ -85,16 +85,16 @@ def create_gateway(
     ca_certificates = _pem(ca_file)
 
     async def act(postroom: Postroom) -> tuple[int, list[Gateway]]:
-        account_id = await account_id_of(postroom, account)
+        actor = await acting_in(postroom, account)
         await postroom.deployment.look_up(host, port or gateways.PORTS[security.value])
         made = await gateways.create_gateway(
-            postroom.pool, postroom.secrets, account_id, name=name, host=host, port=port, security=security.value,
+            postroom.pool, postroom.secrets, actor, name=name, host=host, port=port, security=security.value,
             username=username, password=login.password if login else None, grant=login.grant if login else None,
             ca_certificates=ca_certificates, connections=connections, signs_dkim=signs_dkim,
             limits=Limits(messages_per_s=per_second, messages_per_connection=per_connection, daily_quota=daily_quota,
                           warm_up_from=warm_up_from),
             replace=replace)
-        return made, await gateways.gateways(postroom.pool, account_id)
+        return made, await gateways.gateways(postroom.pool, actor)
 
     made, every = with_postroom(act)
     gateway = next(one for one in every if one.id == made)
@@ -135,7 +135,7 @@ def set_gateway(
         raise InvalidInput("Say what to change: --username, --ca-file, --no-ca or --signs-dkim.", field="name")
 
     async def act(postroom: Postroom) -> Gateway:
-        return await gateways.change_gateway(postroom.pool, postroom.secrets, await account_id_of(postroom, account), name,
+        return await gateways.change_gateway(postroom.pool, postroom.secrets, await acting_in(postroom, account), name,
                                              ca_certificates=ca_certificates, login=login, signs_dkim=signs_dkim)
 
     gateway = with_postroom(act)
@@ -190,7 +190,7 @@ def list_gateways(account: AccountOption = None, as_json: JsonOption = False) ->
     """List an account's gateways; the first is its default. Passwords are never shown."""
 
     async def act(postroom: Postroom) -> list[Gateway]:
-        return await gateways.gateways(postroom.pool, await account_id_of(postroom, account))
+        return await gateways.gateways(postroom.pool, await acting_in(postroom, account))
 
     every = with_postroom(act)
     if as_json:

@@ -9,15 +9,16 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from postroom.domain.access import Actor
 from postroom.domain.job import Status
 from postroom.domain.preflight import FindingKind, Preflight, told
 from postroom.domain.wording import counted
 from postroom.doors.cli.terminal import (
     AccountOption,
     JsonOption,
-    account_id_of,
-    account_id_of_job,
-    actor,
+    acting_in,
+    acting_in_all,
+    acting_on,
     aware,
     group,
     out,
@@ -31,7 +32,6 @@ from postroom.doors.cli.watching import print_accounting
 from postroom.doors.shown import exclusion_shown, job_shown, preflight_shown, settlement_shown
 from postroom.doors.wiring import Postroom
 from postroom.errors import InvalidInput
-from postroom.flow.account import accounts
 from postroom.flow.job import approve, continuation, finish, pause, report, settlement
 from postroom.flow.job.report import Exclusion, JobEvent, JobOverview, JobReport
 from postroom.flow.job.settlement import Settlement
@@ -62,11 +62,11 @@ def list_jobs(
 
     async def act(postroom: Postroom) -> list[JobReport]:
         if account is None:
-            ids = [one.id for one in await accounts.all_accounts(postroom.pool)]
+            actors = await acting_in_all(postroom)
         else:
-            ids = [await account_id_of(postroom, account)]
-        found = [one for account_id in ids for one in await report.reports(
-            postroom.pool, account_id, status=status, since=aware(since), until=aware(until), limit=limit)]
+            actors = [await acting_in(postroom, account)]
+        found = [one for actor in actors for one in await report.reports(
+            postroom.pool, actor, status=status, since=aware(since), until=aware(until), limit=limit)]
         return sorted(found, key=lambda one: one.job.id, reverse=True)[:limit]
 
     found = with_postroom(act)
@@ -89,11 +89,11 @@ def show(job_id: JobId, account: AccountOption = None, as_json: JsonOption = Fal
     """Show one job: its accounting, what its check found, who did what and when, and what was left out of its list."""
 
     async def act(postroom: Postroom) -> tuple[JobReport, Preflight, list[JobEvent], list[Exclusion]]:
-        account_id = await account_id_of_job(postroom, account, job_id)
-        return (await report.report(postroom.pool, account_id, job_id),
-                await report.preflight_of(postroom.pool, account_id, job_id),
-                await report.trail(postroom.pool, account_id, job_id),
-                await report.exclusion_page(postroom.pool, account_id, job_id, limit=EXCLUSIONS_SHOWN))
+        actor = await acting_on(postroom, account, job_id)
+        return (await report.report(postroom.pool, actor, job_id),
+                await report.preflight_of(postroom.pool, actor, job_id),
+                await report.trail(postroom.pool, actor, job_id),
+                await report.exclusion_page(postroom.pool, actor, job_id, limit=EXCLUSIONS_SHOWN))
 
     shown, found, trail, exclusions = with_postroom(act)
     if as_json:
@@ -129,8 +129,8 @@ def approve_job(job_id: JobId, account: AccountOption = None, as_json: JsonOptio
     Refused until everyone was checked, and where what was found refuses it: `postroom jobs show ID` says what that is.
     """
 
-    async def act(postroom: Postroom, account_id: int) -> JobOverview:
-        return await approve.approve(postroom.pool, account_id, job_id, by=actor())
+    async def act(postroom: Postroom, actor: Actor) -> JobOverview:
+        return await approve.approve(postroom.pool, actor, job_id)
 
     _move(act, job_id, account, as_json=as_json)
 
@@ -144,8 +144,8 @@ def cancel_job(
 ) -> None:
     """Cancel a job, at once. What the gateway already has stays sent; the rest stays unsent."""
 
-    async def act(postroom: Postroom, account_id: int) -> JobOverview:
-        return await finish.cancel(postroom.pool, account_id, job_id, by=actor(), note=note)
+    async def act(postroom: Postroom, actor: Actor) -> JobOverview:
+        return await finish.cancel(postroom.pool, actor, job_id, note=note)
 
     _move(act, job_id, account, as_json=as_json)
 
@@ -159,8 +159,8 @@ def pause_job(
 ) -> None:
     """Pause a job, at once, in any status that is not over. A queued one keeps its place and lets others pass."""
 
-    async def act(postroom: Postroom, account_id: int) -> JobOverview:
-        return await pause.pause(postroom.pool, account_id, job_id, by=actor(), reason=reason)
+    async def act(postroom: Postroom, actor: Actor) -> JobOverview:
+        return await pause.pause(postroom.pool, actor, job_id, reason=reason)
 
     _move(act, job_id, account, as_json=as_json)
 
@@ -169,8 +169,8 @@ def pause_job(
 def resume_job(job_id: JobId, account: AccountOption = None, as_json: JsonOption = False) -> None:
     """Let a paused job go on where it stood."""
 
-    async def act(postroom: Postroom, account_id: int) -> JobOverview:
-        return await pause.resume(postroom.pool, account_id, job_id, by=actor())
+    async def act(postroom: Postroom, actor: Actor) -> JobOverview:
+        return await pause.resume(postroom.pool, actor, job_id)
 
     _move(act, job_id, account, as_json=as_json)
 
@@ -184,9 +184,9 @@ def continue_job(
 ) -> None:
     """Make a new job of those that a job left unsent when it ended: the same message, and the gate again. Everybody once."""
 
-    async def act(postroom: Postroom, account_id: int) -> JobOverview:
-        return await continuation.continue_the_rest(postroom.pool, postroom.deployment, account_id, job_id,
-                                                    which="failed" if failed else "unsent", by=actor())
+    async def act(postroom: Postroom, actor: Actor) -> JobOverview:
+        return await continuation.continue_the_rest(postroom.pool, postroom.deployment, actor, job_id,
+                                                    which="failed" if failed else "unsent")
 
     _move(act, job_id, account, as_json=as_json)
 
@@ -207,12 +207,12 @@ def settle_job(
         raise InvalidInput("Give either --assume-sent or --send-again.")
 
     async def act(postroom: Postroom) -> tuple[Settlement, JobReport, JobReport | None]:
-        account_id = await account_id_of_job(postroom, account, job_id)
+        actor = await acting_on(postroom, account, job_id)
         told = await settlement.settle(
-            postroom.pool, postroom.deployment, account_id, job_id, "assume_sent" if assume_sent else "send_again",
-            positions=position or None, by=actor(), note=note)
-        made = await report.report(postroom.pool, account_id, told.continuation.id) if told.continuation else None
-        return told, await report.report(postroom.pool, account_id, job_id), made
+            postroom.pool, postroom.deployment, actor, job_id, "assume_sent" if assume_sent else "send_again",
+            positions=position or None, note=note)
+        made = await report.report(postroom.pool, actor, told.continuation.id) if told.continuation else None
+        return told, await report.report(postroom.pool, actor, job_id), made
 
     told, job, made = with_postroom(act)
     if as_json:
@@ -289,12 +289,12 @@ def print_exclusions(console: Console, shown: JobReport, some: list[Exclusion]) 
         console.print(f"... and {excluded - len(some):,} more.")
 
 
-def _move(act: Callable[[Postroom, int], Awaitable[JobOverview]], job_id: int, account: str | None, *, as_json: bool) -> None:
+def _move(act: Callable[[Postroom, Actor], Awaitable[JobOverview]], job_id: int, account: str | None, *, as_json: bool) -> None:
     """Does it to a job, in the account that it belongs to, and prints the job that came of it."""
     async def moved(postroom: Postroom) -> JobReport:
-        account_id = await account_id_of_job(postroom, account, job_id)
-        job = await act(postroom, account_id)
-        return await report.report(postroom.pool, account_id, job.id)
+        actor = await acting_on(postroom, account, job_id)
+        job = await act(postroom, actor)
+        return await report.report(postroom.pool, actor, job.id)
 
     _print_moved(with_postroom(moved), as_json=as_json)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Annotated
 
 import typer
@@ -9,7 +10,8 @@ import typer
 from postroom.doors.cli.terminal import (
     AccountOption,
     JsonOption,
-    account_id_of,
+    acting_in,
+    acting_in_all,
     err,
     group,
     out,
@@ -21,6 +23,7 @@ from postroom.doors.cli.terminal import (
 )
 from postroom.doors.door import NUMBER_MAX
 from postroom.doors.wiring import Postroom
+from postroom.errors import NotFound
 from postroom.flow.account import keys
 from postroom.flow.account.keys import ApiKey
 
@@ -36,7 +39,7 @@ def create_key(
     """Create an API key and print it. It is shown this once and never again: only its hash is kept."""
 
     async def act(postroom: Postroom) -> str:
-        return await keys.create_key(postroom.pool, await account_id_of(postroom, account), name)
+        return await keys.create_key(postroom.pool, await acting_in(postroom, account), name)
 
     key = with_postroom(act)
     if as_json:
@@ -51,7 +54,9 @@ def list_keys(account: AccountOption = None, as_json: JsonOption = False) -> Non
     """List the API keys, and which of them are revoked. Without --account: those of all accounts."""
 
     async def act(postroom: Postroom) -> list[ApiKey]:
-        return await keys.keys(postroom.pool, None if account is None else await account_id_of(postroom, account))
+        actors = await acting_in_all(postroom) if account is None else [await acting_in(postroom, account)]
+        found = [key for actor in actors for key in await keys.keys(postroom.pool, actor)]
+        return sorted(found, key=lambda key: key.id)
 
     every = with_postroom(act)
     if as_json:
@@ -72,7 +77,10 @@ def revoke(
     """Revoke an API key, at once and for good: whoever holds it is nobody from then on. Jobs that it made go on."""
 
     async def act(postroom: Postroom) -> ApiKey:
-        return await keys.revoke_key(postroom.pool, key_id, None if account is None else await account_id_of(postroom, account))
+        for actor in await acting_in_all(postroom) if account is None else [await acting_in(postroom, account)]:
+            with contextlib.suppress(NotFound):
+                return await keys.revoke_key(postroom.pool, actor, key_id)
+        raise NotFound(f"There is no key {key_id}{'' if account is None else ' in this account'}.")
 
     revoked = with_postroom(act)
     if as_json:

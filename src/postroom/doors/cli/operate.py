@@ -20,7 +20,6 @@ from postroom.doors import logs, supervisor, wiring
 from postroom.doors.check import check_all
 from postroom.doors.cli.terminal import (
     JsonOption,
-    actor,
     err,
     out,
     plain,
@@ -28,6 +27,7 @@ from postroom.doors.cli.terminal import (
     say_home,
     say_misspelt,
     table,
+    user,
     with_postroom,
 )
 from postroom.doors.process import run
@@ -180,7 +180,7 @@ def trust_database(as_json: JsonOption = False) -> None:
     add up, stays paused.
     """
     say_misspelt()
-    resumed = run(wiring.trust_database(read_settings(), by=actor()))
+    resumed = run(wiring.trust_database(read_settings(), by=user()))
     if as_json:
         print_json({"resumed": [job_id for _, job_id in resumed]})
     else:

@@ -12,8 +12,7 @@ from postroom.doors.cli.jobs import JobId
 from postroom.doors.cli.terminal import (
     AccountOption,
     JsonOption,
-    account_id_of_job,
-    actor,
+    acting_on,
     out,
     plain,
     print_json,
@@ -48,8 +47,8 @@ def show(
     """
 
     async def act(postroom: Postroom) -> Preview:
-        account_id = await account_id_of_job(postroom, account, job_id)
-        return await preview(postroom.pool, postroom.deployment, account_id, job_id, position)
+        actor = await acting_on(postroom, account, job_id)
+        return await preview(postroom.pool, postroom.deployment, actor, job_id, position)
 
     shown = with_postroom(act)
     if as_json:
@@ -75,8 +74,8 @@ def try_out(
     """
 
     async def act(postroom: Postroom) -> list[Tried]:
-        account_id = await account_id_of_job(postroom, account, job_id)
-        return await send_test(postroom.pool, postroom.deployment, account_id, job_id, position, to, by=actor())
+        actor = await acting_on(postroom, account, job_id)
+        return await send_test(postroom.pool, postroom.deployment, actor, job_id, position, to)
 
     tried = with_postroom(act)
     if as_json:

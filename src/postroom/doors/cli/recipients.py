@@ -11,8 +11,9 @@ from typing import Annotated
 
 import typer
 
+from postroom.domain.access import Actor
 from postroom.doors.cli.jobs import JobId
-from postroom.doors.cli.terminal import AccountOption, JsonOption, account_id_of_job, out, plain, table, when, with_postroom
+from postroom.doors.cli.terminal import AccountOption, JsonOption, acting_on, out, plain, table, when, with_postroom
 from postroom.doors.shown import Recipient, recipient_shown
 from postroom.doors.wiring import Postroom
 from postroom.flow.job.report import recipient_page
@@ -37,15 +38,15 @@ def list_recipients(
     """
 
     async def act(postroom: Postroom) -> None:
-        account_id = await account_id_of_job(postroom, account, job_id)
-        await (_print_json if as_json else _print_tables)(_pages(postroom, account_id, job_id, state, address))
+        actor = await acting_on(postroom, account, job_id)
+        await (_print_json if as_json else _print_tables)(_pages(postroom, actor, job_id, state, address))
 
     with_postroom(act)
 
 
-async def _pages(postroom: Postroom, account_id: int, job_id: int, state: str | None, address: str | None) -> Pages:
+async def _pages(postroom: Postroom, actor: Actor, job_id: int, state: str | None, address: str | None) -> Pages:
     after = 0
-    while page := await recipient_page(postroom.pool, account_id, job_id, recipient_class=state, address=address, after=after,
+    while page := await recipient_page(postroom.pool, actor, job_id, recipient_class=state, address=address, after=after,
                                        limit=ROWS_PER_PAGE):
         yield [recipient_shown(row) for row in page]
         after = page[-1].position

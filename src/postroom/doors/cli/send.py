@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from postroom.domain.access import Actor
 from postroom.domain.job import Status
 from postroom.domain.preflight import Preflight
 from postroom.domain.table import Choices
@@ -30,8 +31,7 @@ from postroom.doors.cli.terminal import (
     AccountOption,
     Interrupted,
     JsonOption,
-    account_id_of,
-    actor,
+    acting_in,
     aware,
     err,
     plain,
@@ -131,20 +131,20 @@ def send(
         inline_css=inline_css, headers=tuple(map(own_header, header or ())))
     files = tuple((path.name, _octets(path)) for path in attach or ())
 
-    async def make(postroom: Postroom) -> tuple[int, JobReport, Preflight, list[Exclusion]]:
-        account_id = await account_id_of(postroom, account)
+    async def make(postroom: Postroom) -> tuple[Actor, JobReport, Preflight, list[Exclusion]]:
+        actor = await acting_in(postroom, account)
         submission = Submission(
-            account_id, actor(), content, duplicates=duplicates.value, unusable_addresses=unusable_addresses.value,
+            actor, content, duplicates=duplicates.value, unusable_addresses=unusable_addresses.value,
             gateway=gateway, field_policy=field_policy.value, files=files,
             not_before=aware(not_before))
         choices = Choices(email_column, opted_out_rows.value)
         with opened_list(file, encoding=encoding, choices=choices) as rows, bounds_of(rows) as postroom.deployment.bounded:
             made = await submit(postroom.pool, postroom.deployment, submission, rows)
-        return (account_id, await report.report(postroom.pool, account_id, made.id),
-                await report.preflight_of(postroom.pool, account_id, made.id),
-                await report.exclusion_page(postroom.pool, account_id, made.id, limit=EXCLUSIONS_SHOWN))
+        return (actor, await report.report(postroom.pool, actor, made.id),
+                await report.preflight_of(postroom.pool, actor, made.id),
+                await report.exclusion_page(postroom.pool, actor, made.id, limit=EXCLUSIONS_SHOWN))
 
-    account_id, told, found, exclusions = with_postroom(make)
+    actor, told, found, exclusions = with_postroom(make)
     job_id = told.job.id
     err().print(f"Job {job_id}: {counted(told.job.recipient_count, 'recipient')}.", style="bold")
     print_remarks(err(), found)
@@ -152,9 +152,9 @@ def send(
     if told.job.status is not Status.PENDING_APPROVAL:  # else they are shown where it is approved
         print_findings(err(), found)
     try:
-        if told.job.status is Status.PENDING_APPROVAL and not _pass_the_gate(account_id, told, approve_it, can_ask=file != STDIN):
-            _end(with_postroom(lambda postroom: report.report(postroom.pool, account_id, job_id)), fail_above, as_json=as_json)
-        told = with_postroom(lambda postroom: watch_to_the_end(postroom, account_id, job_id))
+        if told.job.status is Status.PENDING_APPROVAL and not _pass_the_gate(actor, told, approve_it, can_ask=file != STDIN):
+            _end(with_postroom(lambda postroom: report.report(postroom.pool, actor, job_id)), fail_above, as_json=as_json)
+        told = with_postroom(lambda postroom: watch_to_the_end(postroom, actor, job_id))
     except Interrupted:
         err().print(f"\nNot watching any longer. Job {job_id} goes on without this command.\n"
                     f"Look at it: postroom jobs show {job_id}. Stop it: postroom jobs cancel {job_id}.")
@@ -162,13 +162,13 @@ def send(
     _end(told, fail_above, as_json=as_json)
 
 
-def _pass_the_gate(account_id: int, told: JobReport, approve_it: bool, *, can_ask: bool) -> bool:
+def _pass_the_gate(actor: Actor, told: JobReport, approve_it: bool, *, can_ask: bool) -> bool:
     """Whether it was approved. Outside of a terminal nobody can be asked, and the job waits."""
     job = told.job
     if not approve_it and not (can_ask and sys.stdin.isatty()):
         err().print(f"Job {job.id} waits for approval. Approve it: postroom jobs approve {job.id}")
         return False
-    found = with_postroom(lambda postroom: watch_the_check(postroom, account_id, job.id)).preflight
+    found = with_postroom(lambda postroom: watch_the_check(postroom, actor, job.id)).preflight
     if found is not None:  # otherwise somebody else has decided meanwhile, and the approval says what
         print_findings(err(), found)
         if found.refusing:
@@ -177,10 +177,10 @@ def _pass_the_gate(account_id: int, told: JobReport, approve_it: bool, *, can_as
             return False
 
     async def approve_what_was_shown(postroom: Postroom) -> None:
-        await approve(postroom.pool, account_id, job.id, by=actor(), digest=job.digest)
+        await approve(postroom.pool, actor, job.id, digest=job.digest)
 
     async def cancel(postroom: Postroom) -> None:
-        await finish.cancel(postroom.pool, account_id, job.id, by=actor(), note="Not approved at the gate.")
+        await finish.cancel(postroom.pool, actor, job.id, note="Not approved at the gate.")
 
     if not approve_it:
         err().print(f"\nNothing is sent yet. Type {job.recipient_count} to approve sending to exactly "

@@ -21,7 +21,7 @@ from postroom.doors.cli.listing import (
 from postroom.doors.cli.terminal import (
     AccountOption,
     JsonOption,
-    account_id_of,
+    acting_in,
     group,
     out,
     plain,
@@ -109,7 +109,7 @@ def set_account(
 
     async def act(postroom: Postroom) -> Account:
         return await accounts.change_account(
-            postroom.pool, await account_id_of(postroom, account), approval_threshold=threshold, bounce_domain=bounce_domain,
+            postroom.pool, await acting_in(postroom, account), approval_threshold=threshold, bounce_domain=bounce_domain,
             unsubscribe_url=unsubscribe_url, postal_address=postal_address, requires_unsubscribe=require_unsubscribe,
             requires_postal_address=require_postal_address, retry_attempts_max=retry_attempts,
             retry_deadline_s=retry_deadline, retry_tail_s=retry_tail)
@@ -139,10 +139,10 @@ def import_contacts(
     """Take contacts from a file. An address that is known gets the new fields; one whose row says it is out is suppressed."""
 
     async def act(postroom: Postroom) -> tuple[int, list[tuple[int, str, str]], tuple[str, ...]]:
-        account_id = await account_id_of(postroom, account)
+        actor = await acting_in(postroom, account)
         choices = Choices(email_column, opted_out_rows.value)
         with opened_list(file, encoding=encoding, choices=choices) as rows, bounds_of(rows) as bounded:
-            count, problems, remarks = await contacts.import_contacts(postroom.pool, account_id, rows, bounded,
+            count, problems, remarks = await contacts.import_contacts(postroom.pool, actor, rows, bounded,
                                                                        name=Path(file).name)
         return count, [(problem.row_no, problem.value, problem.reason) for problem in problems], remarks
 

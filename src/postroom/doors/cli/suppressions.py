@@ -11,8 +11,7 @@ import typer
 from postroom.doors.cli.terminal import (
     AccountOption,
     JsonOption,
-    account_id_of,
-    actor,
+    acting_in,
     err,
     group,
     out,
@@ -45,7 +44,7 @@ def list_suppressions(
 
     async def act(postroom: Postroom) -> list[Suppression]:
         return await suppressions.suppressions(
-            postroom.pool, await account_id_of(postroom, account), after=after, limit=limit + 1)
+            postroom.pool, await acting_in(postroom, account), after=after, limit=limit + 1)
 
     found = with_postroom(act)
     every = found[:limit]
@@ -65,9 +64,9 @@ def show(address: AddressArgument, account: AccountOption = None, as_json: JsonO
     """Say whether an address is suppressed, and all that was decided about it. Exit status 1 where it is not."""
 
     async def act(postroom: Postroom) -> tuple[list[Suppression], list[SuppressionEvent]]:
-        account_id = await account_id_of(postroom, account)
-        return (await suppressions.suppressions(postroom.pool, account_id, address=address, limit=1),
-                await suppressions.trail(postroom.pool, account_id, address))
+        actor = await acting_in(postroom, account)
+        return (await suppressions.suppressions(postroom.pool, actor, address=address, limit=1),
+                await suppressions.trail(postroom.pool, actor, address))
 
     found, trail = with_postroom(act)
     if as_json:
@@ -94,7 +93,7 @@ def suppress(
 
     async def act(postroom: Postroom) -> int:
         return await suppressions.suppress(
-            postroom.pool, await account_id_of(postroom, account), addresses, reason, by=actor())
+            postroom.pool, await acting_in(postroom, account), addresses, reason)
 
     added = with_postroom(act)
     if as_json:
@@ -119,7 +118,7 @@ def remove(
     """
 
     async def lift(postroom: Postroom, *, is_deliberate: bool) -> Suppression:
-        return await suppressions.lift(postroom.pool, await account_id_of(postroom, account), address, reason, by=actor(),
+        return await suppressions.lift(postroom.pool, await acting_in(postroom, account), address, reason,
                                        is_deliberate=is_deliberate)
 
     try:

@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from postroom.config import Settings, find_home, misspelt, read_settings
+from postroom.domain.access import Actor, machine
 from postroom.doors import home, wiring
 from postroom.doors.process import run
 from postroom.doors.wiring import Postroom
@@ -109,29 +110,34 @@ def group(told: str) -> typer.Typer:
     return typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", help=told)
 
 
-def actor() -> str:
-    """Who acts here: the user of the system."""
+def user() -> str:
+    """Who is at the machine, as trails say it."""
     try:
         return f"cli {getpass.getuser()}"
     except (KeyError, OSError):
         return "cli"
 
 
-async def account_id_of(postroom: Postroom, name: str | None) -> int:
-    """The named account, or the only one. Raises NotFound, InvalidInput."""
-    return (await accounts.find_account(postroom.pool, name)).id
+async def acting_in(postroom: Postroom, name: str | None) -> Actor:
+    """In the named account, or the only one. Raises NotFound, InvalidInput."""
+    return machine((await accounts.find_account(postroom.pool, name)).id, user())
 
 
-async def account_id_of_job(postroom: Postroom, name: str | None, job_id: int) -> int:
-    """The account of a job; an operator need not name it. Raises NotFound."""
+async def acting_in_all(postroom: Postroom) -> list[Actor]:
+    """In each account."""
+    return [machine(account.id, user()) for account in await accounts.all_accounts(postroom.pool)]
+
+
+async def acting_on(postroom: Postroom, name: str | None, job_id: int) -> Actor:
+    """In the account of a job; who is at the machine need not name it. Raises NotFound."""
     if name is not None:
-        return await account_id_of(postroom, name)
-    for account in await accounts.all_accounts(postroom.pool):
+        return await acting_in(postroom, name)
+    for actor in await acting_in_all(postroom):
         try:
-            await report.progress(postroom.pool, account.id, job_id)
+            await report.progress(postroom.pool, actor, job_id)
         except NotFound:
             continue
-        return account.id
+        return actor
     raise NotFound(f"There is no job {job_id}.")
 
 

@@ -12,6 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from postroom.domain.access import Actor
 from postroom.domain.job import Status
 from postroom.domain.wording import counted, duration
 from postroom.doors.cli.terminal import err, plain, table
@@ -26,26 +27,26 @@ def never() -> bool:
     return False
 
 
-async def watch_the_check(postroom: Postroom, account_id: int, job_id: int, *,
+async def watch_the_check(postroom: Postroom, actor: Actor, job_id: int, *,
                           interrupted: Callable[[], bool] = never) -> JobReport:
     """Shows how far the pre-flight is until everyone was checked, or the job waits at its gate no longer."""
-    return await _watch(postroom, account_id, job_id, interrupted, lambda now: now.preflight is None or now.preflight.is_done)
+    return await _watch(postroom, actor, job_id, interrupted, lambda now: now.preflight is None or now.preflight.is_done)
 
 
-async def watch_to_the_end(postroom: Postroom, account_id: int, job_id: int, *,
+async def watch_to_the_end(postroom: Postroom, actor: Actor, job_id: int, *,
                            interrupted: Callable[[], bool] = never) -> JobReport:
     """Shows the job until it is over and nothing of it is in hand."""
-    return await _watch(postroom, account_id, job_id, interrupted, lambda now: now.job.status.is_over and now.job.in_hand == 0)
+    return await _watch(postroom, actor, job_id, interrupted, lambda now: now.job.status.is_over and now.job.in_hand == 0)
 
 
-async def _watch(postroom: Postroom, account_id: int, job_id: int, interrupted: Callable[[], bool],
+async def _watch(postroom: Postroom, actor: Actor, job_id: int, interrupted: Callable[[], bool],
                  is_over: Callable[[JobReport], bool]) -> JobReport:
     """Returns the job as it is when it is over, or when `interrupted` says so."""
     console = err()
     lined_at, line = 0.0, ""
     with Live(console=console, transient=False, auto_refresh=False) if console.is_terminal else _Silent() as live:
         while True:
-            now = await report(postroom.pool, account_id, job_id)
+            now = await report(postroom.pool, actor, job_id)
             over = is_over(now)
             if isinstance(live, Live):
                 live.update(_picture(now), refresh=True)

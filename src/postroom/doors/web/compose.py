@@ -19,12 +19,13 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from postroom.bounded.spool import keep, spool
+from postroom.domain.access import Actor
 from postroom.domain.table import OPTED_OUT_ROWS, Choices
-from postroom.doors.door import NUMBER_MAX, AtDoor, Door, Number
+from postroom.doors.door import NUMBER_MAX, AtDoor, Door
 from postroom.doors.uploads import RECIPIENTS, Parts, read_parts
 from postroom.doors.web.preview import seen
 from postroom.doors.web.rendering import account_page
-from postroom.doors.web.session import OPERATOR, AtEntrance, Forged, Session, SignedIn
+from postroom.doors.web.session import Acting, AtEntrance, Forged, Session, SignedIn
 from postroom.errors import Conflict, Fault, InvalidInput, PostroomError, TooMany, Unavailable
 from postroom.flow.account.gateways import gateways
 from postroom.flow.audience.list_file import ListFile
@@ -58,17 +59,17 @@ router = APIRouter(include_in_schema=False)
 
 
 @router.get("/accounts/{account_id}/send")
-async def show_form(door: AtDoor, session: SignedIn, account_id: Number,
+async def show_form(door: AtDoor, session: SignedIn, actor: Acting,
                     like: Annotated[int | None, Query(ge=1, le=NUMBER_MAX)] = None) -> Response:
     """Empty, or with all that was written for another job."""
-    fields = {} if like is None else await _fields_of(door, account_id, like)
-    return await _form(door, session, account_id, fields)
+    fields = {} if like is None else await _fields_of(door, actor, like)
+    return await _form(door, session, actor, fields)
 
 
 @router.post("/accounts/{account_id}/send")
-async def send(request: Request, door: AtDoor, sessions: AtEntrance, session: SignedIn, account_id: Number) -> Response:
+async def send(request: Request, door: AtDoor, sessions: AtEntrance, session: SignedIn, actor: Acting) -> Response:
     """A form that is sent twice makes one job: its key and what it says make the idempotency key."""
-    async with read_parts(request, door.deployment.bounded, account_id) as parts:
+    async with read_parts(request, door.deployment.bounded, actor.account_id) as parts:
         fields = _fields(parts)
         try:
             sessions.check_form(request, session, fields.get("form_token", ""))
@@ -76,32 +77,32 @@ async def send(request: Request, door: AtDoor, sessions: AtEntrance, session: Si
             if not sessions.is_from_here(request):
                 raise
             again = Conflict("You signed in again since this form was opened. Nothing was created: press the button once more.")
-            return await _form(door, session, account_id, fields, again)
+            return await _form(door, session, actor, fields, again)
         try:
-            submission = _submission(account_id, fields, parts.files)
+            submission = _submission(actor, fields, parts.files)
             key = _key(fields, parts)
             async with _rows(parts, fields) as rows:
                 job = await submit(door.pool, door.deployment, submission, rows, idempotency=key)
         except (InvalidInput, Conflict, TooMany, Unavailable) as error:
-            return await _form(door, session, account_id, fields, error)
-    return RedirectResponse(f"/accounts/{account_id}/jobs/{job.id}", 303)
+            return await _form(door, session, actor, fields, error)
+    return RedirectResponse(f"/accounts/{actor.account_id}/jobs/{job.id}", 303)
 
 
 @router.post("/accounts/{account_id}/send/preview")
-async def look(request: Request, door: AtDoor, sessions: AtEntrance, session: SignedIn, account_id: Number) -> Response:
+async def look(request: Request, door: AtDoor, sessions: AtEntrance, session: SignedIn, actor: Acting) -> Response:
     """The first recipient's message, on a page of its own: the form stays on its page, with its files, and there is no other one,
     whatever is wrong. Creates nothing."""
-    async with read_parts(request, door.deployment.bounded, account_id) as parts:
+    async with read_parts(request, door.deployment.bounded, actor.account_id) as parts:
         fields = _fields(parts)
         sessions.check_form(request, session, fields.get("form_token", ""))
         try:
-            submission = _submission(account_id, fields, parts.files)
+            submission = _submission(actor, fields, parts.files)
             async with _rows(parts, fields) as rows:
                 shown = await preview_draft(door.pool, door.deployment, submission, rows, 1)
         except InvalidInput as error:
-            return await account_page(door, session, account_id, "draft_faults.html", status=422,
+            return await account_page(door, session, actor, "draft_faults.html", status=422,
                                       faults=[(FIELD_NAMES.get(_place_of(one), ""), one) for one in error.faults])
-    answer = await account_page(door, session, account_id, "draft.html", html=await framed(shown),
+    answer = await account_page(door, session, actor, "draft.html", html=await framed(shown),
                                 fields_max=FIELDS_SHOWN, **seen(shown))
     answer.headers["Content-Security-Policy"] = LOOK_POLICY
     return answer
@@ -111,9 +112,9 @@ def _fields(parts: Parts) -> dict[str, str]:
     return {name: part.text() for name, part in parts.named.items() if name != RECIPIENTS}
 
 
-async def _fields_of(door: Door, account_id: int, job_id: int) -> dict[str, str]:
+async def _fields_of(door: Door, actor: Actor, job_id: int) -> dict[str, str]:
     """What was written for a job, as the form has it. Raises NotFound."""
-    job, content = (await report(door.pool, account_id, job_id)).job, await content_of(door.pool, account_id, job_id)
+    job, content = (await report(door.pool, actor, job_id)).job, await content_of(door.pool, actor, job_id)
     body_format, body = next(((name, body) for name in BODY_FORMATS if (body := getattr(content, name))), ("", ""))
     return {
         "like": str(job_id), "source": "job",
@@ -122,12 +123,12 @@ async def _fields_of(door: Door, account_id: int, job_id: int) -> dict[str, str]
         "text": content.text or "", "headers": "\n".join(f"{name}: {value}" for name, value in content.headers),
         "inline_css": "yes" if content.inline_css else "no", "duplicates": job.duplicates,
         "unusable_addresses": job.unusable_addresses, "field_policy": job.field_policy,
-        "gateway": (await gateway_of(door.pool, account_id, job_id)).name,
+        "gateway": (await gateway_of(door.pool, actor, job_id)).name,
         "not_before": f"{job.not_before:%Y-%m-%dT%H:%M}" if job.not_before else "",
-        **await read_as(door.pool, account_id, job_id)}
+        **await read_as(door.pool, actor, job_id)}
 
 
-async def _form(door: Door, session: Session, account_id: int, fields: Mapping[str, str],
+async def _form(door: Door, session: Session, actor: Actor, fields: Mapping[str, str],
                 error: PostroomError | None = None) -> Response:
     """With what was written so far, and what is wrong with it."""
     faults = error.faults if isinstance(error, InvalidInput) else () if error is None else (Fault(str(error)),)
@@ -138,8 +139,8 @@ async def _form(door: Door, session: Session, account_id: int, fields: Mapping[s
         by_field["message"].append(Fault(str(error)))  # it says more than they do: how the list was read, where nobody is left
     values: dict[str, Any] = {name: fields.get(name, "") for name in FIELDS}
     return await account_page(
-        door, session, account_id, "send.html", status=STATUSES.get(type(error), 422) if error else 200, values=values,
-        faults=by_field, fault_count=len(faults), gateways=await gateways(door.pool, account_id), encodings=ENCODINGS,
+        door, session, actor, "send.html", status=STATUSES.get(type(error), 422) if error else 200, values=values,
+        faults=by_field, fault_count=len(faults), gateways=await gateways(door.pool, actor), encodings=ENCODINGS,
         body_formats=BODY_FORMATS, files_max=FILES_MAX, files_mib_max=FILES_BYTES_MAX // 2**20, now=datetime.now(UTC),
         form_key=fields.get("form_key") or secrets.token_urlsafe(12))
 
@@ -153,7 +154,7 @@ def _place_of(fault: Fault) -> str:
     return fault.field if fault.field in FIELDS + FILE_FIELDS else "message"
 
 
-def _submission(account_id: int, fields: Mapping[str, str], files: tuple[tuple[str, bytes], ...]) -> Submission:
+def _submission(actor: Actor, fields: Mapping[str, str], files: tuple[tuple[str, bytes], ...]) -> Submission:
     """Raises InvalidInput with every field that holds what no text may."""
     faults = tuple(Fault("The text contains a NUL character.", name) for name, value in fields.items() if "\0" in value)
     if faults:
@@ -170,7 +171,7 @@ def _submission(account_id: int, fields: Mapping[str, str], files: tuple[tuple[s
         headers=tuple(own_header(one) for one in fields.get("headers", "").splitlines() if one.strip()))
     like = _like(fields)
     return Submission(
-        account_id, OPERATOR, content, duplicates=fields.get("duplicates") or "exclude",
+        actor, content, duplicates=fields.get("duplicates") or "exclude",
         unusable_addresses=fields.get("unusable_addresses") or "exclude", gateway=fields.get("gateway") or None,
         not_before=_not_before(fields.get("not_before")), field_policy=fields.get("field_policy") or "fail", files=files,
         waits_at_gate=True, list_of=like if fields.get("source") == "job" else None, corrects=like,

@@ -15,11 +15,12 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Query
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from postroom.domain.access import Actor
 from postroom.doors.door import NUMBER_MAX, AtDoor, Door, Number
 from postroom.doors.web.pages import PREVIEW_POLICY
 from postroom.doors.web.receipts import AtReceipts, Receipt, test_form
 from postroom.doors.web.rendering import account_page
-from postroom.doors.web.session import OPERATOR, SentForm, Session, SignedIn
+from postroom.doors.web.session import Acting, SentForm, Session, SignedIn
 from postroom.errors import Conflict, Fault, InvalidInput
 from postroom.flow.job.report import report, trail
 from postroom.flow.job.submit import IdempotencyKey
@@ -34,24 +35,24 @@ Place = Annotated[int, Query(ge=1, le=NUMBER_MAX)]
 
 
 @router.get("/accounts/{account_id}/jobs/{job_id}/preview")
-async def show_preview(door: AtDoor, receipts: AtReceipts, session: SignedIn, account_id: Number, job_id: Number,
+async def show_preview(door: AtDoor, receipts: AtReceipts, session: SignedIn, actor: Acting, job_id: Number,
                        position: Place = 1, tested: str | None = None) -> Response:
     """`tested` is the key of a form that sent a test from here."""
-    receipt = receipts.of(session, tested, await trail(door.pool, account_id, job_id))
-    return await _page(door, session, account_id, job_id, position, receipt)
+    receipt = receipts.of(session, tested, await trail(door.pool, actor, job_id))
+    return await _page(door, session, actor, job_id, position, receipt)
 
 
 @router.get("/accounts/{account_id}/jobs/{job_id}/recipients/{position}/message")
-async def show_message(door: AtDoor, session: SignedIn, account_id: Number, job_id: Number, position: Number) -> Response:
+async def show_message(door: AtDoor, session: SignedIn, actor: Acting, job_id: Number, position: Number) -> Response:
     """The HTML for the frame."""
-    shown = await preview(door.pool, door.deployment, account_id, job_id, position)
+    shown = await preview(door.pool, door.deployment, actor, job_id, position)
     return HTMLResponse(await framed(shown), headers={"Content-Security-Policy": PREVIEW_POLICY})
 
 
 @router.get("/accounts/{account_id}/jobs/{job_id}/recipients/{position}/source")
-async def download_source(door: AtDoor, session: SignedIn, account_id: Number, job_id: Number, position: Number) -> Response:
+async def download_source(door: AtDoor, session: SignedIn, actor: Acting, job_id: Number, position: Number) -> Response:
     """The message as a file, for a mail program."""
-    shown = await preview(door.pool, door.deployment, account_id, job_id, position)
+    shown = await preview(door.pool, door.deployment, actor, job_id, position)
     if shown.reason is not None:
         raise Conflict(f"Recipient {position:,} gets no message. {shown.reason}", job_id=job_id)
     return Response(shown.source, media_type="message/rfc822", headers={
@@ -59,7 +60,7 @@ async def download_source(door: AtDoor, session: SignedIn, account_id: Number, j
 
 
 @router.post("/accounts/{account_id}/jobs/{job_id}/recipients/{position}/tests")
-async def send(door: AtDoor, receipts: AtReceipts, session: SignedIn, form: SentForm, account_id: Number, job_id: Number,
+async def send(door: AtDoor, receipts: AtReceipts, session: SignedIn, form: SentForm, actor: Acting, job_id: Number,
                position: Number) -> Response:
     """Leads back to where the form stood, so that a reload sends nothing; and the same form sends it once, however often it
     comes. What is wrong with the addresses is answered here: nothing was sent, and nothing will be."""
@@ -68,27 +69,27 @@ async def send(door: AtDoor, receipts: AtReceipts, session: SignedIn, form: Sent
     asked = hashlib.sha256(f"{job_id} {position} {' '.join(addresses)}".encode(errors="replace"))
     once = IdempotencyKey(f"test {key[:32]} {asked.hexdigest()}", asked.digest())
     try:
-        tried = await send_test(door.pool, door.deployment, account_id, job_id, position, addresses, by=OPERATOR,
+        tried = await send_test(door.pool, door.deployment, actor, job_id, position, addresses,
                                 idempotency=once)
     except InvalidInput as error:
-        return await _page(door, session, account_id, job_id, position, Receipt(to, faults=error.faults), status=422)
+        return await _page(door, session, actor, job_id, position, Receipt(to, faults=error.faults), status=422)
     except TriedBefore:
         pass  # what came of it is kept already, or is about to be
     except (Conflict, GatewayUnusable) as error:
         receipts.keep(session, key, Receipt(to, faults=[Fault(str(error))]))
     else:
         receipts.keep(session, key, Receipt(to, tried))
-    job = f"/accounts/{account_id}/jobs/{job_id}"
+    job = f"/accounts/{actor.account_id}/jobs/{job_id}"
     back = f"{job}?{urlencode({'tested': key})}" if form.get("back") == "job" else (
         f"{job}/preview?{urlencode({'position': position, 'tested': key})}")
     return RedirectResponse(f"{back}#test", 303)
 
 
-async def _page(door: Door, session: Session, account_id: int, job_id: int, position: int, receipt: Receipt | None = None, *,
+async def _page(door: Door, session: Session, actor: Actor, job_id: int, position: int, receipt: Receipt | None = None, *,
                 status: int = 200) -> Response:
-    told = await report(door.pool, account_id, job_id)
-    shown = await preview(door.pool, door.deployment, account_id, job_id, position)
-    return await account_page(door, session, account_id, "preview.html", status=status, told=told, job=told.job,
+    told = await report(door.pool, actor, job_id)
+    shown = await preview(door.pool, door.deployment, actor, job_id, position)
+    return await account_page(door, session, actor, "preview.html", status=status, told=told, job=told.job,
                               **test_form(receipt), **seen(shown))
 
 

@@ -17,13 +17,14 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from postroom.domain.access import Actor
 from postroom.domain.job import HELD_UP, Status
 from postroom.domain.wording import counted, duration
 from postroom.doors.api import problems
 from postroom.doors.door import Door
 from postroom.doors.invalid import sentence
 from postroom.doors.web.session import Forged, Session, SignInNeeded
-from postroom.errors import Conflict, InvalidInput, NotFound, PostroomError, TooMany, Unavailable
+from postroom.errors import Conflict, Forbidden, InvalidInput, NotFound, PostroomError, TooMany, Unavailable
 from postroom.flow.account.accounts import account_by_id, all_accounts
 from postroom.flow.job.report import JobReport
 
@@ -72,10 +73,10 @@ def page(name: str, *, session: Session | None = None, status: int = 200, **show
     return HTMLResponse(templates.get_template(name).render(session=session, **shown), status)
 
 
-async def account_page(door: Door, session: Session, account_id: int, name: str, *, status: int = 200,
+async def account_page(door: Door, session: Session, actor: Actor, name: str, *, status: int = 200,
                        **shown: Any) -> HTMLResponse:
     """A page of one account, with the switch to the others. Raises NotFound."""
-    account = await account_by_id(door.pool, account_id)
+    account = await account_by_id(door.pool, actor.account_id)
     accounts = await all_accounts(door.pool)
     return page(name, session=session, status=status, account=account, accounts=accounts, **shown)
 
@@ -115,19 +116,22 @@ WAYS_BACK = {re.compile(r"/accounts/[0-9]+/jobs/[0-9]+(?![^/])"): "To the job",
              re.compile(r"(?=/u/[^/]+$)"): "Try again"}  # the same address, not written out: its token stays out of the page
 
 
-def trouble(scope: Scope, status: int, detail: str, *, near: str | None = None, session: Session | None = None) -> HTMLResponse:
+def trouble(scope: Scope, status: int, detail: str, *, near: str | None = None, session: Session | None = None,
+            title: str | None = None) -> HTMLResponse:
     """A page that says what went wrong, and leads back: to what is near the address of the request, or to what is `near`."""
-    title = TITLES.get(status, "That did not work")
     back, label = "/", "To the start"
     if status != 404:
         found = ((way.match(near or scope["path"]), label) for way, label in WAYS_BACK.items())
         back, label = next(((way[0], label) for way, label in found if way), (back, label))
-    return page("trouble.html", session=session, status=status, title=title, detail=detail, back=back, label=label,
+    return page("trouble.html", session=session, status=status, detail=detail, back=back, label=label,
+                title=title or TITLES.get(status, "That did not work"),
                 wrote=scope["method"] == "POST" and status in DID_NOTHING)
 
 
-def _trouble(request: Request, status: int, detail: str, near: str | None = None) -> HTMLResponse:
-    return trouble(request.scope, status, detail, near=near, session=getattr(request.state, "session", None))
+def _trouble(request: Request, status: int, detail: str, near: str | None = None, *,
+             title: str | None = None) -> HTMLResponse:
+    return trouble(request.scope, status, detail, near=near, session=getattr(request.state, "session", None),
+                   title=title)
 
 
 def install_troubles(app: FastAPI) -> None:
@@ -154,6 +158,8 @@ async def _postroom_error(request: Request, error: Exception) -> Response:
     match error:
         case InvalidInput():
             return _trouble(request, 422, str(error))
+        case Forbidden():
+            return _trouble(request, 403, str(error), title="You may not do that here")
         case NotFound():
             return _trouble(request, 404, str(error))
         case Conflict(job_id=job_id):

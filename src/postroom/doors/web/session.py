@@ -16,11 +16,12 @@ from fastapi import Depends
 from starlette.requests import Request
 from starlette.responses import Response
 
+from postroom.domain.access import Actor, machine
+from postroom.doors.door import Number
 from postroom.errors import InvalidInput
 from postroom.flow.account import operator
 from postroom.flow.job.report import Pool
 
-OPERATOR = "operator"  # who did it, in the trail
 COOKIES = "postroom_session", "__Host-postroom_session"  # on plain HTTP, on HTTPS
 
 
@@ -128,3 +129,10 @@ async def _sent_form(request: Request, sessions: AtEntrance, session: SignedIn) 
 
 
 SentForm = Annotated[dict[str, str], Depends(_sent_form)]
+
+
+async def _acting(session: SignedIn, account_id: Number) -> Actor:
+    return machine(account_id, "operator")
+
+
+Acting = Annotated[Actor, Depends(_acting)]  # the account is that of the address

@@ -6,7 +6,9 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 
+from postroom.domain.access import Actor, Right
 from postroom.errors import InvalidInput, NotFound, check_range, storable
+from postroom.flow.account.acting import permitted
 from postroom.ledger.account import accounts
 from postroom.ledger.account.accounts import Account as Account
 from postroom.ledger.database.db import Pool
@@ -33,7 +35,7 @@ async def create_account(pool: Pool, name: str, *, approval_threshold: int = 100
         return await accounts.account_by_id(conn, account_id)
 
 
-async def change_account(pool: Pool, account_id: int, *, approval_threshold: int | None = None, bounce_domain: str | None = None,
+async def change_account(pool: Pool, actor: Actor, *, approval_threshold: int | None = None, bounce_domain: str | None = None,
                          unsubscribe_url: str | None = None, postal_address: str | None = None,
                          requires_unsubscribe: bool | None = None, requires_postal_address: bool | None = None,
                          retry_attempts_max: int | None = None, retry_deadline_s: int | None = None,
@@ -43,6 +45,7 @@ async def change_account(pool: Pool, account_id: int, *, approval_threshold: int
 
     The last three end the patience with temporary refusals (`ledger/delivery/retries.py`), in jobs that are sending too.
     """
+    account_id = permitted(actor, Right.WRITE_SETTINGS)
     if approval_threshold is not None:
         _check_threshold(approval_threshold)
     check_range("A recipient is tried", retry_attempts_max, "times", "retry_attempts_max", ATTEMPTS_MAX)

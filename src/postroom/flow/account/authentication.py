@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from itertools import groupby
 
+from postroom.domain.access import Actor, Right
 from postroom.domain.authentication import (
     DMARC_SUGGESTION,
     SPF_LOOKUPS_MAX,
@@ -29,6 +30,7 @@ from postroom.domain.authentication import (
 )
 from postroom.domain.checking import Finding, Level
 from postroom.errors import NotFound, Unavailable
+from postroom.flow.account.acting import permitted
 from postroom.flow.account.domains import domain_name
 from postroom.gateway.dns import Resolver, open_resolver
 from postroom.ledger.account import accounts, domains
@@ -36,12 +38,13 @@ from postroom.ledger.account.domains import DkimKey
 from postroom.ledger.database.db import Pool
 
 
-async def check_domains(pool: Pool, account_id: int, domain: str | None = None, *,
+async def check_domains(pool: Pool, actor: Actor, domain: str | None = None, *,
                         nameserver: str | None = None) -> list[Finding]:
     """Of each sending domain of the account, or of one, in the order DKIM, SPF, DMARC, alignment.
 
     `nameserver` (HOST or HOST:PORT) is asked instead of the system's. Raises NotFound, InvalidInput, Unavailable.
     """
+    account_id = permitted(actor, Right.READ_SETTINGS)
     name = None if domain is None else domain_name(domain)
     async with pool.connection() as conn:
         account = await accounts.account_by_id(conn, account_id)

@@ -15,8 +15,10 @@ from collections.abc import Sequence
 
 import structlog
 
+from postroom.domain.access import Actor, Right
 from postroom.domain.job import Status
 from postroom.errors import Conflict, InvalidInput, storable
+from postroom.flow.account.acting import permitted
 from postroom.flow.account.domains import domain_name
 from postroom.ledger.account import deletion as ledger
 from postroom.ledger.account.deletion import Holdings as Holdings
@@ -27,30 +29,34 @@ JOBS_TOLD = 5
 log = structlog.get_logger(__name__)
 
 
-async def holdings(pool: Pool, account_id: int) -> Holdings:
+async def holdings(pool: Pool, actor: Actor) -> Holdings:
     """All that would go with the account now."""
+    account_id = permitted(actor, Right.READ_SETTINGS)
     async with pool.connection() as conn:
         return await ledger.holdings(conn, account_id)
 
 
-async def delete_account(pool: Pool, account_id: int, *, named: str, by: str) -> Holdings:
+async def delete_account(pool: Pool, actor: Actor, *, named: str) -> Holdings:
     """What went. `named` is its name, as whoever wants it gone has typed it.
 
     Links to unsubscribe in its old messages lead nowhere from then on. Raises NotFound, InvalidInput, Conflict.
     """
+    account_id = permitted(actor, Right.WRITE_SETTINGS)
     async with pool.connection() as conn, conn.transaction():
         name = await ledger.lock_account_alone(conn, account_id)
         if named != name:
             raise InvalidInput(f'To delete the account, give its name as it is: "{name}".', field="name")
         _refuse(await ledger.active_jobs(conn, account_id), f'The account "{name}" is needed')
         gone = await ledger.holdings(conn, account_id)
-        await ledger.delete_account(conn, account_id, by=by)
-    log.info("an account was deleted", account=name, account_id=account_id, by=by, jobs=gone.jobs, recipients=gone.recipients)
+        await ledger.delete_account(conn, account_id, by=actor)
+    log.info("an account was deleted", account=name, account_id=account_id, by=actor.name, jobs=gone.jobs,
+             recipients=gone.recipients)
     return gone
 
 
-async def delete_gateway(pool: Pool, account_id: int, name: str) -> None:
+async def delete_gateway(pool: Pool, actor: Actor, name: str) -> None:
     """Raises NotFound, Conflict."""
+    account_id = permitted(actor, Right.WRITE_SETTINGS)
     storable(name, "name")
     async with pool.connection() as conn, conn.transaction():
         await ledger.lock_account_alone(conn, account_id)
@@ -62,8 +68,9 @@ async def delete_gateway(pool: Pool, account_id: int, name: str) -> None:
         await ledger.delete_gateway(conn, account_id, gateway_id)
 
 
-async def delete_domain(pool: Pool, account_id: int, name: str) -> str:
+async def delete_domain(pool: Pool, actor: Actor, name: str) -> str:
     """The domain as it stood in DNS, from which its records can be taken. Raises InvalidInput, NotFound, Conflict."""
+    account_id = permitted(actor, Right.WRITE_SETTINGS)
     domain = domain_name(storable(name, "domain"))
     async with pool.connection() as conn, conn.transaction():
         await ledger.lock_account_alone(conn, account_id)

@@ -10,8 +10,10 @@ import secrets as randomness
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from postroom.domain.access import Actor, Right
 from postroom.domain.authentication import DMARC_SUGGESTION, Record, dkim_record, spf_suggestion
 from postroom.errors import InvalidInput, Unavailable
+from postroom.flow.account.acting import permitted
 from postroom.flow.account.secrets import SecretBox
 from postroom.ledger.account import accounts, domains, gateways
 from postroom.ledger.account.domains import DkimKey as DkimKey
@@ -42,9 +44,10 @@ class OpenedKey:
     private_key: str = field(repr=False)
 
 
-async def add_domain(pool: Pool, secrets: SecretBox, account_id: int, name: str,
+async def add_domain(pool: Pool, secrets: SecretBox, actor: Actor, name: str,
                      algorithms: Sequence[str] = tuple(ALGORITHMS)) -> Publication:
     """A domain that the account sends from, with a new key for each algorithm. Raises InvalidInput, NotFound, Conflict."""
+    account_id = permitted(actor, Right.WRITE_SETTINGS)
     domain = domain_name(name)
     if not algorithms or set(algorithms) - ALGORITHMS.keys():
         raise InvalidInput(f"A key is for one of {', '.join(ALGORITHMS)}.", field="algorithm")
@@ -59,8 +62,9 @@ async def add_domain(pool: Pool, secrets: SecretBox, account_id: int, name: str,
         tuple(spf_suggestion(sender, hosts) for sender in senders), Record(f"_dmarc.{domain}", DMARC_SUGGESTION))
 
 
-async def keys_of_account(pool: Pool, account_id: int) -> list[DkimKey]:
+async def keys_of_account(pool: Pool, actor: Actor) -> list[DkimKey]:
     """By domain; every domain of the account has at least one."""
+    account_id = permitted(actor, Right.READ_SETTINGS)
     async with pool.connection() as conn:
         return await domains.keys_of_account(conn, account_id)
 

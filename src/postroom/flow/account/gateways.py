@@ -7,7 +7,9 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from postroom.domain.access import Actor, Right
 from postroom.errors import InvalidInput, NotFound, check_range, storable
+from postroom.flow.account.acting import permitted
 from postroom.flow.account.secrets import SecretBox
 from postroom.gateway import certificates
 from postroom.gateway.certificates import Authority, authorities
@@ -36,7 +38,7 @@ class Login:
     grant: Grant | None = None
 
 
-async def create_gateway(pool: Pool, secrets: SecretBox, account_id: int, *, name: str, host: str, port: int | None = None,
+async def create_gateway(pool: Pool, secrets: SecretBox, actor: Actor, *, name: str, host: str, port: int | None = None,
                          security: str = "implicit", username: str | None = None, password: str | None = None,
                          grant: Grant | None = None, ca_certificates: str | None = None,
                          connections: int = 10, signs_dkim: bool = False, limits: Limits = NO_LIMITS,
@@ -48,6 +50,7 @@ async def create_gateway(pool: Pool, secrets: SecretBox, account_id: int, *, nam
     instead of the machine's. `signs_dkim`: it signs for the From domain by itself, as hosted services do.
     Whether mail may travel to it unencrypted is asked when it is spoken to: that is a setting of each process.
     """
+    account_id = permitted(actor, Right.WRITE_SETTINGS)
     if security not in PORTS:
         raise InvalidInput(f'Security is one of {", ".join(PORTS)}, not "{security}".', field="security")
     if not 1 <= connections <= 100:
@@ -69,10 +72,11 @@ async def create_gateway(pool: Pool, secrets: SecretBox, account_id: int, *, nam
             oauth=None if grant is None else sealed_grant(secrets, grant), limits=limits, replace=replace)
 
 
-async def change_gateway(pool: Pool, secrets: SecretBox, account_id: int, name: str, *, ca_certificates: str | None = None,
+async def change_gateway(pool: Pool, secrets: SecretBox, actor: Actor, name: str, *, ca_certificates: str | None = None,
                          login: Login | None = None, signs_dkim: bool | None = None) -> Gateway:
     """The gateway of that name with what is given; the rest stays. An empty text for the certificates: it has none of its own.
     Jobs that wait for it go on with these. Raises NotFound, InvalidInput."""
+    account_id = permitted(actor, Right.WRITE_SETTINGS)
     own = authorities(ca_certificates)[1] if ca_certificates else None
     async with pool.connection() as conn, conn.transaction():
         await accounts.lock_account(conn, account_id)
@@ -95,7 +99,8 @@ async def change_gateway(pool: Pool, secrets: SecretBox, account_id: int, name: 
     return changed
 
 
-async def gateways(pool: Pool, account_id: int) -> list[Gateway]:
+async def gateways(pool: Pool, actor: Actor) -> list[Gateway]:
+    account_id = permitted(actor, Right.READ_SETTINGS)
     async with pool.connection() as conn:
         return await ledger.gateways_of_account(conn, account_id)
 

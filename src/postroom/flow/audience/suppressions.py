@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from postroom.domain.access import Actor, Right
 from postroom.errors import Conflict, InvalidInput, NotFound, storable
+from postroom.flow.account.acting import permitted
 from postroom.ledger.audience import suppressions as ledger
 from postroom.ledger.audience.suppressions import Suppression as Suppression
 from postroom.ledger.audience.suppressions import SuppressionEvent as SuppressionEvent
@@ -19,9 +21,9 @@ MEANING = ("Lifting it means that the account mails this person again, in jobs t
 REASON_MAX = 1_000  # characters
 
 
-async def suppress(pool: Pool, account_id: int, addresses: Iterable[str], reason: str = "Opted out.", *,
-                   by: str = "postroom") -> int:
+async def suppress(pool: Pool, actor: Actor, addresses: Iterable[str], reason: str = "Opted out.") -> int:
     """The account never mails these again, jobs that are already frozen included. Raises InvalidInput with the row."""
+    account_id = permitted(actor, Right.WRITE_SUPPRESSIONS)
     keys = []
     _check_reason(reason)
     for row_no, address in enumerate(addresses, start=1):
@@ -30,32 +32,35 @@ async def suppress(pool: Pool, account_id: int, addresses: Iterable[str], reason
         except AddressRefused as refused:
             raise InvalidInput(f"Row {row_no}: {refused}", row=row_no) from None
     async with pool.connection() as conn:
-        return await ledger.suppress(conn, account_id, keys, reason, by=by)
+        return await ledger.suppress(conn, account_id, keys, reason, by=actor)
 
 
-async def suppressions(pool: Pool, account_id: int, *, address: str | None = None, after: str = "",
+async def suppressions(pool: Pool, actor: Actor, *, address: str | None = None, after: str = "",
                        limit: int) -> list[Suppression]:
     """In the order of the addresses, behind the address `after`; `address` finds one, however it is spelt.
 
     Raises InvalidInput.
     """
+    account_id = permitted(actor, Right.READ_SUPPRESSIONS)
     key = None if address is None else _key(address)
     async with pool.connection() as conn:
         return await ledger.suppressions(conn, account_id, address_key=key, after=storable(after, "cursor"), limit=limit)
 
 
-async def trail(pool: Pool, account_id: int, address: str) -> list[SuppressionEvent]:
+async def trail(pool: Pool, actor: Actor, address: str) -> list[SuppressionEvent]:
     """All that was decided about an address, in order. Raises InvalidInput."""
+    account_id = permitted(actor, Right.READ_SUPPRESSIONS)
     key = _key(address)
     async with pool.connection() as conn:
         return await ledger.events(conn, account_id, key)
 
 
-async def lift(pool: Pool, account_id: int, address: str, reason: str, *, by: str, is_deliberate: bool) -> Suppression:
+async def lift(pool: Pool, actor: Actor, address: str, reason: str, *, is_deliberate: bool) -> Suppression:
     """From the commit on the account may mail the address again; whom a job has skipped before stays skipped there.
 
     Raises InvalidInput; NotFound where it is not suppressed; Conflict, which says what it means, unless it is deliberate.
     """
+    account_id = permitted(actor, Right.WRITE_SUPPRESSIONS)
     key = _key(address)
     if not reason.strip():
         raise InvalidInput("Say why the address is to be mailed again: the reason is kept.", field="reason")
@@ -64,7 +69,7 @@ async def lift(pool: Pool, account_id: int, address: str, reason: str, *, by: st
         if not is_deliberate:
             for found in await ledger.suppressions(conn, account_id, address_key=key, limit=1):
                 raise Conflict(f"{said(found)} {MEANING}")
-        lifted = await ledger.lift(conn, account_id, key, reason, by=by) if is_deliberate else None
+        lifted = await ledger.lift(conn, account_id, key, reason, by=actor) if is_deliberate else None
     if lifted is None:
         raise NotFound(f"{key} is not suppressed in this account.")
     return lifted

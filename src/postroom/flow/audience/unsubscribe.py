@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from postroom.domain.access import recipient
 from postroom.ledger.audience import suppressions
 from postroom.ledger.audience.suppressions import Addressee as Addressee
 from postroom.ledger.database.db import Connection, Pool
 from postroom.message.wire.token import Claimed, read_unsubscribe
-
-RECIPIENT = "recipient"  # who did it
 
 
 async def addressee_of(pool: Pool, token: str) -> Addressee | None:
@@ -34,7 +33,8 @@ async def unsubscribe(pool: Pool, token: str) -> Addressee | None:
     async with pool.connection() as conn:
         if (addressee := await _proven(conn, claimed)) is not None:
             await suppressions.suppress(conn, addressee.account_id, [addressee.address_key],
-                                        f"Unsubscribed by the link in job {claimed.job_id}.", by=RECIPIENT)
+                                        f"Unsubscribed by the link in job {claimed.job_id}.",
+                                        by=recipient(addressee.account_id))
             addressee = replace(addressee, is_suppressed=True)
         return addressee
 

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from postroom.bounded.processes import Work
+from postroom.domain.access import Actor
 from postroom.domain.preflight import FIELD_POLICIES
 from postroom.errors import InvalidInput
 from postroom.flow.account import domains
@@ -55,8 +56,7 @@ class Submission:
     of whoever changes this one: how the list was read.
     """
 
-    account_id: int
-    by: str
+    actor: Actor
     content: Content
     duplicates: str = "exclude"
     unusable_addresses: str = "exclude"
@@ -130,7 +130,7 @@ def read_through(content: Content, bodies: Bodies) -> tuple[Mentioned, Remarks]:
 
 async def chosen_gateway(conn: Connection, submission: Submission) -> Gateway:
     """The one that was asked for, or the account's first. Raises InvalidInput."""
-    every = await gateways.gateways_of_account(conn, submission.account_id)
+    every = await gateways.gateways_of_account(conn, submission.actor.account_id)
     if not every:
         raise InvalidInput("The account has no gateway to hand mail to. Create one: postroom gateway create.", field="gateway")
     if submission.gateway is None:
@@ -144,7 +144,7 @@ async def chosen_gateway(conn: Connection, submission: Submission) -> Gateway:
 
 async def draft(conn: Connection, deployment: Deployment, submission: Submission, prepared: Prepared) -> JobContent:
     """The job as it would be if it were submitted now. Creates nothing. Raises InvalidInput, NotFound."""
-    account = await accounts.account_by_id(conn, submission.account_id)
+    account = await accounts.account_by_id(conn, submission.actor.account_id)
     gateway = await chosen_gateway(conn, submission)
     values = await message_columns(conn, submission, prepared, account, identity_for(account, deployment.base_url))
     return unsaved_job(values | {"lanes": gateway.connections}, gateway)

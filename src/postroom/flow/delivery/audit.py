@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 import structlog
 
+from postroom.domain.access import postroom_itself
 from postroom.errors import Conflict
 from postroom.flow.job.pause import pause
-from postroom.flow.job.start import POSTROOM
 from postroom.ledger.account.accounts import lock_account
 from postroom.ledger.database.db import Pool
 from postroom.ledger.delivery import audit as ledger
@@ -75,10 +75,10 @@ async def _alarm(pool: Pool, difference: Difference) -> None:
         if await ledger.has_alarm(conn, account_id, job_id):
             return
     with contextlib.suppress(Conflict):  # a job that is over cannot be paused, and need not be
-        await pause(pool, account_id, job_id, by=POSTROOM, reason=reason)
+        await pause(pool, postroom_itself(account_id), job_id, reason=reason)
     async with pool.connection() as conn, conn.transaction():
         await lock_account(conn, account_id)
         await jobs.lock_job(conn, account_id, job_id)
         if await ledger.insert_alarm(conn, account_id, job_id, reason):
-            await jobs.record_event(conn, account_id, job_id, "alarm", by=POSTROOM, reason=reason)
+            await jobs.record_event(conn, account_id, job_id, "alarm", by=postroom_itself(account_id), reason=reason)
     log.error("the numbers of a job do not add up", job=job_id, chunk=difference.chunk_no, reason=reason)

@@ -24,10 +24,10 @@ from pathlib import Path
 
 import structlog
 
+from postroom.domain.access import Kind, machine, postroom_itself
 from postroom.errors import Conflict, NotFound, Unavailable
 from postroom.flow.delivery.witness import Witness, is_lost
 from postroom.flow.job.pause import pause, resume
-from postroom.flow.job.start import POSTROOM
 from postroom.gateway.dead_journals import DeadJournal, dead_journals
 from postroom.gateway.journal import Journal
 from postroom.ledger.database import installation
@@ -170,18 +170,18 @@ async def trust(pool: Pool, directory: Path, *, by: str) -> list[tuple[int, int]
     """
     async with pool.connection() as conn:
         now = await installation.beat(conn)
-        doubted = await pauses.paused_for(conn, DOUBT, by=POSTROOM)
+        doubted = await pauses.paused_for(conn, DOUBT, by=Kind.POSTROOM)
     await asyncio.to_thread(_write_mark, directory, now)
     for account_id, job_id in doubted:
         with contextlib.suppress(Conflict, NotFound):  # it ended meanwhile
-            await resume(pool, account_id, job_id, by=by)
+            await resume(pool, machine(account_id, by), job_id)
     return doubted
 
 
 async def held_jobs(pool: Pool) -> list[HeldJob]:
     """What Postroom has paused by itself and nobody has let go on. Raises Unavailable."""
     async with pool.connection() as conn:
-        return await pauses.held(conn, DOUBT, by=POSTROOM)
+        return await pauses.held(conn, DOUBT, by=Kind.POSTROOM)
 
 
 async def stand_still(pool: Pool, above: Installation, reason: str, newer: Iterable[DeadJournal] = ()) -> Installation:
@@ -191,7 +191,7 @@ async def stand_still(pool: Pool, above: Installation, reason: str, newer: Itera
         waiting = await installation.jobs_that_may_send(conn)
     for account_id, job_id in waiting:
         with contextlib.suppress(Conflict, NotFound):  # it ended meanwhile
-            await pause(pool, account_id, job_id, by=POSTROOM, reason=reason)
+            await pause(pool, postroom_itself(account_id), job_id, reason=reason)
         reach("guard.after_pause")
     for dead in newer:
         dead.set_aside(NEWER)

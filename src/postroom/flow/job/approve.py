@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from postroom.domain.access import Actor, Right
 from postroom.domain.job import Status
 from postroom.errors import Conflict
+from postroom.flow.account.acting import permitted
 from postroom.flow.check.preflight import refusal
 from postroom.flow.job.start import start_next
 from postroom.ledger.account.accounts import lock_account
@@ -14,13 +16,14 @@ from postroom.ledger.job.jobs import JobOverview
 from postroom.points import reach
 
 
-async def approve(pool: Pool, account_id: int, job_id: int, *, by: str, digest: bytes | None = None) -> JobOverview:
+async def approve(pool: Pool, actor: Actor, job_id: int, *, digest: bytes | None = None) -> JobOverview:
     """Approves a job; it takes its place in the queue, and starts at once when it is first.
 
     `digest` is what the approver saw; another one than the job's is refused. Approving again changes nothing and answers
     the same. Raises NotFound; Conflict where the job was cancelled or never needed it, where not every recipient was looked
     at yet, or where what was found refuses it.
     """
+    account_id = permitted(actor, Right.APPROVE_JOBS)
     async with pool.connection() as conn, conn.transaction():
         await lock_account(conn, account_id)
         job = await jobs.lock_job(conn, account_id, job_id)
@@ -29,8 +32,9 @@ async def approve(pool: Pool, account_id: int, job_id: int, *, by: str, digest: 
                            job_id=job_id)
         if job.status is Status.PENDING_APPROVAL:
             await _was_checked(conn, account_id, job_id)
-            await jobs.insert_approval(conn, account_id, job_id, by=by, digest=job.digest)
-            await jobs.move(conn, account_id, job_id, Status.PENDING_APPROVAL, Status.QUEUED, by=by, approved_digest=job.digest)
+            await jobs.insert_approval(conn, account_id, job_id, by=actor, digest=job.digest)
+            await jobs.move(conn, account_id, job_id, Status.PENDING_APPROVAL, Status.QUEUED, by=actor,
+                            approved_digest=job.digest)
             await start_next(conn, account_id)
         elif job.approved_digest is None:
             raise Conflict(f"Job {job_id} is {job.status.label}: there is nothing to approve.", job_id=job_id)

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from postroom.domain.access import Actor, Right
 from postroom.errors import Conflict, InvalidInput
+from postroom.flow.account.acting import permitted
 from postroom.flow.account.deployment import Deployment
 from postroom.flow.content.outgoing import bodies_of, content_of, files_of
 from postroom.flow.content.preparing import MESSAGE, Prepared, Submission, read_through
@@ -24,13 +26,14 @@ from postroom.ledger.job.jobs import JobOverview
 RESTS = ("unsent", "failed")
 
 
-async def continue_the_rest(pool: Pool, deployment: Deployment, account_id: int, job_id: int, *, which: str, by: str,
+async def continue_the_rest(pool: Pool, deployment: Deployment, actor: Actor, job_id: int, *, which: str,
                             waits_at_gate: bool = False, idempotency: IdempotencyKey | None = None) -> JobOverview:
     """The new job; `which` is one of RESTS. With `waits_at_gate` it waits for its approval however small it is.
 
     Raises NotFound; InvalidInput, also where all of them were suppressed since; Conflict where the job is not over, has something
     in hand, has no such rest, where that is continued already, or where another job took its place.
     """
+    account_id = permitted(actor, Right.WRITE_JOBS)
     if which not in RESTS:
         raise InvalidInput(f'What is continued is one of {", ".join(RESTS)}, not "{which}".', field="which")
     async with pool.connection() as conn:  # before the message is worked on again
@@ -47,14 +50,15 @@ async def continue_the_rest(pool: Pool, deployment: Deployment, account_id: int,
         if (later := await corrected_by(conn, account_id, job_id)) is not None:
             raise Conflict(f"Job {job_id} was changed before it was sent: job {later} took its place, and only that one can be "
                            "continued.", job_id=later)
-        made = await job_of_rest(conn, deployment, job, message, which, by=by, waits_at_gate=waits_at_gate)
+        made = await job_of_rest(conn, deployment, job, message, which, by=actor, waits_at_gate=waits_at_gate)
         await remember(conn, account_id, idempotency, made)
         return await jobs.view_job(conn, account_id, made)
 
 
-async def can_continue_failed(pool: Pool, account_id: int, job_id: int) -> bool:
+async def can_continue_failed(pool: Pool, actor: Actor, job_id: int) -> bool:
     """Whether trying a job's failed again can reach any of them: who has no usable address, was suppressed since or cannot be
     written to with this message stays failed."""
+    account_id = permitted(actor, Right.READ_JOBS)
     async with pool.connection() as conn:
         return await recipients.is_any_failed_worth_trying(conn, account_id, job_id)
 
@@ -81,14 +85,14 @@ async def message_of(pool: Pool, deployment: Deployment, account_id: int, job_id
 
 
 async def job_of_rest(conn: Connection, deployment: Deployment, job: JobOverview, message: tuple[Prepared, int], which: str, *,
-                      by: str, waits_at_gate: bool, positions: Sequence[int] = ()) -> int:
+                      by: Actor, waits_at_gate: bool, positions: Sequence[int] = ()) -> int:
     """The number of a new job of a job's rest, in the caller's transaction; `message` is what `message_of` says of the job, and
     `positions` name the doubtful ones of "unconfirmed".
 
     Raises InvalidInput; Conflict where there is no such rest.
     """
     prepared, gateway_id = message
-    submission = Submission(job.account_id, by, prepared.content, duplicates=job.duplicates,
+    submission = Submission(by, prepared.content, duplicates=job.duplicates,
                             unusable_addresses=job.unusable_addresses, field_policy=job.field_policy, continues=job.id,
                             continued_class=which, waits_at_gate=waits_at_gate)
     account = await accounts.hold_account(conn, job.account_id)

@@ -22,7 +22,7 @@ async def taking_the_place(conn: Connection, submission: Submission) -> Submissi
 
     Raises NotFound; Conflict where another job took the place, or continues the rest.
     """
-    account_id, first_id = submission.account_id, submission.corrects
+    account_id, first_id = submission.actor.account_id, submission.corrects
     if first_id is None:
         return submission
     newest = await _newest(conn, account_id, first_id)

@@ -7,9 +7,11 @@ Only a person lets it go on.
 
 from __future__ import annotations
 
+from postroom.domain.access import Actor, Kind, Right
 from postroom.domain.job import Status
 from postroom.errors import Conflict, storable
-from postroom.flow.job.start import POSTROOM, start_next
+from postroom.flow.account.acting import permitted
+from postroom.flow.job.start import start_next
 from postroom.ledger.account.accounts import lock_account
 from postroom.ledger.database import engine
 from postroom.ledger.database.db import Connection, Pool
@@ -18,17 +20,18 @@ from postroom.ledger.job.jobs import JobOverview
 from postroom.points import reach
 
 
-async def pause(pool: Pool, account_id: int, job_id: int, *, by: str, reason: str | None = None) -> JobOverview:
+async def pause(pool: Pool, actor: Actor, job_id: int, *, reason: str | None = None) -> JobOverview:
     """Pausing again answers the same: who was first, when and why stay. What Postroom itself found is said beside it.
 
     Raises NotFound; InvalidInput; Conflict where the job is over.
     """
+    account_id = permitted(actor, Right.WRITE_JOBS)
     if reason is not None:
         storable(reason, "reason")
     async with pool.connection() as conn, conn.transaction():
         status = await _lock(conn, account_id, job_id)
-        if await pauses.insert_pause(conn, account_id, job_id, by=by, reason=reason or "", adds=by == POSTROOM):
-            await jobs.record_event(conn, account_id, job_id, "pause", by=by, reason=reason)
+        if await pauses.insert_pause(conn, account_id, job_id, by=actor, reason=reason or "", adds=actor.kind is Kind.POSTROOM):
+            await jobs.record_event(conn, account_id, job_id, "pause", by=actor, reason=reason)
             if status is Status.SENDING:
                 await jobs.fence_chunks(conn, account_id, job_id)
                 await pauses.tell_workers(conn, account_id, job_id)
@@ -38,15 +41,16 @@ async def pause(pool: Pool, account_id: int, job_id: int, *, by: str, reason: st
     return view
 
 
-async def resume(pool: Pool, account_id: int, job_id: int, *, by: str) -> JobOverview:
+async def resume(pool: Pool, actor: Actor, job_id: int) -> JobOverview:
     """It goes on at once, or starts if it is its turn. Resuming one that is not paused answers the same.
 
     Raises NotFound; Conflict where the job is over.
     """
+    account_id = permitted(actor, Right.WRITE_JOBS)
     async with pool.connection() as conn, conn.transaction():
         status = await _lock(conn, account_id, job_id)
         if await pauses.delete_pause(conn, account_id, job_id):
-            await jobs.record_event(conn, account_id, job_id, "resume", by=by)
+            await jobs.record_event(conn, account_id, job_id, "resume", by=actor)
             if status is Status.QUEUED:
                 await start_next(conn, account_id)
             elif status is Status.SENDING:

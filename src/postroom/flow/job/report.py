@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from math import inf
 
+from postroom.domain.access import Actor, Right
 from postroom.domain.job import HELD_UP, QUEUE_SENTENCE, Status
 from postroom.domain.outcome import CLASSES, UNSENT, Kind
 from postroom.domain.pace import grown_to_per_s
 from postroom.domain.preflight import Preflight
 from postroom.domain.wording import counted, ended
 from postroom.errors import InvalidInput, storable
+from postroom.flow.account.acting import permitted
 from postroom.flow.content import outgoing
 from postroom.ledger.account import gateways
 from postroom.ledger.account.gateways import Gateway
@@ -80,8 +82,9 @@ class JobReport:
         return {"unsent": self.job.unsent - taken["unsent"], "failed": self.job.failed - taken["failed"]}
 
 
-async def report(pool: Pool, account_id: int, job_id: int) -> JobReport:
+async def report(pool: Pool, actor: Actor, job_id: int) -> JobReport:
     """Raises NotFound, also for another account's job."""
+    account_id = permitted(actor, Right.READ_JOBS)
     async with pool.connection() as conn, conn.transaction():
         await jobs.read_one_instant(conn)
         job = await jobs.view_job(conn, account_id, job_id)
@@ -95,8 +98,9 @@ async def report(pool: Pool, account_id: int, job_id: int) -> JobReport:
                  corrected.get(job_id, UNCHANGED))
 
 
-async def preflight_of(pool: Pool, account_id: int, job_id: int) -> Preflight:
+async def preflight_of(pool: Pool, actor: Actor, job_id: int) -> Preflight:
     """What was found when every recipient was looked at; kept for as long as the job. Raises NotFound."""
+    account_id = permitted(actor, Right.READ_JOBS)
     async with pool.connection() as conn:
         return await _preflight(conn, await jobs.view_job(conn, account_id, job_id))
 
@@ -136,20 +140,21 @@ def waits_for(job: JobOverview, queue: QueuePlace | None, now: datetime) -> str 
     return None
 
 
-async def progress(pool: Pool, account_id: int, job_id: int) -> Progress:
+async def progress(pool: Pool, actor: Actor, job_id: int) -> Progress:
     """Only the numbers that change. Raises NotFound."""
+    account_id = permitted(actor, Right.READ_JOBS)
     async with pool.connection() as conn:
         return await jobs.job_progress(conn, account_id, job_id)
 
 
-async def watch(pool: Pool, account_id: int, job_id: int) -> AsyncGenerator[JobReport, None]:
+async def watch(pool: Pool, actor: Actor, job_id: int) -> AsyncGenerator[JobReport, None]:
     """The job now, and again whenever something of it has changed, until it is over and nothing of it is in hand.
 
     Reads twice a second, and only while somebody iterates. Raises NotFound.
     """
     last: JobReport | None = None
     while True:
-        now = await report(pool, account_id, job_id)
+        now = await report(pool, actor, job_id)
         if last is None or _differs(now, last):
             yield now
             last = now
@@ -158,17 +163,19 @@ async def watch(pool: Pool, account_id: int, job_id: int) -> AsyncGenerator[JobR
         await asyncio.sleep(WATCH_EVERY_S)
 
 
-async def history(pool: Pool, account_id: int, *, status: Status | None = None, since: datetime | None = None,
+async def history(pool: Pool, actor: Actor, *, status: Status | None = None, since: datetime | None = None,
                   until: datetime | None = None, before: int | None = None, limit: int = 50) -> list[JobOverview]:
     """Newest first; the next page begins with `before` = the last job's number of this one."""
+    account_id = permitted(actor, Right.READ_JOBS)
     async with pool.connection() as conn:
         return await jobs.page_of_jobs(conn, account_id, status=status, since=since, until=until, before=before,
                                        limit=_limit(limit))
 
 
-async def reports(pool: Pool, account_id: int, *, status: Status | None = None, since: datetime | None = None,
+async def reports(pool: Pool, actor: Actor, *, status: Status | None = None, since: datetime | None = None,
                   until: datetime | None = None, before: int | None = None, limit: int = 50) -> list[JobReport]:
     """The history with all that `report` says of each job. One look at the queue serves every queued job of the page."""
+    account_id = permitted(actor, Right.READ_JOBS)
     async with pool.connection() as conn, conn.transaction():
         await jobs.read_one_instant(conn)
         page = await jobs.page_of_jobs(conn, account_id, status=status, since=since, until=until, before=before,
@@ -186,35 +193,40 @@ async def reports(pool: Pool, account_id: int, *, status: Status | None = None, 
                   contradicted.get(job.id, ()), paused_s.get(job.id, 0.0), corrected.get(job.id, UNCHANGED)) for job in page]
 
 
-async def content_of(pool: Pool, account_id: int, job_id: int) -> Content:
+async def content_of(pool: Pool, actor: Actor, job_id: int) -> Content:
     """The message as it was written, with its merge fields. Raises NotFound, also for another account's job."""
+    account_id = permitted(actor, Right.READ_JOBS)
     async with pool.connection() as conn:
         return outgoing.content_of(await contents.job_content(conn, account_id, job_id))
 
 
-async def read_as(pool: Pool, account_id: int, job_id: int) -> dict[str, str]:
+async def read_as(pool: Pool, actor: Actor, job_id: int) -> dict[str, str]:
     """How its list was read, by the names of the form. Raises NotFound, also for another account's job."""
+    account_id = permitted(actor, Right.READ_JOBS)
     async with pool.connection() as conn:
         return await jobs.read_as(conn, account_id, job_id)
 
 
-async def gateway_of(pool: Pool, account_id: int, job_id: int) -> Gateway:
+async def gateway_of(pool: Pool, actor: Actor, job_id: int) -> Gateway:
     """The server that the job is handed to. Raises NotFound, also for another account's job."""
+    account_id = permitted(actor, Right.READ_JOBS)
     async with pool.connection() as conn:
         gateway_id = (await contents.job_content(conn, account_id, job_id)).gateway_id
         return next(one for one in await gateways.gateways_of_account(conn, account_id) if one.id == gateway_id)
 
 
-async def trail(pool: Pool, account_id: int, job_id: int) -> list[JobEvent]:
+async def trail(pool: Pool, actor: Actor, job_id: int) -> list[JobEvent]:
     """Every move of the job: when, from what to what, by whom."""
+    account_id = permitted(actor, Right.READ_JOBS)
     async with pool.connection() as conn:
         return await jobs.job_events(conn, account_id, job_id)
 
 
-async def recipient_page(pool: Pool, account_id: int, job_id: int, *, recipient_class: str | None = None,
+async def recipient_page(pool: Pool, actor: Actor, job_id: int, *, recipient_class: str | None = None,
                          address: str | None = None, after: int = 0, limit: int = 100) -> list[RecipientRow]:
     """The ledger in the order of the list, whole, or one class of it, or who is at one address, however it is spelt; the next
     page begins after the last position. Raises NotFound, InvalidInput."""
+    account_id = permitted(actor, Right.READ_JOBS)
     if recipient_class is not None and recipient_class not in CLASSES:
         raise InvalidInput(f'A recipient is one of {", ".join(CLASSES)}, not "{recipient_class}".', field="state")
     spellings = [] if address is None else _spellings(storable(address, "address"))
@@ -228,14 +240,16 @@ async def recipient_page(pool: Pool, account_id: int, job_id: int, *, recipient_
             recipient_class=recipient_class, after=after, limit=_limit(limit))
 
 
-async def outcomes_of(pool: Pool, account_id: int, job_id: int, position: int) -> tuple[str, list[Told]]:
+async def outcomes_of(pool: Pool, actor: Actor, job_id: int, position: int) -> tuple[str, list[Told]]:
     """(a recipient's address, all that became of it, attempt by attempt). Raises NotFound."""
+    account_id = permitted(actor, Right.READ_JOBS)
     async with pool.connection() as conn:
         return await recipients.outcomes_of_recipient(conn, account_id, job_id, position)
 
 
-async def exclusion_page(pool: Pool, account_id: int, job_id: int, *, after: int = 0, limit: int = 100) -> list[Exclusion]:
+async def exclusion_page(pool: Pool, actor: Actor, job_id: int, *, after: int = 0, limit: int = 100) -> list[Exclusion]:
     """What was left out before the freeze, each row with its value and the reason."""
+    account_id = permitted(actor, Right.READ_JOBS)
     async with pool.connection() as conn:
         await jobs.job_progress(conn, account_id, job_id)
         return await recipients.page_of_exclusions(conn, account_id, job_id, after=after, limit=_limit(limit))

@@ -14,8 +14,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from postroom.domain.access import Actor, Right
 from postroom.domain.outcome import Kind
 from postroom.errors import Conflict, Fault, InvalidInput, storable
+from postroom.flow.account.acting import permitted
 from postroom.flow.account.deployment import Deployment
 from postroom.flow.content.preparing import Prepared
 from postroom.flow.job.continuation import job_of_rest, message_of
@@ -47,14 +49,15 @@ class Settlement:
     continuation: JobOverview | None
 
 
-async def settle(pool: Pool, deployment: Deployment, account_id: int, job_id: int, decision: str, *,
-                 positions: Sequence[int] | None = None, by: str, note: str | None = None, waits_at_gate: bool = False,
+async def settle(pool: Pool, deployment: Deployment, actor: Actor, job_id: int, decision: str, *,
+                 positions: Sequence[int] | None = None, note: str | None = None, waits_at_gate: bool = False,
                  idempotency: IdempotencyKey | None = None) -> Settlement:
     """All that are unconfirmed now, or those at `positions`: each of them or none. One transaction, so that a crash leaves either
     all of it or nothing. With `waits_at_gate` a job that sends them again waits for its approval however small it is.
 
     Raises NotFound; InvalidInput naming each position that cannot be settled; Conflict where nobody can.
     """
+    account_id = permitted(actor, Right.WRITE_JOBS)
     if decision not in DECISIONS:
         raise InvalidInput(f'A decision is one of {", ".join(DECISIONS)}, not "{decision}".', field="decision")
     if note is not None:
@@ -67,7 +70,7 @@ async def settle(pool: Pool, deployment: Deployment, account_id: int, job_id: in
             message = await message_of(pool, deployment, account_id, job_id)
 
     async def decide() -> Settlement:
-        return await _settle(pool, deployment, account_id, job_id, decision, message, positions, by, note, waits_at_gate,
+        return await _settle(pool, deployment, account_id, job_id, decision, message, positions, actor, note, waits_at_gate,
                              idempotency)
 
     try:
@@ -82,7 +85,7 @@ class _HasEnded(Exception):
 
 
 async def _settle(pool: Pool, deployment: Deployment, account_id: int, job_id: int, decision: str,
-                  message: tuple[Prepared, int] | None, positions: Sequence[int] | None, by: str, note: str | None,
+                  message: tuple[Prepared, int] | None, positions: Sequence[int] | None, by: Actor, note: str | None,
                   waits_at_gate: bool, idempotency: IdempotencyKey | None) -> Settlement:
     async with (deployment.freezing.taken(account_id, is_short=message is None), pool.connection() as conn,
                 conn.transaction()):
@@ -94,9 +97,9 @@ async def _settle(pool: Pool, deployment: Deployment, account_id: int, job_id: i
         _are_all(job_id, doubted, positions)
         made = job_id
         if decision == "assume_sent":
-            kind, reply, reason = Kind.SENT, f"Assumed sent by {by}.", "Assumed sent"
+            kind, reply, reason = Kind.SENT, f"Assumed sent by {by.name}.", "Assumed sent"
         elif not is_over:
-            kind, reply, reason = Kind.RELEASED, f"Sent again by a decision of {by}.", "To be sent again"
+            kind, reply, reason = Kind.RELEASED, f"Sent again by a decision of {by.name}.", "To be sent again"
         elif message is None:
             raise _HasEnded
         else:

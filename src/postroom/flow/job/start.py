@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from postroom.domain.access import postroom_itself
 from postroom.domain.job import Status
 from postroom.ledger.account.accounts import lock_account
 from postroom.ledger.database import engine
 from postroom.ledger.database.db import Connection, Pool
 from postroom.ledger.job import jobs
 from postroom.points import reach
-
-POSTROOM = "postroom"  # who moves a job when nobody does
 
 
 async def start_next(conn: Connection, account_id: int) -> None:
@@ -19,12 +18,12 @@ async def start_next(conn: Connection, account_id: int) -> None:
     """
     while (waiting := await jobs.next_in_queue(conn, account_id)) is not None:
         job_id, lanes = waiting
-        await jobs.move(conn, account_id, job_id, Status.QUEUED, Status.SENDING, by=POSTROOM)
+        await jobs.move(conn, account_id, job_id, Status.QUEUED, Status.SENDING, by=postroom_itself(account_id))
         reach("flow.in_start")
         if not await jobs.has_nothing_left(conn, account_id, job_id):
             await engine.defer_lanes(conn, account_id, job_id, lanes)
             return
-        await jobs.move(conn, account_id, job_id, Status.SENDING, Status.COMPLETED, by=POSTROOM)
+        await jobs.move(conn, account_id, job_id, Status.SENDING, Status.COMPLETED, by=postroom_itself(account_id))
 
 
 async def start_idle_queue(pool: Pool, account_id: int) -> None:

@@ -14,11 +14,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from postroom.bounded.spool import is_small
+from postroom.domain.access import Right
 from postroom.domain.audience import IncomingRow
 from postroom.domain.job import Status, needs_approval
 from postroom.domain.pace import chunk_size
 from postroom.domain.preflight import Finding, FindingKind
 from postroom.errors import Fault, InvalidInput
+from postroom.flow.account.acting import permitted
 from postroom.flow.account.deployment import Deployment
 from postroom.flow.audience.intake import Listed, fill_intake, read_through
 from postroom.flow.check import preflight
@@ -38,6 +40,7 @@ from postroom.flow.job.correction import taking_the_place
 from postroom.flow.job.start import start_next
 from postroom.ledger.account import accounts
 from postroom.ledger.account.accounts import Account
+from postroom.ledger.account.actors import said_by
 from postroom.ledger.account.gateways import Gateway
 from postroom.ledger.check import preflight as ledger
 from postroom.ledger.content import attachments
@@ -67,7 +70,7 @@ async def submit(pool: Pool, deployment: Deployment, submission: Submission, row
     an error there is no job. Raises InvalidInput (content, options, list unreadable, nobody left, a small job that its check
     refuses, an idempotency key used for something else), NotFound, Conflict (key in use, another job took the place).
     """
-    account_id = submission.account_id
+    account_id = permitted(submission.actor, Right.WRITE_JOBS)
     if idempotency is not None:  # before a long list is read again, and a time that was to come then is one that has passed
         async with pool.connection() as conn:
             if (known := await earlier_job(conn, account_id, idempotency)) is not None:
@@ -126,9 +129,9 @@ async def _take_in(conn: Connection, submission: Submission, listed: Listed | No
         await fill_intake(conn, await recipients.create_intake(conn), listed)
         return listed.remarks
     if submission.list_of is None:
-        await recipients.intake_from_contacts(conn, submission.account_id)
+        await recipients.intake_from_contacts(conn, submission.actor.account_id)
         return ()
-    await recipients.intake_of_list(conn, submission.account_id, submission.list_of)
+    await recipients.intake_of_list(conn, submission.actor.account_id, submission.list_of)
     return (f"The list is that of job {submission.list_of}, without the rows that it left out.",)
 
 
@@ -148,7 +151,7 @@ async def _create(conn: Connection, deployment: Deployment, submission: Submissi
     waits = needs_approval(count, threshold)
     identity = identity_for(account, deployment.base_url)
     values = await message_columns(conn, submission, prepared, account, identity) | {
-        "gateway_id": gateway.id, "by": submission.by, "not_before": submission.not_before,
+        "gateway_id": gateway.id, **said_by(submission.actor), "not_before": submission.not_before,
         "continues": submission.continues, "continued_class": submission.continued_class,
         "corrects": submission.corrects, "read_as": json.dumps(dict(submission.read_as)),
         "status": Status.PENDING_APPROVAL if waits else Status.QUEUED, "subject": submission.content.subject,

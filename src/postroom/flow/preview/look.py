@@ -22,9 +22,11 @@ from itertools import chain, islice
 
 import msgspec
 
+from postroom.domain.access import Actor, Right
 from postroom.domain.audience import IncomingRow, Remarks, Unreadable
 from postroom.domain.outcome import Evidence
 from postroom.errors import InvalidInput, NotFound
+from postroom.flow.account.acting import permitted
 from postroom.flow.account.deployment import Deployment, NotSetUp
 from postroom.flow.account.domains import OpenedKey
 from postroom.flow.audience.intake import reading, rows_of
@@ -119,8 +121,9 @@ def _framed(html: str, files: Iterable[SeenFile]) -> str:
     return _CID.sub(put_in, html)
 
 
-async def framed_for_everyone(pool: Pool, account_id: int, job_id: int) -> str:
+async def framed_for_everyone(pool: Pool, actor: Actor, job_id: int) -> str:
     """The HTML of a job with its merge fields, for the same kind of frame. Raises NotFound."""
+    account_id = permitted(actor, Right.READ_JOBS)
     async with pool.connection() as conn:
         stored = await contents.job_content(conn, account_id, job_id)
         octets = await files_of(conn, stored)
@@ -129,8 +132,9 @@ async def framed_for_everyone(pool: Pool, account_id: int, job_id: int) -> str:
                                                    for one in content_of(stored).attachments])
 
 
-async def preview(pool: Pool, deployment: Deployment, account_id: int, job_id: int, position: int) -> Preview:
+async def preview(pool: Pool, deployment: Deployment, actor: Actor, job_id: int, position: int) -> Preview:
     """The message of the recipient at `position` of a job's list, whatever became of it. Raises NotFound."""
+    account_id = permitted(actor, Right.READ_JOBS)
     async with pool.connection() as conn:
         stored = await contents.job_content(conn, account_id, job_id)
         row = await recipient_at(conn, account_id, job_id, position)
@@ -148,7 +152,7 @@ async def preview_draft(pool: Pool, deployment: Deployment, submission: Submissi
     Reads no further than that row and the first few, and leaves nobody out. Raises InvalidInput for what `submit` would refuse of
     the message, template errors with line and column among it; NotFound.
     """
-    account_id = submission.account_id
+    account_id = permitted(submission.actor, Right.WRITE_JOBS)
     prepared = await deployment.bounded.run(account_id, MESSAGE, prepare, submission)
     async with pool.connection() as conn:
         stored = await draft(conn, deployment, submission, prepared)

@@ -23,7 +23,9 @@ from enum import StrEnum
 
 import structlog
 
+from postroom.domain.access import Actor, Right
 from postroom.errors import Conflict, Fault, InvalidInput, Unavailable
+from postroom.flow.account.acting import permitted
 from postroom.flow.account.deployment import Deployment, NotSetUp
 from postroom.flow.account.domains import OpenedKey
 from postroom.flow.content.outgoing import Writer, content_of, files_of, keys_of, made
@@ -86,12 +88,13 @@ class Tried:
     enhanced_code: str | None = None
 
 
-async def send_test(pool: Pool, deployment: Deployment, account_id: int, job_id: int, position: int, to: Sequence[str], *,
-                    by: str, idempotency: IdempotencyKey | None = None) -> list[Tried]:
+async def send_test(pool: Pool, deployment: Deployment, actor: Actor, job_id: int, position: int, to: Sequence[str], *,
+                    idempotency: IdempotencyKey | None = None) -> list[Tried]:
     """Sends what the recipient at `position` gets to each address of `to`, whatever the job's status.
 
     Raises InvalidInput, NotFound, TriedBefore, Conflict, GatewayUnusable.
     """
+    account_id = permitted(actor, Right.WRITE_JOBS)
     addresses = _addresses(to)
     async with pool.connection() as conn:
         stored = await contents.job_content(conn, account_id, job_id)
@@ -108,15 +111,15 @@ async def send_test(pool: Pool, deployment: Deployment, account_id: int, job_id:
     except (GatewayError, NotSetUp) as error:
         raise GatewayUnusable(str(error)) from None
     try:
-        await _record_attempt(pool, account_id, job_id, len(addresses), by=by, idempotency=idempotency)
+        await _record_attempt(pool, account_id, job_id, len(addresses), by=actor, idempotency=idempotency)
         sender = parse_address(content_of(stored).from_address).envelope
         tried = [await _try(session, sender, one, message, tail) for one, message in zip(addresses, messages, strict=True)]
     finally:
         await session.close()
     counts = Counter(one.answer for one in tried)
-    log.info("a test message was tried", account=account_id, job=job_id, position=position, by=by, addresses=len(addresses),
-             **{answer.value: counts[answer] for answer in Answer})
-    await _record_answers(pool, account_id, job_id, counts, by=by)
+    log.info("a test message was tried", account=account_id, job=job_id, position=position, by=actor.name,
+             addresses=len(addresses), **{answer.value: counts[answer] for answer in Answer})
+    await _record_answers(pool, account_id, job_id, counts, by=actor)
     return tried
 
 
@@ -160,7 +163,7 @@ def _messages(stored: JobContent, files: Mapping[str, bytes], keys: Sequence[Ope
     return written, writer.message.tail
 
 
-async def _record_attempt(pool: Pool, account_id: int, job_id: int, count: int, *, by: str,
+async def _record_attempt(pool: Pool, account_id: int, job_id: int, count: int, *, by: Actor,
                           idempotency: IdempotencyKey | None) -> None:
     """Under the account's lock, or several at the same moment would each find room. Raises TriedBefore, Conflict."""
     async with pool.connection() as conn, conn.transaction():
@@ -175,7 +178,7 @@ async def _record_attempt(pool: Pool, account_id: int, job_id: int, count: int, 
         await jobs.record_test(conn, account_id, job_id, count, by=by)
 
 
-async def _record_answers(pool: Pool, account_id: int, job_id: int, counts: Counter[Answer], *, by: str) -> None:
+async def _record_answers(pool: Pool, account_id: int, job_id: int, counts: Counter[Answer], *, by: Actor) -> None:
     """Without a database the trail stays with the attempt: whoever asked is told what the gateway said all the same, or would
     try again what has gone out."""
     reason = ", ".join(f"{counts[answer]} {told}" for answer, told in TOLD.items() if counts[answer])

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 import psycopg
 from psycopg.rows import class_row
 
+from postroom.domain.access import Actor
 from postroom.domain.job import Status
 from postroom.errors import Conflict, NotFound
+from postroom.ledger.account.actors import said_by
 from postroom.ledger.database.db import Connection
 from postroom.ledger.database.queries import load
 
@@ -55,9 +57,9 @@ async def active_jobs(conn: Connection, account_id: int, *, gateway_id: int | No
     return [(row[0], Status(row[1])) for row in await cursor.fetchall()]
 
 
-async def delete_account(conn: Connection, account_id: int, *, by: str) -> None:
+async def delete_account(conn: Connection, account_id: int, *, by: Actor) -> None:
     """With all that is its own. Who did it is kept."""
-    await conn.execute(SQL.record, {"account_id": account_id, "by": by})
+    await conn.execute(SQL.record, {"account_id": account_id, **said_by(by)})
     await conn.execute(SQL.delete_account, {"account_id": account_id})
 
 

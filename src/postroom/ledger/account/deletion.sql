@@ -30,8 +30,8 @@ ORDER BY j.id
 -- name: record
 -- What is remembered of it; and its rows, which nobody else may delete, may go from here to the end of this transaction.
 WITH named AS (SELECT set_config('postroom.deleted_account', %(account_id)s::bigint::text, true))
-INSERT INTO account_deletion (account_id, name, by, recipients, jobs)
-SELECT a.id, a.name, %(by)s, coalesce(sum(j.recipient_count), 0), coalesce(array_agg(j.id) FILTER (WHERE j.id IS NOT NULL), '{}')
+INSERT INTO account_deletion (account_id, name, by, by_person, by_key, recipients, jobs)
+SELECT a.id, a.name, %(by)s, %(by_person)s::bigint, %(by_key)s::bigint, coalesce(sum(j.recipient_count), 0), coalesce(array_agg(j.id) FILTER (WHERE j.id IS NOT NULL), '{}')
 FROM named CROSS JOIN account a LEFT JOIN job j ON j.account_id = a.id WHERE a.id = %(account_id)s GROUP BY a.id
 
 -- name: delete_account

@@ -19,9 +19,9 @@ SQL = load(__file__)
 class KeyHolder:
     """Who an API key speaks for."""
 
+    id: int
     account_id: int
     name: str
-    account_name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +53,17 @@ async def api_key_by_hash(conn: Connection, secret_hash: bytes) -> KeyHolder | N
         return await cursor.fetchone()
 
 
-async def api_keys(conn: Connection, account_id: int | None) -> list[ApiKey]:
-    """In the order of their making; None: of all accounts."""
+async def api_keys(conn: Connection, account_id: int) -> list[ApiKey]:
+    """In the order of their making."""
     async with conn.cursor(row_factory=class_row(ApiKey)) as cursor:
         await cursor.execute(SQL.api_keys, {"account_id": account_id})
         return await cursor.fetchall()
 
 
-async def revoke_api_key(conn: Connection, key_id: int, account_id: int | None) -> ApiKey:
+async def revoke_api_key(conn: Connection, key_id: int, account_id: int) -> ApiKey:
     """The key as it is then. Raises NotFound."""
     async with conn.cursor(row_factory=class_row(ApiKey)) as cursor:
         await cursor.execute(SQL.revoke_api_key, {"key_id": key_id, "account_id": account_id})
         if (key := await cursor.fetchone()) is None:
-            raise NotFound(f"There is no key {key_id}{'' if account_id is None else ' in this account'}.")
+            raise NotFound(f"There is no key {key_id} in this account.")
         return key

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from psycopg.rows import class_row
 
+from postroom.domain.access import Actor
+from postroom.ledger.account.actors import said_by
 from postroom.ledger.database.db import Connection, number
 from postroom.ledger.database.queries import load
 
@@ -35,9 +37,9 @@ async def merge_contacts(conn: Connection, account_id: int) -> tuple[int, list[C
     return await number(await conn.execute(SQL.count_contacts, {"account_id": account_id})), problems
 
 
-async def suppress_opted_out(conn: Connection, account_id: int, source: str, *, by: str) -> int:
+async def suppress_opted_out(conn: Connection, account_id: int, source: str, *, by: Actor) -> int:
     """How many addresses became suppressed, each with what its row says behind the `source`."""
-    return await number(await conn.execute(SQL.suppress_opted_out, {"account_id": account_id, "source": source, "by": by}))
+    return await number(await conn.execute(SQL.suppress_opted_out, {"account_id": account_id, "source": source, **said_by(by)}))
 
 
 async def contact_at(conn: Connection, account_id: int, position: int) -> tuple[str, str] | None:

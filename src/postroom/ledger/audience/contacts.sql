@@ -30,8 +30,8 @@ added AS (
     SELECT %(account_id)s, address_key, reason, %(by)s FROM said
     ON CONFLICT (account_id, address_key) DO NOTHING RETURNING address_key, reason),
 told AS (
-    INSERT INTO suppression_event (account_id, address_key, verb, by, reason)
-    SELECT %(account_id)s, address_key, 'suppress', %(by)s, reason FROM added)
+    INSERT INTO suppression_event (account_id, address_key, verb, by, by_person, by_key, reason)
+    SELECT %(account_id)s, address_key, 'suppress', %(by)s, %(by_person)s, %(by_key)s, reason FROM added)
 SELECT count(*) FROM added
 
 -- name: contact_problems

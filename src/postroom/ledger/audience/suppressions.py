@@ -8,6 +8,8 @@ from datetime import datetime
 
 from psycopg.rows import class_row
 
+from postroom.domain.access import Actor
+from postroom.ledger.account.actors import said_by
 from postroom.ledger.database.db import Connection, number
 from postroom.ledger.database.queries import load
 
@@ -46,16 +48,16 @@ class Addressee:
     is_suppressed: bool
 
 
-async def suppress(conn: Connection, account_id: int, address_keys: Sequence[str], reason: str, *, by: str) -> int:
+async def suppress(conn: Connection, account_id: int, address_keys: Sequence[str], reason: str, *, by: Actor) -> int:
     """How many addresses became suppressed by this."""
     return await number(await conn.execute(SQL.suppress, {
-        "account_id": account_id, "address_keys": list(dict.fromkeys(address_keys)), "reason": reason, "by": by}))
+        "account_id": account_id, "address_keys": list(dict.fromkeys(address_keys)), "reason": reason, **said_by(by)}))
 
 
-async def lift(conn: Connection, account_id: int, address_key: str, reason: str, *, by: str) -> Suppression | None:
+async def lift(conn: Connection, account_id: int, address_key: str, reason: str, *, by: Actor) -> Suppression | None:
     """What is lifted; None where the address was not suppressed."""
     async with conn.cursor(row_factory=class_row(Suppression)) as cursor:
-        await cursor.execute(SQL.lift, {"account_id": account_id, "address_key": address_key, "reason": reason, "by": by})
+        await cursor.execute(SQL.lift, {"account_id": account_id, "address_key": address_key, "reason": reason, **said_by(by)})
         return await cursor.fetchone()
 
 

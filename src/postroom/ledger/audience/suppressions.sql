@@ -5,8 +5,8 @@ WITH added AS (
     SELECT %(account_id)s, key, %(reason)s, %(by)s FROM unnest(%(address_keys)s::text[]) AS key
     ON CONFLICT (account_id, address_key) DO NOTHING RETURNING address_key),
 told AS (
-    INSERT INTO suppression_event (account_id, address_key, verb, by, reason)
-    SELECT %(account_id)s, address_key, 'suppress', %(by)s, %(reason)s FROM added)
+    INSERT INTO suppression_event (account_id, address_key, verb, by, by_person, by_key, reason)
+    SELECT %(account_id)s, address_key, 'suppress', %(by)s, %(by_person)s, %(by_key)s, %(reason)s FROM added)
 SELECT count(*) FROM added
 
 -- name: lift
@@ -15,8 +15,8 @@ WITH lifted AS (
     DELETE FROM suppression WHERE account_id = %(account_id)s AND address_key = %(address_key)s
     RETURNING address_key, reason, by, created_at),
 told AS (
-    INSERT INTO suppression_event (account_id, address_key, verb, by, reason)
-    SELECT %(account_id)s, address_key, 'lift', %(by)s, %(reason)s FROM lifted)
+    INSERT INTO suppression_event (account_id, address_key, verb, by, by_person, by_key, reason)
+    SELECT %(account_id)s, address_key, 'lift', %(by)s, %(by_person)s, %(by_key)s, %(reason)s FROM lifted)
 SELECT address_key AS address, reason, by, created_at AS since FROM lifted
 
 -- name: suppressions

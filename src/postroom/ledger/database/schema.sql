@@ -119,6 +119,8 @@ CREATE TABLE suppression_event (
     verb         text NOT NULL CONSTRAINT suppression_verb_is_known CHECK (verb IN ('suppress', 'lift')),
     by           text NOT NULL,
     reason       text NOT NULL,
+    by_person    bigint,
+    by_key       bigint,
     PRIMARY KEY (account_id, id)
 );
 
@@ -208,6 +210,10 @@ CREATE TABLE job (
                              CONSTRAINT continued_class_is_known CHECK (continued_class IN ('unsent', 'failed', 'unconfirmed')),
     corrects             bigint,           -- the job that was changed before it was sent, whose place this one takes
     read_as              json NOT NULL DEFAULT '{}',  -- how its list was read, for whoever changes it
+    created_by_person    bigint,           -- who answers for it: that person, or the one behind the key
+    created_by_key       bigint,
+    moved_by_person      bigint,
+    moved_by_key         bigint,
     CONSTRAINT job_of_account UNIQUE (account_id, id),
     CONSTRAINT gateway_belongs_to_the_account FOREIGN KEY (account_id, gateway_id) REFERENCES gateway (account_id, id),
     CONSTRAINT it_continues_a_job_of_the_account FOREIGN KEY (account_id, continues) REFERENCES job (account_id, id),
@@ -274,6 +280,8 @@ CREATE TABLE job_event (
     to_status    text NOT NULL,
     by           text NOT NULL,
     reason       text,
+    by_person    bigint,
+    by_key       bigint,
     PRIMARY KEY (account_id, job_id, id),
     FOREIGN KEY (account_id, job_id) REFERENCES job (account_id, id)
 );
@@ -284,6 +292,8 @@ CREATE TABLE approval (
     approved_by  text NOT NULL,
     approved_at  timestamptz NOT NULL DEFAULT now(),
     digest       bytea NOT NULL,
+    by_person    bigint,
+    by_key       bigint,
     PRIMARY KEY (account_id, job_id),
     FOREIGN KEY (account_id, job_id) REFERENCES job (account_id, id)
 );
@@ -508,7 +518,9 @@ CREATE TABLE account_deletion (
     by          text NOT NULL,
     at          timestamptz NOT NULL DEFAULT clock_timestamp(),
     recipients  bigint NOT NULL,
-    jobs        bigint[] NOT NULL
+    jobs        bigint[] NOT NULL,
+    by_person   bigint,
+    by_key      bigint
 );
 
 -- Everything that people are shown of a job, its counts summed over the chunks at this instant.
@@ -644,13 +656,15 @@ BEGIN
             OLD.unusable_addresses, OLD.recipient_count, OLD.excluded_duplicates, OLD.excluded_unusable,
             OLD.excluded_suppressed, OLD.lanes, OLD.approval_threshold, OLD.digest, OLD.message_key,
             OLD.created_by, OLD.created_at, OLD.created_in, OLD.bodies::text, OLD.identity::text, OLD.dkim_keys,
-            OLD.field_policy, OLD.continues, OLD.continued_class, OLD.corrects, OLD.read_as::text)
+            OLD.field_policy, OLD.continues, OLD.continued_class, OLD.corrects, OLD.read_as::text, OLD.created_by_person,
+            OLD.created_by_key)
            IS DISTINCT FROM
            (NEW.id, NEW.account_id, NEW.gateway_id, NEW.subject, NEW.content::text, NEW.account_fields::text, NEW.duplicates,
             NEW.unusable_addresses, NEW.recipient_count, NEW.excluded_duplicates, NEW.excluded_unusable,
             NEW.excluded_suppressed, NEW.lanes, NEW.approval_threshold, NEW.digest, NEW.message_key,
             NEW.created_by, NEW.created_at, NEW.created_in, NEW.bodies::text, NEW.identity::text, NEW.dkim_keys,
-            NEW.field_policy, NEW.continues, NEW.continued_class, NEW.corrects, NEW.read_as::text) THEN
+            NEW.field_policy, NEW.continues, NEW.continued_class, NEW.corrects, NEW.read_as::text, NEW.created_by_person,
+            NEW.created_by_key) THEN
             RAISE EXCEPTION 'job %: list, content and options are frozen', OLD.id USING ERRCODE = 'restrict_violation';
         END IF;
     END IF;
@@ -683,13 +697,15 @@ CREATE TRIGGER job_is_guarded BEFORE INSERT OR UPDATE ON job FOR EACH ROW EXECUT
 CREATE FUNCTION record_move() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF TG_OP = 'INSERT' THEN
-        INSERT INTO job_event (account_id, job_id, verb, from_status, to_status, by, reason)
-        VALUES (NEW.account_id, NEW.id, 'submit', NULL, NEW.status, NEW.moved_by, NEW.reason);
+        INSERT INTO job_event (account_id, job_id, verb, from_status, to_status, by, by_person, by_key, reason)
+        VALUES (NEW.account_id, NEW.id, 'submit', NULL, NEW.status, NEW.moved_by, NEW.moved_by_person, NEW.moved_by_key,
+                NEW.reason);
     ELSIF OLD.status = NEW.status THEN
         RETURN NULL;
     ELSE
-        INSERT INTO job_event (account_id, job_id, verb, from_status, to_status, by, reason)
-        SELECT NEW.account_id, NEW.id, t.verb, OLD.status, NEW.status, NEW.moved_by, NEW.reason
+        INSERT INTO job_event (account_id, job_id, verb, from_status, to_status, by, by_person, by_key, reason)
+        SELECT NEW.account_id, NEW.id, t.verb, OLD.status, NEW.status, NEW.moved_by, NEW.moved_by_person, NEW.moved_by_key,
+               NEW.reason
         FROM job_transition t WHERE t.from_status = OLD.status AND t.to_status = NEW.status;
     END IF;
     PERFORM pg_notify('postroom_job', NEW.account_id || ' ' || NEW.id || ' ' || NEW.status);

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from psycopg.rows import class_row
 from psycopg.types.numeric import Int4, Int8
 
+from postroom.domain.access import postroom_itself
 from postroom.domain.job import Status
 from postroom.domain.outcome import Contradiction, Evidence, Kind, Outcome
 from postroom.domain.pace import ALIKE_MAX, REFUSED_IN_A_ROW_MAX
@@ -225,7 +226,8 @@ async def settle_window(conn: Connection, claim: Claim, window_no: int, outcomes
             "still_sending": status is Status.SENDING})).fetchone()
         too_early, *counts = row or (0, 0, 0, 0, 0)
         for told in Contradiction(*counts).sentences:
-            await jobs.record_event(conn, claim.account_id, claim.job_id, "contradict", by="postroom", reason=told)
+            await jobs.record_event(conn, claim.account_id, claim.job_id, "contradict", by=postroom_itself(claim.account_id),
+                                    reason=told)
         reach("ledger.in_settlement")
     reach("ledger.after_settlement")
     return bool(too_early == 0)

@@ -12,8 +12,10 @@ from datetime import datetime
 
 from psycopg.rows import class_row
 
+from postroom.domain.access import Actor
 from postroom.domain.job import Status
 from postroom.errors import Conflict
+from postroom.ledger.account.actors import said_by
 from postroom.ledger.content.contents import no_such_job
 from postroom.ledger.database.db import Connection
 from postroom.ledger.database.queries import load
@@ -174,18 +176,18 @@ async def hold_status(conn: Connection, account_id: int, job_id: int) -> Status 
     return Status(row[0]) if row else None
 
 
-async def move(conn: Connection, account_id: int, job_id: int, origin: Status, target: Status, *, by: str,
+async def move(conn: Connection, account_id: int, job_id: int, origin: Status, target: Status, *, by: Actor,
                reason: str | None = None, approved_digest: bytes | None = None) -> None:
     """The one function that changes a status; the caller holds the locks. The database refuses a move that is no move."""
     cursor = await conn.execute(SQL.move_job, {
-        "account_id": account_id, "job_id": job_id, "origin": origin, "target": target, "by": by, "reason": reason,
+        "account_id": account_id, "job_id": job_id, "origin": origin, "target": target, **said_by(by), "reason": reason,
         "approved_digest": approved_digest})
     if cursor.rowcount != 1:
         raise Conflict(f"Job {job_id} is no longer {origin.label}.", job_id=job_id)
 
 
-async def insert_approval(conn: Connection, account_id: int, job_id: int, *, by: str, digest: bytes) -> None:
-    await conn.execute(SQL.insert_approval, {"account_id": account_id, "job_id": job_id, "by": by, "digest": digest})
+async def insert_approval(conn: Connection, account_id: int, job_id: int, *, by: Actor, digest: bytes) -> None:
+    await conn.execute(SQL.insert_approval, {"account_id": account_id, "job_id": job_id, "digest": digest, **said_by(by)})
 
 
 async def next_in_queue(conn: Connection, account_id: int) -> tuple[int, int] | None:
@@ -285,12 +287,14 @@ async def job_events(conn: Connection, account_id: int, job_id: int) -> list[Job
         return await cursor.fetchall()
 
 
-async def record_event(conn: Connection, account_id: int, job_id: int, verb: str, *, by: str, reason: str | None = None) -> None:
+async def record_event(conn: Connection, account_id: int, job_id: int, verb: str, *, by: Actor,
+                       reason: str | None = None) -> None:
     """The trail of what was done without a move. The caller holds the account's lock, so the status is what it is."""
-    await conn.execute(SQL.record_event, {"account_id": account_id, "job_id": job_id, "verb": verb, "by": by, "reason": reason})
+    await conn.execute(SQL.record_event, {"account_id": account_id, "job_id": job_id, "verb": verb, "reason": reason,
+                                          **said_by(by)})
 
 
-async def record_test(conn: Connection, account_id: int, job_id: int, addresses: int, *, by: str) -> None:
+async def record_test(conn: Connection, account_id: int, job_id: int, addresses: int, *, by: Actor) -> None:
     """The trail of a test message that is about to be tried: to how many. To whom is nobody's business. What becomes of it is
     an event of its own, and the hour counts what was tried."""
     reason = f"Tried a test to {addresses} address{'' if addresses == 1 else 'es'}."

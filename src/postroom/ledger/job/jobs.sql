@@ -2,13 +2,15 @@
 -- The job comes into being with its count, digest and options; a small one is queued at once.
 INSERT INTO job (account_id, gateway_id, status, subject, content, bodies, identity, dkim_keys, field_policy, account_fields,
                  duplicates, unusable_addresses, recipient_count, excluded_duplicates, excluded_unusable,
-                 excluded_suppressed, lanes, approval_threshold, digest, message_key, queue_no, not_before, created_by, moved_by,
+                 excluded_suppressed, lanes, approval_threshold, digest, message_key, queue_no, not_before, created_by,
+                 created_by_person, created_by_key, moved_by, moved_by_person, moved_by_key,
                  continues, continued_class, corrects, read_as)
 VALUES (%(account_id)s, %(gateway_id)s, %(status)s, %(subject)s, %(content)s::json, %(bodies)s::json, %(identity)s::json,
         %(dkim_keys)s, %(field_policy)s, %(account_fields)s::json, %(duplicates)s, %(unusable_addresses)s,
         %(recipient_count)s, %(excluded_duplicates)s, %(excluded_unusable)s, %(excluded_suppressed)s, %(lanes)s,
         %(approval_threshold)s, %(digest)s, %(message_key)s,
-        CASE WHEN %(status)s = 'queued' THEN nextval('queue_number') END, %(not_before)s, %(by)s, %(by)s,
+        CASE WHEN %(status)s = 'queued' THEN nextval('queue_number') END, %(not_before)s,
+        %(by)s, %(by_person)s, %(by_key)s, %(by)s, %(by_person)s, %(by_key)s,
         %(continues)s, %(continued_class)s, %(corrects)s, %(read_as)s::json)
 RETURNING id
 
@@ -30,7 +32,7 @@ SELECT status FROM job WHERE account_id = %(account_id)s AND id = %(job_id)s FOR
 -- The one statement that changes a status. The queue number is drawn here, under the account's lock.
 UPDATE job SET
     status = %(target)s,
-    moved_by = %(by)s,
+    moved_by = %(by)s, moved_by_person = %(by_person)s, moved_by_key = %(by_key)s,
     reason = coalesce(%(reason)s, reason),
     approved_digest = coalesce(%(approved_digest)s, approved_digest),
     queue_no = CASE WHEN %(target)s = 'queued' THEN nextval('queue_number') ELSE queue_no END,
@@ -40,8 +42,8 @@ WHERE account_id = %(account_id)s AND id = %(job_id)s AND status = %(origin)s
 
 -- name: insert_approval
 -- Who approved what, and when: bound to the digest of list and content.
-INSERT INTO approval (account_id, job_id, approved_by, digest)
-VALUES (%(account_id)s, %(job_id)s, %(by)s, %(digest)s)
+INSERT INTO approval (account_id, job_id, approved_by, by_person, by_key, digest)
+VALUES (%(account_id)s, %(job_id)s, %(by)s, %(by_person)s, %(by_key)s, %(digest)s)
 
 -- name: next_in_queue
 -- First approved, first sent; one whose time has not come, or that is paused, lets others pass. Nothing while one is sending.
@@ -158,8 +160,8 @@ WHERE account_id = %(account_id)s AND job_id = %(job_id)s ORDER BY id
 
 -- name: record_event
 -- No move, but the trail of one: what was done with the job while its status stayed what it is.
-INSERT INTO job_event (account_id, job_id, verb, from_status, to_status, by, reason)
-SELECT account_id, id, %(verb)s, status, status, %(by)s, %(reason)s FROM job
+INSERT INTO job_event (account_id, job_id, verb, from_status, to_status, by, by_person, by_key, reason)
+SELECT account_id, id, %(verb)s, status, status, %(by)s, %(by_person)s, %(by_key)s, %(reason)s FROM job
 WHERE account_id = %(account_id)s AND id = %(job_id)s
 
 -- name: tests_go_on_at

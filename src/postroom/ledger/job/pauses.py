@@ -7,6 +7,7 @@ from datetime import datetime
 
 from psycopg.rows import class_row
 
+from postroom.domain.access import Actor
 from postroom.ledger.database.db import Connection
 from postroom.ledger.database.queries import load
 
@@ -23,10 +24,10 @@ class HeldJob:
     since: datetime
 
 
-async def insert_pause(conn: Connection, account_id: int, job_id: int, *, by: str, reason: str, adds: bool) -> bool:
+async def insert_pause(conn: Connection, account_id: int, job_id: int, *, by: Actor, reason: str, adds: bool) -> bool:
     """Whether there is anything new. `adds`: where it is paused already, the reason is put beside the first one's."""
     cursor = await conn.execute(SQL.insert_pause, {
-        "account_id": account_id, "job_id": job_id, "by": by, "reason": reason, "adds": adds})
+        "account_id": account_id, "job_id": job_id, "by": by.name, "reason": reason, "adds": adds})
     return await cursor.fetchone() is not None
 
 
