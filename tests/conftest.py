@@ -67,7 +67,7 @@ async def postgres_url(request: pytest.FixtureRequest) -> AsyncIterator[str]:
         async with EmbeddedPostgres(home, durable=False) as server:
             yield server.url
             if request.session.testsfailed:
-                print(troubles_of(server), file=sys.stderr)
+                print(troubles_of(server), end="", file=sys.stderr)
     finally:
         shutil.rmtree(home, ignore_errors=True)
 
