@@ -209,8 +209,8 @@ class Postroom:
         account_id = await create_account(self.parts, free_port())
         started = time.perf_counter()
         with path.open("rb") as file:
-            count, problems, _ = await contacts.import_contacts(self.parts.pool, machine(account_id, "bench"), ListFile(file,
-                                                                                                                        "table"))
+            count, problems, _ = await contacts.import_contacts(self.parts.pool, machine(account_id, "bench"),
+                                                                ListFile(file, "table"))
         seconds = time.perf_counter() - started
         if count != rows or problems:
             raise BenchmarkError(f"{rows} rows were imported, the account has {count} contacts: {problems[:3]}")

@@ -91,7 +91,7 @@ async def fresh_server(*, durable: bool = False) -> AsyncIterator[tuple[Path, Em
 
 
 def troubles_of(server: EmbeddedPostgres) -> str:
-    """What its log says of an end that nobody asked it for: why connections were lost. Its directory is gone afterwards."""
+    """What its log says of ends, of its own and of connections: why they were lost. Its directory is gone afterwards."""
     with contextlib.suppress(OSError):
         lines = [line for line in server.log_path.read_text(errors="replace").splitlines() if TROUBLE.search(line)]
         return "".join(f"The server's log: {line}\n" for line in lines[-TROUBLES_SHOWN:])

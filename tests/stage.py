@@ -102,8 +102,8 @@ class Stage:
         async def done() -> bool:
             while await checks.check(job.account_id, job.id, True):
                 pass
-            return (await report.preflight_of(self.pool, acting(job.account_id),
-                                              job.id)).is_done  # a worker may look at a part of it
+            found = await report.preflight_of(self.pool, acting(job.account_id), job.id)
+            return found.is_done  # a worker may look at a part of it
 
         checks = Checks(self.pool, self.deployment)
         await eventually(done)

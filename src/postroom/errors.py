@@ -57,11 +57,7 @@ def check_range(what: str, value: int | None, unit: str, field: str, value_max: 
 
 
 class Forbidden(PostroomError):
-    """Whoever acts has not the right; `right` is its name (`domain/access.py`)."""
-
-    def __init__(self, message: str, *, right: str) -> None:
-        super().__init__(message)
-        self.right = right
+    """Whoever acts has not the right to it (`domain/access.py`)."""
 
 
 class NotFound(PostroomError):

@@ -116,10 +116,8 @@ class Site:
         """An account with a gateway; by default one to which nobody connects, because no worker runs."""
         account = await accounts.create_account(self.pool, name, approval_threshold=threshold)
         await gateways.create_gateway(self.pool, SecretBox(SECRET_KEY), acting(account.id), name="main", host="127.0.0.1",
-                                      port=port,
-                                      security="none", connections=2)
+                                      port=port, security="none", connections=2)
         return account.id
-
 
     async def check(self, account_id: int, job_id: int) -> None:
         """The pre-flight of a job, as a worker runs it, to its end."""

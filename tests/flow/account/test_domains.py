@@ -53,8 +53,8 @@ async def test_selectors_of_two_accounts_on_one_domain_do_not_meet(pool: Pool) -
     names = set()
     for name in ("Club", "School"):
         account = await accounts.create_account(pool, name)
-        names |= {record.name for record in (await domains.add_domain(pool, BOX, acting(account.id), "club.example",
-                                                                      ["ed25519"])).keys}
+        added = await domains.add_domain(pool, BOX, acting(account.id), "club.example", ["ed25519"])
+        names |= {record.name for record in added.keys}
     assert len(names) == 2
 
 

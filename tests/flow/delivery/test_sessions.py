@@ -35,8 +35,7 @@ async def gateway_id(pool: Pool) -> int:
 async def gateway(pool: Pool, connections: int = 4) -> int:
     account = await accounts.create_account(pool, "Club")
     return await gateways.create_gateway(pool, SecretBox(SECRET_KEY), acting(account.id), name="main", host="127.0.0.1",
-                                         port=2525,
-                                         security="none", connections=connections)
+                                         port=2525, security="none", connections=connections)
 
 
 async def query(pool: Pool, statement: str) -> list[tuple]:

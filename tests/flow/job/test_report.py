@@ -166,8 +166,8 @@ async def test_a_recipient_is_found_by_its_address_however_it_is_spelt_and_whate
     other = await stage.submit(account, 2)
 
     async def found(address: str, **options: object) -> list[int]:
-        return [row.position for row in await report.recipient_page(stage.pool, acting(account), job.id, address=address,
-                                                                    **options)]
+        found = await report.recipient_page(stage.pool, acting(account), job.id, address=address, **options)
+        return [row.position for row in found]
 
     assert await found(" Person2@LIST.example") == await found("person2@list.example", recipient_class="unsent") == [2]
     assert await found("person2@list.example", recipient_class="sent") == []

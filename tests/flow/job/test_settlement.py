@@ -59,8 +59,8 @@ async def state(stage: Stage, job: JobOverview) -> list[tuple[str | None, str | 
 
 
 async def events(stage: Stage, job: JobOverview) -> list[tuple[str, str | None]]:
-    return [(one.by, one.reason) for one in await report.trail(stage.pool, acting(job.account_id),
-                                                               job.id) if one.verb == "settle"]
+    trail = await report.trail(stage.pool, acting(job.account_id), job.id)
+    return [(one.by, one.reason) for one in trail if one.verb == "settle"]
 
 
 async def test_those_that_are_assumed_sent_are_sent_by_a_persons_evidence(stage: Stage) -> None:

@@ -95,8 +95,8 @@ async def test_a_large_image_that_is_shown_many_times_fills_the_frame_only_so_fa
     large = PNG + bytes(3 * 2**20)
     content = replace(RICH, html='<img src="cid:dot.png">' * 20 + '<img src="cid:large.png">' * 60)
     job = await stage.submit(account, 100, content=content, files=(("dot.png", PNG), ("large.png", large)))
-    for html in (await framed(await look(stage, account, job.id, 1)), await framed_for_everyone(stage.pool, acting(account),
-                                                                                                job.id)):
+    for html in (await framed(await look(stage, account, job.id, 1)),
+                 await framed_for_everyone(stage.pool, acting(account), job.id)):
         assert (html.count('"data:image/png;base64,'), html.count('"cid:')) == (20 + 3, 57), "as many as there is room for"
         assert len(html) < IMAGES_MAX + 10_000
 

@@ -84,8 +84,8 @@ async def test_a_gateway_that_cannot_be_is_refused(pool: Pool, changes: dict[str
 @pytest.mark.parametrize("text", ["nul\0", "half \ud800", "byte \udcff"])
 async def test_a_text_that_cannot_be_kept_names_no_key_no_field_and_no_reason(pool: Pool, text: str) -> None:
     account = await accounts.create_account(pool, "Club")
-    for attempt in (keys.create_key(pool, acting(account.id), text), suppressions.suppress(pool, acting(account.id),
-                                                                                           ["a@x.example"], text),
+    for attempt in (keys.create_key(pool, acting(account.id), text),
+                    suppressions.suppress(pool, acting(account.id), ["a@x.example"], text),
                     accounts.create_account(pool, "Other", fields={"city": text}),
                     accounts.create_account(pool, "Other", fields={text: "Oslo"})):
         with pytest.raises(InvalidInput):

@@ -78,8 +78,8 @@ async def test_approving_twice_changes_nothing_and_answers_the_same(desk: Desk) 
 async def test_of_two_who_approve_at_once_one_is_written_and_both_are_told_so(desk: Desk) -> None:
     account = await desk.account(threshold=1)
     job = await desk.checked(account, 3)
-    views = await asyncio.gather(*(approve(desk.pool, acting(account, by), job.id, digest=job.digest) for by in ("ann", "bob",
-                                                                                                                 "cy")))
+    views = await asyncio.gather(*(approve(desk.pool, acting(account, by), job.id, digest=job.digest)
+                                   for by in ("ann", "bob", "cy")))
     assert len({view.approved_by for view in views}) == 1
     assert await desk.query("SELECT count(*) FROM approval") == [(1,)]
     assert await lanes(desk) == {job.id: 3}
